@@ -1,0 +1,63 @@
+# make book and make test need nothing but Python 3.11, make and a C toolchain.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/dev/null) $(NOTEBOOKS)
+HTML := _build/html/index.html
+
+.DEFAULT_GOAL := help
+.PHONY: help book strict test quick execute bench calibrate serve lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.11"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+book: $(HTML)  ## build the HTML book from the committed notebooks
+	@echo "The book: file://$(CURDIR)/$(HTML)"
+
+$(HTML): $(READY) $(SOURCES)
+	$(BIN)/jupyter-book build . --quiet
+	touch $@
+
+strict: $(READY)  ## build the book from nothing; any warning is an error
+	rm -rf _build
+	$(BIN)/jupyter-book build . -W -n --keep-going
+
+test: $(READY)  ## run every test, notebooks included
+	$(BIN)/python -m pytest
+
+quick: $(READY)  ## run the unit tests, without notebooks
+	$(BIN)/python -m pytest -m "not notebook"
+
+execute: $(READY)  ## re-execute all notebooks in place
+	$(BIN)/python -m lib.execute $(NOTEBOOKS)
+
+calibrate: $(READY)  ## choose lambda for each mask and noise level (resumes; results/lambda.csv)
+	$(BIN)/python -m lib.calibration
+
+bench: $(READY)  ## time the solver beside its peers (results/bench_tv.csv)
+	$(BIN)/python benchmarks/bench_tv.py
+
+serve: book  ## open the book at http://localhost:8000
+	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+
+lock:  ## resolve pyproject.toml anew and write requirements.lock
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet torch==2.13.0
+	.venv-lock/bin/python -m pip install --quiet setuptools ".[book,test,bench]"
+	.venv-lock/bin/python -m pip freeze --all --exclude pip --exclude localized-artifacts > requirements.tmp
+	sed 's/+cpu$$//' requirements.tmp > requirements.lock
+	rm -rf requirements.tmp .venv-lock build
+
+clean:  ## remove the environment and everything built
+	rm -rf $(VENV) .venv-lock _build build *.egg-info .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The library behind the book: MRI operator, TV reconstruction, networks, attack and 1-D theory."""
