@@ -1,0 +1,60 @@
+"""Result files: CSV rows that say where they come from, written so that nothing is ever half there."""
+
+import csv
+import functools
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"
+
+
+@functools.cache
+def provenance() -> dict[str, str]:
+    """Code version (git commit, "+" if changed since), processor, cores and torch version, for a result row."""
+    try:
+        git = functools.partial(subprocess.check_output, cwd=ROOT, text=True, stderr=subprocess.DEVNULL)
+        version = git(["git", "rev-parse", "--short=10", "HEAD"]).strip()
+        if git(["git", "status", "--porcelain", "--", "lib", "requirements.lock"]).strip():
+            version += "+"
+    except (OSError, subprocess.CalledProcessError):
+        version = "unknown"
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return {"version": version, "cpu": cpu, "cores": str(os.cpu_count()), "torch": torch.__version__.split("+")[0]}
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file as dictionaries of strings; none if there is no such file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Replace the CSV file by these rows, all with the columns of the first, in one step (temporary file, rename).
+
+    Raises
+    ------
+    ValueError : there is no row, or a row has other columns than the first.
+    """
+    rows = list(rows)
+    if not rows:
+        raise ValueError(f"write_rows: no rows for {path.name}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
