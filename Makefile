@@ -12,6 +12,7 @@ HTML := _build/html/index.html
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@echo "make fig-NAME   rebuild a figure into results/figures (2, cover, lambda)"
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.11"'
@@ -43,8 +44,12 @@ execute: $(READY)  ## re-execute all notebooks in place
 calibrate: $(READY)  ## choose lambda for each mask and noise level (resumes; results/lambda.csv)
 	$(BIN)/python -m lib.calibration
 
-bench: $(READY)  ## time the solver beside its peers (results/bench_tv.csv)
+fig-%: $(READY)
+	$(BIN)/python -m lib.figures $*
+
+bench: $(READY)  ## time the solver beside its peers and measure its accuracy (results/)
 	$(BIN)/python benchmarks/bench_tv.py
+	$(BIN)/python benchmarks/tolerance.py
 
 serve: book  ## open the book at http://localhost:8000
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html

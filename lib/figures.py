@@ -1,0 +1,249 @@
+"""The house style, and one function for each figure; ``python -m lib.figures NAME`` rebuilds one."""
+
+import argparse
+import io
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lib.calibration import LINES, add_noise
+from lib.operators import MaskedFourier, radial_mask
+from lib.phantoms import ellipses
+from lib.records import RESULTS, read_rows
+from lib.tv import calibrated_lambda, reconstruct_tv
+
+OVER = "#d55e00"  # pixel values beyond 1, in every figure
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito, safe for colour-blind eyes
+WIDTH = 8.0  # inches; the width of the page
+FIGURES = RESULTS / "figures"
+EXAMPLE = {"seed": 7, "first": 6}  # the phantom shown in the book
+
+
+def use_style() -> None:
+    """Set matplotlib to the house style: white figures, quiet axes, sharp on screens."""
+    matplotlib.rcParams.update(
+        {
+            "axes.prop_cycle": matplotlib.cycler(color=COLORS),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "figure.constrained_layout.use": True,
+            "figure.dpi": 150,
+            "figure.facecolor": "white",
+            "font.size": 10,
+            "image.interpolation": "nearest",
+            "legend.frameon": False,
+            "lines.linewidth": 1.5,
+            "savefig.dpi": 150,
+        }
+    )
+
+
+def show_image(ax: Axes, image: Tensor, label: str = "", close_up: tuple[int, int] | None = None) -> None:
+    """Draw the modulus of an image ``(n, n)`` in grey from 0 to 1, values beyond 1 in the warning colour.
+
+    ``close_up`` is a pixel (row, column); n/10 pixels around it are shown enlarged in the opposite corner.
+    """
+    modulus, n = image.detach().abs().cpu().numpy(), image.shape[-1]
+    grey = matplotlib.colormaps["gray"].with_extremes(over=OVER)
+    ax.imshow(modulus, cmap=grey, vmin=0, vmax=1)
+    _bare(ax, label)
+    if close_up is not None:
+        half = n // 20
+        row, column = (min(max(c, half), n - half) for c in close_up)
+        inset = ax.inset_axes((0.55 if column < n / 2 else 0.02, 0.02 if row < n / 2 else 0.55, 0.43, 0.43))
+        inset.imshow(modulus, cmap=grey, vmin=0, vmax=1)
+        inset.set(xlim=(column - half - 0.5, column + half - 0.5), ylim=(row + half - 0.5, row - half - 0.5))
+        inset.set(xticks=[], yticks=[])
+        inset.spines[:].set(visible=True, color=COLORS[4], linewidth=1)
+        for connector in ax.indicate_inset_zoom(inset, edgecolor=COLORS[4], alpha=1).connectors:
+            connector.set_visible(False)
+
+
+def _bare(ax: Axes, label: str) -> None:
+    ax.set(xticks=[], yticks=[], xlabel=label)
+    ax.spines[:].set_visible(False)
+
+
+def _row(panels: int, height: float = 1.12) -> tuple[Figure, Sequence[Axes]]:
+    figure, axes = plt.subplots(1, panels, figsize=(WIDTH, height * WIDTH / panels))
+    return figure, np.atleast_1d(axes)
+
+
+def relative_error(image: Tensor, x: Tensor) -> float:
+    r""":math:`\|z - x\|_2/\|x\|_2` of one image."""
+    return float(torch.linalg.vector_norm(image - x) / torch.linalg.vector_norm(x))
+
+
+def frequencies(x: Tensor, op: MaskedFourier) -> Figure:
+    """An image, the logarithm of its Fourier modulus, and what the mask keeps of it."""
+    spectrum = torch.fft.fftshift(torch.fft.fft2(x, norm="ortho")).abs().clamp(min=1e-3).log10()
+    figure, axes = _row(3)
+    show_image(axes[0], x, "image $x$")
+    for ax, values, label in (
+        (axes[1], spectrum, r"$\log_{10}|\mathcal{F}x|$"),
+        (axes[2], torch.where(op.mask, spectrum, torch.nan), r"kept by $P_\Omega$"),
+    ):
+        drawn = ax.imshow(values.numpy(), cmap="cividis", vmin=-3, vmax=2)
+        _bare(ax, label)
+    figure.colorbar(drawn, ax=list(axes[1:]), shrink=0.75, ticks=[-3, -2, -1, 0, 1, 2])
+    return figure
+
+
+def masks(n: int = 256, lines: Sequence[int] = LINES) -> Figure:
+    """Undersampling masks, retained frequencies in black, with m and the subsampling factor."""
+    figure, axes = _row(len(lines), 1.2)
+    for ax, count in zip(axes, lines, strict=True):
+        op = MaskedFourier(radial_mask(n, count))
+        ax.imshow(op.mask.numpy(), cmap="gray_r")
+        _bare(ax, f"{count} lines, $m$ = {op.m}, $n^2/m$ = {n * n / op.m:.1f}")
+        ax.spines[:].set_visible(True)
+    return figure
+
+
+def undersampling(x: Tensor, op: MaskedFourier) -> Figure:
+    """Figure 2 of the paper and its TV counterpart: mask, image, zero-filled and TV reconstruction without noise."""
+    y = op.A(x)
+    zero_filled, tv = op.A_dagger(y), reconstruct_tv(y, op, lam=1e-4, max_iter=500).image
+    figure, axes = _row(4, 1.25)
+    axes[0].imshow(op.mask.numpy(), cmap="gray_r")
+    _bare(axes[0], r"mask $\Omega$")
+    axes[0].spines[:].set_visible(True)
+    show_image(axes[1], x, "image $x$")
+    show_image(axes[2], zero_filled, f"$A^\\dagger A x$\nerror {relative_error(zero_filled, x):.1%}")
+    show_image(axes[3], tv, f"TV\nerror {relative_error(tv, x):.1%}")
+    return figure
+
+
+def regularization(x: Tensor, y: Tensor, op: MaskedFourier, lams: Sequence[float]) -> Figure:
+    """TV reconstructions for several regularization parameters, with a close-up."""
+    results = reconstruct_tv(y.expand(len(lams), -1), op, torch.tensor(lams))
+    figure, axes = _row(len(lams), 1.3)
+    for ax, image, lam in zip(axes, results.image, lams, strict=True):
+        label = f"$\\lambda$ = {lam:.1e}\nerror {relative_error(image, x):.1%}"
+        show_image(ax, image, label, (op.n // 3, op.n // 2))
+    return figure
+
+
+def lambda_curves(lines: Sequence[int] = LINES) -> Figure:
+    """The grid search behind the calibrated lambda: error against lambda for each mask and level."""
+    rows = read_rows(RESULTS / "lambda.csv")
+    levels = sorted({float(row["noise_rel"]) for row in rows})
+    figure, axes = plt.subplots(1, len(lines), figsize=(WIDTH, 3.2), sharey=True)
+    shades = matplotlib.colormaps["cividis"](np.linspace(0, 0.9, len(levels)))
+    for ax, count in zip(np.atleast_1d(axes), lines, strict=True):
+        for level, shade in zip(levels, shades, strict=True):
+            chosen = [row for row in rows if int(row["lines"]) == count and float(row["noise_rel"]) == level]
+            if not chosen:
+                continue
+            lam, error = (np.array([float(row[key]) for row in chosen]) for key in ("lam", "error_mean"))
+            order, best = np.argsort(lam), int(np.argmin(error))
+            ax.loglog(lam[order], error[order], color=shade, label=f"{level:.1%}")
+            ax.plot(lam[best], error[best], "o", color=shade, markersize=5)
+        ax.set(xlabel=rf"$\lambda$, {count} lines")
+    axes[0].set(ylabel="relative error")
+    axes[-1].legend(title="noise", loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def convergence(y: Tensor, op: MaskedFourier, lam: float, iterations: int = 400) -> Figure:
+    """How the solver converges: distance of the objective from the minimum, proved gap, and worst pixel."""
+    y = y.to(torch.complex128)
+    best = reconstruct_tv(y, op, lam, tol=1e-8, max_iter=20_000)
+    seen = []
+
+    def look(k: int, _index: Tensor, image: Tensor, objective: Tensor, gap: Tensor) -> None:
+        worst = (image[0] - best.image).abs().max()
+        seen.append((k, float(objective[0] - best.objective + best.gap), float(gap[0]), float(worst)))
+
+    reconstruct_tv(y, op, lam, tol=1e-12, max_iter=iterations, on_check=look)
+    k, distance, gap, worst = np.array(seen).T
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.0))
+    left.semilogy(k, gap / float(best.objective), label="proved: duality gap")
+    left.semilogy(k, distance / float(best.objective), "--", label="true: distance from the minimum")
+    left.set(xlabel="iteration", ylabel="relative to the minimum")
+    left.legend()
+    right.semilogy(k, worst, color=COLORS[2])
+    right.set(xlabel="iteration", ylabel="error of the worst pixel")
+    return figure
+
+
+def noise_levels(x: Tensor, op: MaskedFourier, lines: int, levels: Sequence[float], seed: int) -> Figure:
+    """Zero-filled and TV reconstructions as Gaussian noise grows, lambda calibrated for each level."""
+    figure, axes = plt.subplots(2, len(levels), figsize=(WIDTH, 2.45 * WIDTH / len(levels)))
+    for (above, below), level in zip(axes.T, levels, strict=True):
+        y = add_noise(op.A(x), level, seed)
+        zero_filled, tv = op.A_dagger(y), reconstruct_tv(y, op, calibrated_lambda(level, lines)).image
+        show_image(above, zero_filled, f"error {relative_error(zero_filled, x):.1%}")
+        show_image(below, tv, f"error {relative_error(tv, x):.1%}")
+        above.set_title(f"{level:.1%} noise", fontsize=10)
+    axes[0, 0].set_ylabel("zero-filled")
+    axes[1, 0].set_ylabel("TV")
+    return figure
+
+
+def spike(x: Tensor, op: MaskedFourier, lines: int, noise_rel: float, mu: tuple[int, int]) -> Figure:
+    r"""The cover: an image, the image with the perturbation of one pixel's measurements, and what TV makes of it.
+
+    The perturbation is the spike of Section 5, :math:`e = \eta\, \mathcal{A}\delta_\mu / \|\mathcal{A}\delta_\mu\|_2`.
+    """
+    y, delta = op.A(x), torch.zeros_like(x)
+    delta[mu] = 1
+    e = op.A(delta)
+    e = e * (noise_rel * torch.linalg.vector_norm(y) / torch.linalg.vector_norm(e))
+    lam = calibrated_lambda(noise_rel, lines)
+    clean, attacked = reconstruct_tv(torch.stack([y, y + e]), op, lam).image
+    r, rho = op.A_dagger(e), attacked - clean
+    figure, axes = _row(3)
+    show_image(axes[0], x, "image", mu)
+    show_image(axes[1], x + r.real, f"image + perturbation of {float(r.abs().max()):.2f}", mu)
+    show_image(axes[2], attacked, f"TV reconstruction: spike of {float(rho.abs().max()):.2f}", mu)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure (PNG) in one step and close it; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    plt.close(figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(buffer.getvalue())
+    os.replace(temporary, path)
+
+
+def _example() -> tuple[Tensor, MaskedFourier]:
+    return ellipses(1, **EXAMPLE)[0], MaskedFourier(radial_mask(256, 40))
+
+
+NAMED: dict[str, Callable[[], Figure]] = {
+    "2": lambda: undersampling(*_example()),
+    "cover": lambda: spike(*_example(), lines=40, noise_rel=0.02, mu=(60, 60)),
+    "lambda": lambda_curves,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.figures",
+        description="Rebuild figures into results/figures/.",
+        epilog="example: python -m lib.figures 2 cover",
+    )
+    parser.add_argument("name", nargs="+", choices=list(NAMED), help="which figure")
+    use_style()
+    for name in parser.parse_args(arguments).name:
+        path = FIGURES / f"{'fig-' if name.isdigit() else ''}{name}.png"
+        save(NAMED[name](), path)
+        print(path.relative_to(RESULTS.parent))
+
+
+if __name__ == "__main__":
+    matplotlib.use("Agg")
+    main()
