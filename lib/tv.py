@@ -271,7 +271,7 @@ def reconstruct_tv(
     for real in (True, False):
         todo = (~result.converged & (result.n_iter < max_iter) & (is_real | (not real))).nonzero().flatten()
         for index in todo.split(chunk) if len(todo) else ():
-            _solve(y, op, lam, tol, max_iter, norm, real, init is not None or not real, index, result, on_check)
+            _solve(y, op, lam, tol, max_iter, norm, real, init is not None, index, result, on_check)
     if not bool(torch.isfinite(result.objective).all()):
         raise FloatingPointError(f"reconstruct_tv: overflow in {y.dtype}: rescale y and lam, or use complex128")
     return TVResult(**{name: value.reshape(batch + value.shape[1:]) for name, value in vars(result).items()})
@@ -313,7 +313,7 @@ def _solve(
     size = torch.linalg.vector_norm(y[index], dim=-1, dtype=torch.complex128) / n
     unit = (lam * torch.where(size > 0, size, 1)).sqrt()
     t_last = (THRESHOLD[1] * unit).to(dtype)
-    t = t_last if warm else (THRESHOLD[0] * unit).to(dtype)
+    t = torch.where(spent > 0, t_last, t_last if warm else (THRESHOLD[0] * unit).to(dtype))
     rho = lam.to(dtype) / t
     x, p = result.image[index], result.dual[index]
     x, p = (x.real.contiguous(), p.real) if real else (x, p)

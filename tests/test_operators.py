@@ -1,0 +1,340 @@
+"""Masks of the paper; the masked Fourier operator and the gradient against their definitions, as matrices."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers import BATCHES, COMPLEX, assert_adjoint, difference_matrices, fourier_matrix, masks, random, tolerance
+from hypothesis import given
+from hypothesis import strategies as st
+from skimage.transform import rotate
+
+from lib.operators import MaskedFourier, gradient, gradient_adjoint, gradient_symbol, radial_mask
+
+DTYPES = (torch.float32, torch.float64, *COMPLEX)
+seeds, batches = st.integers(0, 2**32 - 1), st.sampled_from(BATCHES)
+
+
+def rotated_masks(n, lines):
+    """The authors' construction, on an odd canvas: line by line, the union so far."""
+    canvas = math.ceil(math.sqrt(2) * n)
+    canvas += 1 - canvas % 2
+    line, union = np.zeros((canvas, canvas)), np.zeros((canvas, canvas), bool)
+    line[canvas // 2] = 1
+    start = canvas // 2 - n // 2
+    for k in range(lines):
+        union |= rotate(line, k * 180 * (math.sqrt(5) - 1) / 2, order=0) > 0.5
+        yield torch.from_numpy(union[start : start + n, start : start + n])
+
+
+# --- Masks
+
+
+@pytest.mark.parametrize(("lines", "m"), [(25, 6990), (40, 10941), (80, 20908)])
+def test_the_mask_has_as_many_frequencies_as_in_the_paper(lines, m):
+    mask = radial_mask(256, lines)
+    assert mask.shape == (256, 256) and mask.dtype == torch.bool
+    assert int(mask.sum()) == m == MaskedFourier(mask).m
+
+
+@pytest.mark.parametrize(("n", "lines"), [(256, 80), (65, 9), (32, 7)])
+def test_the_mask_is_that_of_the_authors_pixel_by_pixel(n, lines):
+    for count, mask in enumerate(rotated_masks(n, lines), start=1):
+        if count in (1, 2, 3, 5, 9, 25, 40, lines):
+            assert torch.equal(radial_mask(n, count), mask), f"{count} lines"
+
+
+@given(st.integers(2, 40), st.integers(1, 12))
+def test_the_mask_is_point_symmetric_wherever_the_grid_is(n, lines):
+    mask = radial_mask(n, lines)
+    inner = mask[1 - n % 2 :, 1 - n % 2 :]  # an even grid has frequency -n/2 but not n/2
+    assert torch.equal(inner, inner.flip(0, 1))
+    assert MaskedFourier(mask).is_even
+
+
+@given(st.integers(2, 40), st.integers(1, 12))
+def test_the_mask_grows_line_by_line_from_a_horizontal_one(n, lines):
+    mask, more = radial_mask(n, lines), radial_mask(n, lines + 1)
+    assert mask[n // 2].all() and mask[n // 2, n // 2]
+    assert (more | ~mask).all()
+    assert int(radial_mask(n, 1).sum()) == n
+
+
+@pytest.mark.parametrize(
+    ("n", "lines", "message"),
+    [
+        (1, 4, "radial_mask: n must be an integer >= 2, got 1"),
+        (32.0, 4, "radial_mask: n must be an integer >= 2, got 32.0"),
+        (True, 4, "radial_mask: n must be an integer >= 2, got True"),
+        (32, 0, "radial_mask: lines must be an integer >= 1, got 0"),
+        (32, -1, "radial_mask: lines must be an integer >= 1, got -1"),
+        (32, "4", "radial_mask: lines must be an integer >= 1, got '4'"),
+    ],
+)
+def test_a_wrong_size_or_number_of_lines_is_named(n, lines, message):
+    with pytest.raises(ValueError) as error:
+        radial_mask(n, lines)
+    assert str(error.value) == message
+
+
+# --- The masked Fourier operator
+
+
+@given(masks(n_max=9), batches, st.sampled_from(DTYPES), seeds)
+def test_the_operator_is_the_matrix_of_its_definition(mask, batch, dtype, seed):
+    op, matrix = MaskedFourier(mask), torch.from_numpy(fourier_matrix(mask))
+    x = random(*batch, op.n, op.n, dtype=dtype, seed=seed)
+    y = op.A(x)
+    assert (op.n, op.m) == (len(mask), len(matrix))
+    assert y.shape == (*batch, op.m) and y.dtype == (dtype if dtype.is_complex else dtype.to_complex())
+    assert torch.allclose(y.to(matrix.dtype), x.flatten(-2).to(matrix.dtype) @ matrix.T, atol=20 * tolerance(dtype))
+    back = op.A_adjoint(y)
+    expected = y.to(matrix.dtype) @ matrix.conj()
+    assert back.shape == x.shape and back.dtype == y.dtype
+    assert torch.allclose(back.flatten(-2).to(matrix.dtype), expected, atol=20 * tolerance(dtype))
+
+
+@given(masks(), batches, st.sampled_from(DTYPES), seeds)
+def test_the_operator_passes_the_dot_product_test(mask, batch, dtype, seed):
+    op = MaskedFourier(mask)
+    y = random(*batch, op.m, dtype=dtype if dtype.is_complex else dtype.to_complex(), seed=seed + 1)
+    x = random(*batch, op.n, op.n, dtype=dtype, seed=seed)
+    assert_adjoint(op.A, op.A_adjoint, x, y, real=not dtype.is_complex)
+
+
+@given(masks(), batches, st.sampled_from(COMPLEX), seeds)
+def test_the_adjoint_is_an_isometry_and_the_pseudo_inverse(mask, batch, dtype, seed):
+    op = MaskedFourier(mask)
+    y, x = random(*batch, op.m, dtype=dtype, seed=seed), random(*batch, op.n, op.n, dtype=dtype, seed=seed + 1)
+    eps = 10 * tolerance(dtype)
+    back = op.A_dagger(y)
+    assert torch.allclose(torch.linalg.vector_norm(back, dim=(-2, -1)), torch.linalg.vector_norm(y, dim=-1), rtol=eps)
+    assert torch.allclose(op.A(back), y, atol=eps)
+    # Moore and Penrose: with A A+ = I, A+ A is the orthogonal projection on the range of the adjoint.
+    projected = op.A_dagger(op.A(x))
+    assert torch.allclose(op.A_dagger(op.A(projected)), projected, atol=eps)
+    assert (torch.sum(projected.conj() * (x - projected), (-2, -1)).abs() <= eps * op.n**2).all()
+
+
+@given(masks(n_max=8), seeds)
+def test_the_pseudo_inverse_has_the_least_norm(mask, seed):
+    op, y = MaskedFourier(mask), random(int(mask.sum()), seed=seed)
+    expected = torch.from_numpy(np.linalg.pinv(fourier_matrix(mask))) @ y
+    assert torch.allclose(op.A_dagger(y).flatten(), expected, atol=1e-12)
+
+
+@given(masks(), seeds)
+def test_the_operator_is_linear_over_the_complex_numbers(mask, seed):
+    op, c = MaskedFourier(mask), 0.3 - 1.7j
+    x, z = random(2, op.n, op.n, seed=seed)
+    y, w = random(2, op.m, seed=seed)
+    assert torch.allclose(op.A(c * x + z), c * op.A(x) + op.A(z), atol=1e-12)
+    assert torch.allclose(op.A_adjoint(c * y + w), c * op.A_adjoint(y) + op.A_adjoint(w), atol=1e-12)
+
+
+def test_a_full_mask_makes_the_operator_unitary():
+    op, x = MaskedFourier(torch.ones(7, 7)), random(4, 7, 7)
+    assert op.m == 49 and torch.allclose(op.A_dagger(op.A(x)), x, atol=1e-13)
+
+
+@given(masks(), batches, seeds)
+def test_the_vector_jacobian_products_are_the_adjoints(mask, batch, seed):
+    # What an attack relies on: the gradient of a loss of A(x) is A* times the gradient with respect to y.
+    op = MaskedFourier(mask)
+    x = random(*batch, op.n, op.n, seed=seed).requires_grad_()
+    y = random(*batch, op.m, seed=seed + 1).requires_grad_()
+    for forward, adjoint, point, cotangent in (
+        (op.A, op.A_adjoint, x, y),
+        (op.A_adjoint, op.A, y, x),
+        (op.A_dagger, op.A, y, x),
+    ):
+        (product,) = torch.autograd.grad(forward(point), point, cotangent.detach())
+        assert product.shape == point.shape
+        assert torch.allclose(product, adjoint(cotangent.detach()), atol=1e-12)
+
+
+def test_the_gradient_with_respect_to_a_real_image_is_the_real_part():
+    op = MaskedFourier(radial_mask(9, 2))
+    x, w = random(9, 9, dtype=torch.float64).requires_grad_(), random(op.m)
+    (product,) = torch.autograd.grad(op.A(x), x, w)
+    assert product.dtype == torch.float64 and torch.allclose(product, op.A_adjoint(w).real, atol=1e-13)
+
+
+@pytest.mark.parametrize("n", [3, 4])
+def test_derivatives_agree_with_finite_differences(n):
+    op = MaskedFourier(radial_mask(n, 2))
+    x, y, p = random(2, n, n), random(2, op.m), random(2, 2, n, n)
+    for function, point in (
+        (op.A, x),
+        (op.A, x.real.clone()),
+        (op.A_adjoint, y),
+        (op.A_dagger, y),
+        (gradient, x),
+        (gradient, x.real.clone()),
+        (gradient_adjoint, p),
+        (gradient_adjoint, p.real.clone()),
+    ):
+        assert torch.autograd.gradcheck(function, point.requires_grad_())
+        assert torch.autograd.gradgradcheck(lambda v, f=function: f(v).abs().square(), point)
+
+
+@given(masks())
+def test_evenness_is_that_of_the_definition(mask):
+    # k and -k both lie in the grid unless a component is -n/2.
+    n = len(mask)
+    inside = range(-((n - 1) // 2), (n - 1) // 2 + 1)
+    even = all(mask[a + n // 2, b + n // 2] == mask[n // 2 - a, n // 2 - b] for a in inside for b in inside)
+    assert MaskedFourier(mask).is_even == even
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32, torch.bool])
+def test_a_mask_of_zeros_and_ones_of_any_dtype_is_accepted(dtype):
+    mask = radial_mask(8, 2)
+    op = MaskedFourier(mask.to(dtype))
+    assert op.mask.dtype == torch.bool and torch.equal(op.mask, mask)
+
+
+def test_the_operator_says_what_it_is_and_moves_to_a_device():
+    op = MaskedFourier(radial_mask(32, 4))
+    assert repr(op) == f"MaskedFourier(n=32, m={op.m}, n^2/m={1024 / op.m:.2f}, cpu)"
+    moved = op.to("cpu")
+    assert moved is not op and torch.equal(moved.mask, op.mask)
+
+
+def test_inputs_are_not_modified():
+    op = MaskedFourier(radial_mask(8, 3))
+    x, y, p = random(8, 8), random(op.m), random(2, 8, 8)
+    before = x.clone(), y.clone(), p.clone()
+    op.A(x), op.A_adjoint(y), op.A_dagger(y), gradient(x), gradient_adjoint(p)
+    assert all(torch.equal(a, b) for a, b in zip((x, y, p), before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("mask", "error", "message"),
+    [
+        (np.ones((4, 4)), TypeError, "MaskedFourier: mask must be a tensor, got ndarray"),
+        (None, TypeError, "MaskedFourier: mask must be a tensor, got NoneType"),
+        (torch.ones(4, 5), ValueError, "MaskedFourier: mask must have shape (n, n), got (4, 5)"),
+        (torch.ones(4), ValueError, "MaskedFourier: mask must have shape (n, n), got (4,)"),
+        (torch.ones(1, 4, 4), ValueError, "MaskedFourier: mask must have shape (n, n), got (1, 4, 4)"),
+        (torch.full((4, 4), 0.5), ValueError, "MaskedFourier: mask must be binary, got other values than 0 and 1"),
+        (torch.full((4, 4), -1), ValueError, "MaskedFourier: mask must be binary, got other values than 0 and 1"),
+        (torch.full((4, 4), math.nan), ValueError, "MaskedFourier: mask must be binary, got other values than 0 and 1"),
+        (torch.zeros(4, 4), ValueError, "MaskedFourier: mask of shape (4, 4) is empty: no frequency is sampled"),
+        (torch.ones(0, 0), ValueError, "MaskedFourier: mask of shape (0, 0) is empty: no frequency is sampled"),
+    ],
+)
+def test_a_wrong_mask_is_refused_with_the_reason(mask, error, message):
+    with pytest.raises(error) as caught:
+        MaskedFourier(mask)
+    assert str(caught.value) == message
+
+
+OPERATOR = MaskedFourier(radial_mask(8, 2))  # m = 15
+IMAGES = "float32, float64, complex64, complex128"
+VECTORS = "complex64, complex128"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("A", torch.ones(8, 9), ValueError, "expected shape (..., 8, 8), got (8, 9)"),
+        ("A", torch.ones(2, 9, 8), ValueError, "expected shape (..., 8, 8), got (2, 9, 8)"),
+        ("A", torch.ones(64), ValueError, "expected shape (..., 8, 8), got (64,)"),
+        ("A", torch.ones(8), ValueError, "expected shape (..., 8, 8), got (8,)"),
+        ("A", torch.tensor(1.0), ValueError, "expected shape (..., 8, 8), got ()"),
+        ("A", torch.ones(8, 8, dtype=torch.int64), TypeError, f"expected dtype {IMAGES}, got torch.int64"),
+        ("A", torch.ones(8, 8, dtype=torch.bool), TypeError, f"expected dtype {IMAGES}, got torch.bool"),
+        ("A", torch.ones(8, 8, dtype=torch.float16), TypeError, f"expected dtype {IMAGES}, got torch.float16"),
+        ("A", np.ones((8, 8)), TypeError, "expected a tensor, got ndarray"),
+        ("A", torch.ones(8, 8, device="meta"), ValueError, "mask on cpu, input on meta; use op.to"),
+        *(
+            (name, value, error, message)
+            for name in ("A_adjoint", "A_dagger")
+            for value, error, message in (
+                (torch.ones(8, 8), ValueError, "expected shape (..., 15), got (8, 8)"),
+                (random(3, 16), ValueError, "expected shape (..., 15), got (3, 16)"),
+                (random(15, 1), ValueError, "expected shape (..., 15), got (15, 1)"),
+                (torch.tensor(1j), ValueError, "expected shape (..., 15), got ()"),
+                (torch.ones(15), TypeError, f"expected dtype {VECTORS}, got torch.float32"),
+                (torch.ones(15, dtype=torch.int32), TypeError, f"expected dtype {VECTORS}, got torch.int32"),
+                ([1j] * 15, TypeError, "expected a tensor, got list"),
+                (torch.ones(15, dtype=torch.complex64, device="meta"), ValueError, "mask on cpu, input on meta"),
+            )
+        ),
+    ],
+)
+def test_a_wrong_input_is_refused_with_the_operator_and_both_shapes(name, value, error, message):
+    assert OPERATOR.m == 15
+    with pytest.raises(error) as caught:
+        getattr(OPERATOR, name)(value)
+    assert str(caught.value).startswith(f"MaskedFourier.{name}: {message}")
+
+
+# --- The periodic gradient
+
+
+@given(st.integers(2, 9), batches, st.sampled_from(DTYPES), seeds)
+def test_the_gradient_is_the_matrix_of_its_definition(n, batch, dtype, seed):
+    x, p = random(*batch, n, n, dtype=dtype, seed=seed), random(*batch, 2, n, n, dtype=dtype, seed=seed + 1)
+    down, right = (torch.from_numpy(d).to(dtype) for d in difference_matrices(n))
+    flat, eps = x.flatten(-2), 10 * tolerance(dtype)
+    expected = torch.stack([flat @ down.T, flat @ right.T], -2).unflatten(-1, (n, n))
+    assert gradient(x).shape == expected.shape and gradient(x).dtype == dtype
+    assert torch.allclose(gradient(x), expected, atol=eps)
+    expected = p.flatten(-2)[..., 0, :] @ down + p.flatten(-2)[..., 1, :] @ right
+    assert gradient_adjoint(p).shape == x.shape and gradient_adjoint(p).dtype == dtype
+    assert torch.allclose(gradient_adjoint(p).flatten(-2), expected, atol=eps)
+
+
+@given(st.integers(2, 24), batches, st.sampled_from(DTYPES), seeds)
+def test_the_gradient_passes_the_dot_product_test(n, batch, dtype, seed):
+    x, p = random(*batch, n, n, dtype=dtype, seed=seed), random(*batch, 2, n, n, dtype=dtype, seed=seed + 1)
+    assert_adjoint(gradient, gradient_adjoint, x, p)
+
+
+@given(st.integers(2, 24), batches, seeds)
+def test_the_vector_jacobian_products_of_the_gradient_are_the_adjoints(n, batch, seed):
+    x = random(*batch, n, n, seed=seed).requires_grad_()
+    p = random(*batch, 2, n, n, seed=seed + 1).requires_grad_()
+    (product,) = torch.autograd.grad(gradient(x), x, p.detach())
+    assert torch.allclose(product, gradient_adjoint(p.detach()), atol=1e-13)
+    (product,) = torch.autograd.grad(gradient_adjoint(p), p, x.detach())
+    assert torch.allclose(product, gradient(x.detach()), atol=1e-13)
+
+
+def test_the_gradient_has_first_the_difference_to_the_pixel_below():
+    x = torch.zeros(3, 3)
+    x[1, 1] = 1
+    down, right = gradient(x)
+    assert down.tolist() == [[0, 1, 0], [0, -1, 0], [0, 0, 0]]
+    assert right.tolist() == [[0, 0, 0], [1, -1, 0], [0, 0, 0]]
+
+
+@given(st.integers(2, 24), st.sampled_from(COMPLEX), seeds)
+def test_the_symbol_is_the_gradient_in_the_fourier_domain(n, dtype, seed):
+    symbol = gradient_symbol(n, dtype)
+    assert symbol.shape == (2, n, n) and symbol.dtype == dtype and (symbol[:, 0, 0] == 0).all()
+    x = random(n, n, dtype=dtype, seed=seed)
+    expected = torch.fft.fft2(gradient(x), norm="ortho")
+    assert torch.allclose(symbol * torch.fft.fft2(x, norm="ortho"), expected, atol=20 * tolerance(dtype))
+
+
+def test_the_symbol_is_computed_in_double_precision_by_default():
+    assert gradient_symbol(4).dtype == torch.complex128
+    assert torch.allclose(gradient_symbol(4)[1, 2], torch.tensor([0, -1 + 1j, -2, -1 - 1j], dtype=torch.complex128))
+
+
+@pytest.mark.parametrize("shape", [(8,), ()])
+def test_the_gradient_refuses_what_is_not_an_image(shape):
+    with pytest.raises(ValueError) as error:
+        gradient(torch.ones(shape))
+    assert str(error.value) == f"gradient: expected shape (..., n, n), got {shape}"
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (3, 8, 8), (2, 1, 8, 8), (2,)])
+def test_the_adjoint_of_the_gradient_refuses_what_is_not_a_field(shape):
+    with pytest.raises(ValueError) as error:
+        gradient_adjoint(torch.ones(shape))
+    assert str(error.value) == f"gradient_adjoint: expected shape (..., 2, n, n), got {shape}"
