@@ -1,0 +1,825 @@
+"""The TV solver against an independent convex solver, closed forms and its own proof; wrong inputs."""
+
+import dataclasses
+import math
+
+import cvxpy as cp
+import numpy as np
+import pytest
+import torch
+from helpers import difference_matrices, even_mask, fourier_matrix, masks, random, random_mask
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib import tv
+from lib.calibration import add_noise
+from lib.operators import MaskedFourier, gradient, gradient_adjoint, radial_mask
+from lib.phantoms import ellipses, shepp_logan
+from lib.tv import (
+    anisotropic,
+    calibrated_lambda,
+    certificate,
+    feasible_dual,
+    isotropic,
+    reconstruct_tv,
+    separable,
+    tv_objective,
+)
+
+NORMS = (separable, anisotropic, isotropic)
+each_norm = pytest.mark.parametrize("norm", NORMS)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def plain(d):
+    """`separable` under another name: the solver then takes the torch formulas instead of the compiled ones."""
+    return d.abs()
+
+
+def norm_of_field(d, norm):
+    """Definitions of the three norms for complex differences ``(2, n, n)``, in numpy."""
+    if norm is separable:
+        return np.abs(d.real).sum() + np.abs(d.imag).sum()
+    if norm is anisotropic:
+        return np.abs(d).sum()
+    return np.sqrt((np.abs(d) ** 2).sum(0)).sum()
+
+
+def objective_by_matrices(x, y, mask, lam, norm):
+    x, y = np.asarray(x), np.asarray(y)
+    differences = np.stack([d @ x.ravel() for d in difference_matrices(len(x))]).reshape(2, *x.shape)
+    misfit = fourier_matrix(mask) @ x.ravel() - y
+    return np.linalg.norm(misfit) ** 2 / 2 + lam * norm_of_field(differences, norm)
+
+
+def convex_minimum(y, mask, lam, norm):
+    """The problem as Clarabel, an interior-point method, solves it over complex images: minimum, minimiser."""
+    fourier, differences, n = fourier_matrix(mask), difference_matrices(len(mask)), len(mask)
+    a, b = cp.Variable(n * n), cp.Variable(n * n)  # real and imaginary part
+    misfit = cp.hstack([fourier.real @ a - fourier.imag @ b - y.real, fourier.imag @ a + fourier.real @ b - y.imag])
+    groups = [d @ part for d in differences for part in (a, b)]
+    if norm is separable:
+        variation = cp.norm1(cp.hstack(groups))
+    else:
+        pairs = [groups] if norm is isotropic else [groups[:2], groups[2:]]
+        variation = sum(cp.sum(cp.norm(cp.vstack(pair), 2, axis=0)) for pair in pairs)
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(misfit) / 2 + lam * variation))
+    problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-9, tol_gap_rel=1e-9, tol_feas=1e-9)
+    assert problem.status == "optimal"
+    return problem.value, torch.from_numpy((a.value + 1j * b.value).reshape(n, n))
+
+
+def noisy_block(n, real, seed=5):
+    """A block in heavy noise: generic, so that the minimiser is unique."""
+    x = random(n, n, dtype=torch.float64 if real else torch.complex128, seed=seed)
+    x[2 : n // 2 + 1, 3 : n - 3] += 4 if real else 4 - 2j
+    return x
+
+
+def block(n):
+    x = torch.zeros(n, n, dtype=torch.float64)
+    x[n // 4 : 3 * n // 4, n // 3 : n - n // 4] = 1
+    x[n // 2 : n - 2, 2 : n // 2] += 0.5
+    return x
+
+
+def mask_of_kind(kind, n):
+    """radial: even; for even n its row -n/2 has no mirror image. uneven: no symmetry. headless: even, without 0."""
+    if kind == "radial":
+        return radial_mask(n, 4)
+    if kind == "uneven":
+        return random_mask(n, 0.5, seed=1)
+    mask = even_mask(n, 0.3, seed=2)
+    mask[n // 2, n // 2] = False
+    return mask
+
+
+def fields(*shape, dtype=torch.float64, seed=0):
+    return random(*shape, dtype=dtype, seed=seed)
+
+
+# --- The objective
+
+
+@each_norm
+@pytest.mark.parametrize("real", [True, False])
+def test_the_objective_is_that_of_the_definition(norm, real):
+    mask = random_mask(7, 0.5, seed=3)
+    op, lam = MaskedFourier(mask), torch.tensor([0.3, 2.0, 0.01], dtype=torch.float64)
+    x, y = random(3, 7, 7, dtype=torch.float64 if real else torch.complex128), random(3, op.m, seed=1)
+    value = tv_objective(x, y, op, lam, norm)
+    assert value.shape == (3,) and value.dtype == torch.float64
+    expected = [objective_by_matrices(x[i], y[i], mask, float(lam[i]), norm) for i in range(3)]
+    assert np.allclose(value, expected, rtol=1e-12)
+    assert math.isclose(tv_objective(x[1], y[1], op, 2.0, norm), expected[1], rel_tol=1e-12)
+
+
+def test_on_real_images_the_separable_and_the_anisotropic_norm_are_the_same():
+    op, x = MaskedFourier(radial_mask(9, 3)), random(9, 9, dtype=torch.float64)
+    y = op.A(x)
+    assert math.isclose(tv_objective(x, y, op, 1.0, separable), tv_objective(x, y, op, 1.0, anisotropic), rel_tol=1e-13)
+    z = x + 1j * x.flip(0)
+    assert tv_objective(z, y, op, 1.0, separable) > 1.01 * tv_objective(z, y, op, 1.0, anisotropic)
+
+
+def test_the_objective_is_summed_in_double_precision():
+    # 16 384 equal terms: a sum in single precision is off in the fifth digit or needs luck.
+    op, x = MaskedFourier(torch.ones(128, 128)), random(128, 128, dtype=torch.complex64)
+    y = torch.zeros(op.m, dtype=torch.complex64)
+    double = tv_objective(x.to(torch.complex128), y.to(torch.complex128), op, 0.7)
+    assert tv_objective(x, y, op, 0.7).dtype == torch.float64
+    assert math.isclose(tv_objective(x, y, op, 0.7), double, rel_tol=1e-7)
+
+
+@pytest.mark.parametrize("tail", [14, 1])
+def test_the_objective_refuses_measurements_of_the_wrong_length(tail):
+    # A length of 1 would broadcast and give a number without meaning.
+    op = MaskedFourier(radial_mask(8, 2))
+    with pytest.raises(ValueError, match=rf"expected shape \(\.\.\., 15\), got \({tail},\)"):
+        tv_objective(random(8, 8), random(tail), op, 1.0)
+
+
+def test_the_objective_refuses_images_of_the_wrong_shape_or_dtype():
+    op = MaskedFourier(radial_mask(8, 2))
+    with pytest.raises(ValueError, match=r"expected shape \(\.\.\., 8, 8\), got \(7, 8\)"):
+        tv_objective(random(7, 8), random(15), op, 1.0)
+    with pytest.raises(TypeError, match="got torch.int64"):
+        tv_objective(torch.ones(8, 8, dtype=torch.int64), random(15), op, 1.0)
+
+
+# --- The minimiser
+
+
+@each_norm
+@pytest.mark.parametrize("real", [True, False], ids=["real", "complex"])
+@pytest.mark.parametrize("kind", ["radial", "uneven", "headless"])
+@pytest.mark.parametrize("n", [10, 9])
+def test_the_solver_agrees_with_an_independent_convex_solver(n, kind, real, norm):
+    mask, lam = mask_of_kind(kind, n), 0.3
+    op = MaskedFourier(mask)
+    y = op.A(noisy_block(n, real))
+    minimum, minimiser = convex_minimum(y.numpy(), mask, lam, norm)
+    result = reconstruct_tv(y, op, lam, norm=norm, tol=1e-8, max_iter=20000)
+    assert result.converged
+    assert abs(float(result.objective) / minimum - 1) < 1e-7
+    assert math.isclose(objective_by_matrices(result.image, y, mask, lam, norm), minimum, rel_tol=1e-7)
+    if kind == "headless":  # the mean is free, and 0 by convention
+        assert result.image.mean().abs() < 1e-12
+        minimiser = minimiser - minimiser.mean()
+    assert (result.image - minimiser).abs().max() < 1e-4
+
+
+def test_with_a_full_mask_a_step_edge_shrinks_as_computed_by_hand():
+    # Two halves of heights 0 and h, 2 n edge pixels between them (periodic), n^2/2 pixels each: the optimality
+    # condition moves each half by lam * 2 n / (n^2/2) = 4 lam / n towards the other.
+    n, h, lam = 12, 1.0, 0.6
+    x = torch.zeros(n, n, dtype=torch.float64)
+    x[n // 2 :] = h
+    op = MaskedFourier(torch.ones(n, n))
+    move = 4 * lam / n
+    expected = x + move * (1 - 2 * x / h)
+    minimum = n**2 * move**2 / 2 + lam * 2 * n * (h - 2 * move)
+    for norm in NORMS:
+        result = reconstruct_tv(op.A(x), op, lam, norm=norm, tol=1e-9)
+        assert math.isclose(result.objective, minimum, rel_tol=1e-8)
+        assert (result.image - expected).abs().max() < 1e-4
+
+
+def test_a_large_lambda_leaves_the_mean():
+    op, x = MaskedFourier(radial_mask(16, 5)), block(16)
+    y = op.A(x)
+    result = reconstruct_tv(y, op, 100.0, tol=1e-6)
+    assert (result.image - x.mean()).abs().max() < 1e-4
+    variance = torch.linalg.vector_norm(y) ** 2 - (16 * x.mean()) ** 2  # what the mean does not explain
+    assert math.isclose(result.objective, variance / 2, rel_tol=1e-5)
+
+
+@pytest.mark.parametrize(("n", "image"), [(32, block(32)), (33, block(33)), (64, shepp_logan(64).double())])
+def test_a_gradient_sparse_image_is_recovered_exactly_in_the_noiseless_limit(n, image):
+    op = MaskedFourier(radial_mask(n, n // 3))
+    assert op.m < 0.5 * n**2
+    y, size = op.A(image), torch.linalg.vector_norm(image)
+    assert torch.linalg.vector_norm(op.A_dagger(y) - image) > 0.08 * size  # not to be had from the data alone
+    lams = (1e-2, 1e-3, 1e-4)
+    errors = [
+        float(torch.linalg.vector_norm(reconstruct_tv(y, op, lam, tol=1e-6, max_iter=20000).image - image) / size)
+        for lam in lams
+    ]
+    # The error is proportional to lambda: its limit is 0.
+    assert errors[0] < 0.1 and errors[2] < 1e-3
+    assert all(later < 0.2 * earlier for earlier, later in zip(errors, errors[1:], strict=False))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("value", [1.0, 0.3, -2.0])
+def test_a_constant_image_is_recovered_at_once(dtype, value):
+    op, x = MaskedFourier(radial_mask(16, 4)), torch.full((16, 16), value, dtype=dtype)
+    result = reconstruct_tv(op.A(x), op, 0.1)
+    assert result.converged and result.n_iter == 10
+    assert torch.allclose(result.image, x.to(result.image.dtype), atol=1e-6)
+
+
+@each_norm
+def test_zero_measurements_give_a_zero_image(norm):
+    op = MaskedFourier(radial_mask(16, 4))
+    result = reconstruct_tv(torch.zeros(2, op.m, dtype=torch.complex64), op, 0.1, norm=norm)
+    assert (result.image == 0).all() and (result.objective == 0).all() and (result.gap == 0).all()
+    assert result.converged.all()
+
+
+def test_at_common_noise_levels_no_pixel_is_off_by_more_than_the_docstring_says():
+    # Measured, not proved: relative to the largest pixel, against a solution a thousand times as accurate.
+    tol, op, x = 1e-3, MaskedFourier(radial_mask(128, 20)), ellipses(1, 128, seed=7)[0].double()
+    y = torch.stack([add_noise(op.A(x), level, seed=1) for level in (0.005, 0.04, 0.1)])
+    lam = torch.tensor([3e-4, 5e-3, 2e-2])
+    reference = reconstruct_tv(y, op, lam, tol=1e-6, max_iter=5000)
+    assert reference.converged.all()
+    for dtype in (torch.complex64, torch.complex128):
+        result = reconstruct_tv(y.to(dtype), op, lam, tol=tol)
+        assert result.converged.all() and result.image.dtype == dtype
+        error = (result.image - reference.image).abs().amax((1, 2)) / reference.image.abs().amax((1, 2))
+        assert error.max() < 3 * tol
+        assert error.max() > 1e-6  # the reference is another computation
+
+
+# --- The proof
+
+
+@each_norm
+@pytest.mark.parametrize("real", [True, False], ids=["real", "complex"])
+@pytest.mark.parametrize("n", [10, 9])
+def test_the_gap_brackets_the_known_minimum_at_every_iterate(n, real, norm):
+    mask, lam = radial_mask(n, 4), 0.5
+    op = MaskedFourier(mask)
+    y = op.A(noisy_block(n, real, seed=8))
+    minimum, minimiser = convex_minimum(y.numpy(), mask, lam, norm)
+    gaps, room = [], 1e-8 * minimum  # Clarabel's own accuracy
+    for max_iter in (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144):
+        result = reconstruct_tv(y, op, lam, norm=norm, tol=1e-12, max_iter=max_iter)
+        proof = certificate(result.image, result.dual, y, op, lam, norm)
+        assert proof.infeasibility < 1e-11
+        assert proof.dual_objective <= minimum + room
+        assert minimum <= proof.objective + room
+        assert torch.allclose(result.gap, proof.gap, rtol=1e-9, atol=1e-12)
+        assert torch.allclose(result.objective, proof.objective, rtol=1e-12)
+        assert math.isclose(result.gap, proof.objective - proof.dual_objective, rel_tol=1e-9, abs_tol=1e-12)
+        # A^*A is strongly convex in the data: the docstring's bound
+        distance = torch.linalg.vector_norm(op.A(result.image - minimiser))
+        assert distance <= torch.sqrt(2 * result.gap) + 1e-4
+        gaps.append(float(result.gap))
+    assert gaps[-1] < 0.01 * gaps[0]  # the bracket closes
+
+
+@settings(max_examples=60)
+@given(masks(n_max=9), st.sampled_from(NORMS), st.floats(-3, 1), st.booleans(), seeds)
+def test_weak_duality_holds_for_any_image_and_any_field_made_feasible(mask, norm, log_lam, real, seed):
+    op, lam, n = MaskedFourier(mask), 10**log_lam, len(mask)
+    dtype = torch.float64 if real else torch.complex128
+    x, p, y = random(n, n, seed=seed), random(2, n, n, dtype=dtype, seed=seed + 1), random(op.m, seed=seed + 2)
+    p = feasible_dual(p, op, lam, norm)
+    proof = certificate(x, p, y, op, lam, norm)
+    assert proof.dual_objective <= proof.objective and proof.infeasibility < 1e-9
+    # Feasible by the definition too, in numpy: in the ball, and the adjoint gradient in the range of A*.
+    field, matrix = p.numpy(), fourier_matrix(mask)
+    if norm is separable:
+        assert max(np.abs(field.real).max(), np.abs(field.imag).max()) <= lam * (1 + 1e-12)
+    else:
+        assert (np.abs(field).max() if norm is anisotropic else np.linalg.norm(field, axis=0).max()) <= lam * (1 + 1e-12)
+    down, right = difference_matrices(n)
+    z = down.T @ field[0].ravel() + right.T @ field[1].ravel()
+    q = matrix @ z
+    assert np.linalg.norm(z - matrix.conj().T @ q) < 1e-11 * lam * n
+    # and the dual objective is that of the definition
+    dual_objective = np.vdot(q, y.numpy()).real - np.linalg.norm(q) ** 2 / 2
+    assert math.isclose(proof.dual_objective, dual_objective, rel_tol=1e-10, abs_tol=1e-10)
+
+
+@each_norm
+def test_a_feasible_point_stays_where_it_is(norm):
+    op, lam = MaskedFourier(random_mask(12, 0.4, seed=3)), torch.tensor([0.5, 2.0])
+    p = feasible_dual(random(2, 2, 12, 12), op, lam, norm)
+    assert p.shape == (2, 2, 12, 12) and p.is_complex()
+    assert torch.allclose(feasible_dual(p, op, lam, norm), p, atol=1e-13)
+    assert torch.allclose(feasible_dual(0.5 * p, op, lam, norm), 0.5 * p, atol=1e-13)  # inside the ball: not scaled
+
+
+@each_norm
+def test_an_infeasible_dual_point_is_reported_as_such(norm):
+    op, lam = MaskedFourier(radial_mask(12, 3)), 0.7
+    x, y = random(12, 12), random(op.m)
+    feasible = feasible_dual(100 * random(2, 12, 12), op, lam, norm)
+    assert certificate(x, feasible, y, op, lam, norm).infeasibility < 1e-12
+    # twice too large, but in the right subspace: out of the ball by a factor of 2, an excess of 1
+    too_large = certificate(x, 2 * feasible, y, op, lam, norm).infeasibility
+    assert math.isclose(too_large, 1, rel_tol=1e-9)
+    # in the ball, but not in the subspace
+    assert certificate(x, 1e-3 * random(2, 12, 12), y, op, lam, norm).infeasibility > 0.1
+
+
+def test_the_proof_takes_batches_with_one_lambda_each():
+    op, lam = MaskedFourier(radial_mask(12, 3)), torch.tensor([[0.1, 0.2, 0.3], [1.0, 2.0, 3.0]])
+    x, y = random(2, 3, 12, 12), random(2, 3, op.m)
+    p = feasible_dual(random(2, 3, 2, 12, 12), op, lam)
+    proof = certificate(x, p, y, op, lam)
+    for name, value in vars(proof).items():
+        assert value.shape == (2, 3) and value.dtype == torch.float64, name
+    alone = certificate(x[1, 2], p[1, 2], y[1, 2], op, 3.0)
+    assert math.isclose(proof.gap[1, 2], alone.gap, rel_tol=1e-12)
+
+
+# --- Projection
+
+
+@each_norm
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_the_projection_is_the_nearest_point_of_the_dual_ball(norm, dtype):
+    # v -> P v is the projection on a convex set if and only if P v lies in it and Re<v - P v, w - P v> <= 0 for each
+    # w in it. The largest value over the ball is t ||v - P v||_1, with the norm itself.
+    v, t = 2 * random(3, 2, 6, 6, dtype=dtype), torch.tensor([0.5, 2.0, 100.0], dtype=torch.float64)
+    projected = tv._project(v, t, norm)
+    assert projected.shape == v.shape and projected.dtype == dtype
+    for i in range(3):
+        p, rest = projected[i], v[i] - projected[i]
+        inside = norm(tv._real_view(p)).max() <= t[i] * (1 + 1e-14)
+        largest = t[i] * norm_of_field(rest.numpy(), norm)
+        assert inside and abs(torch.sum(rest.conj() * p).real - largest) < 1e-11
+    assert torch.equal(projected[2], v[2])  # all inside
+    assert 0 < (projected[1] == v[1]).double().mean() < 1 and (projected[0] != v[0]).any()
+
+
+@each_norm
+def test_the_projection_agrees_with_numerical_minimisation(norm):
+    v, t, n = 2 * random(1, 2, 3, 3, seed=4), 1.1, 3
+    a, b = cp.Variable((2, n * n)), cp.Variable((2, n * n))  # real and imaginary part of both directions
+    flat = v.numpy().reshape(2, n * n)
+    rows = [a[0], b[0], a[1], b[1]]
+    groups = {separable: [[row] for row in rows], anisotropic: [rows[:2], rows[2:]], isotropic: [rows]}[norm]
+    ball = [cp.norm(cp.vstack(group), 2, axis=0) <= t for group in groups]
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(a - flat.real) + cp.sum_squares(b - flat.imag)), ball)
+    problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
+    projected = tv._project(v, torch.tensor([t], dtype=torch.float64), norm)
+    assert np.allclose(projected.numpy().reshape(2, n * n), a.value + 1j * b.value, atol=1e-5)
+
+
+# --- Compiled and plain formulas
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64, torch.complex128])
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 17])
+def test_the_compiled_steps_equal_the_plain_formulas(n, dtype):
+    real = dtype.to_real()
+    x, v = random(3, n, n, dtype=dtype), 2 * random(3, 2, n, n, dtype=dtype, seed=1)
+    t, ratio, rho = (torch.tensor(a, dtype=real) for a in ([0.3, 1.0, 2.0], [1.0, 0.85, 0.9], [2.0, 0.5, 1.3]))
+    eps = {torch.float32: 1e-5, torch.float64: 1e-13}[real]
+    results = []
+    for norm in (separable, plain):
+        state = x.clone(), v.clone(), torch.full_like(x, math.nan)
+        tv._step(*state, t, ratio, rho, norm)
+        assert torch.equal(state[0], x)
+        results.append(state)
+    for compiled, formula in zip(*results, strict=True):
+        assert torch.allclose(compiled, formula, atol=10 * eps, rtol=eps)
+    for compiled, formula in zip(tv._measure(x, v, t, separable), tv._measure(x, v, t, plain), strict=True):
+        assert compiled.dtype == formula.dtype == torch.float64 and torch.allclose(compiled, formula, rtol=eps)
+
+
+@each_norm
+def test_a_step_is_that_of_the_docstring(norm):
+    # ADMM with z and u apart, as Boyd et al. write it, while the solver keeps v = z + u alone.
+    x, v, t, rho = random(1, 6, 6), 2 * random(1, 2, 6, 6, seed=1), 0.8, 1.7
+    threshold, one = torch.tensor([t], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    u = tv._project(v, threshold, norm)
+    z = v - u
+    d = tv.RELAXATION * gradient(x) + (1 - tv.RELAXATION) * z
+    shrunk = d + u - tv._project(d + u, threshold, norm)  # Moreau
+    z, u = shrunk, u + d - shrunk
+    r = torch.empty_like(x)
+    tv._step(x, v, r, threshold, one, torch.tensor([rho], dtype=torch.float64), norm)
+    assert torch.allclose(v, z + u, atol=1e-13)
+    assert torch.allclose(r, rho * gradient_adjoint(z - u), atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [16, 17])
+@pytest.mark.parametrize("real", [True, False], ids=["real", "complex"])
+def test_compiled_and_plain_solver_give_the_same(n, real):
+    mask = even_mask(n, 0.3, seed=4)
+    op = MaskedFourier(mask)
+    y = op.A(noisy_block(n, real))
+    mine, theirs = (reconstruct_tv(y, op, 0.3, norm=norm) for norm in (separable, plain))
+    assert mine.n_iter == theirs.n_iter
+    assert torch.allclose(mine.image, theirs.image, atol=1e-9)
+
+
+# --- Real problems
+
+
+@pytest.mark.parametrize("lam", [1e-3, 1e-2])
+@pytest.mark.parametrize("n", [32, 33])
+def test_the_solver_for_real_images_agrees_with_that_for_complex_ones(n, lam):
+    # n = 32: the frequencies -n/2 of the mask have no mirror image, and the proof is for the complex problem.
+    op, x = MaskedFourier(radial_mask(n, 9)), ellipses(2, n, seed=4).double()
+    y = op.A(x)
+    real = reconstruct_tv(y, op, lam, tol=1e-6, max_iter=20000)
+    op.is_even = False  # hides that the problem is real
+    assert not tv._is_real_problem(y, op, separable).any()
+    general = reconstruct_tv(y, op, lam, tol=1e-6, max_iter=20000)
+    assert real.converged.all() and general.converged.all()
+    assert torch.allclose(real.objective, general.objective, rtol=2e-6)
+    assert (real.image - general.image).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n", [32, 33, 64])
+def test_measurements_of_a_real_image_give_a_real_image(n, dtype):
+    # Real means real, not real up to rounding, and without iterations in complex arithmetic.
+    op, x = MaskedFourier(radial_mask(n, 8)), ellipses(1, n, seed=4)[0].to(dtype)
+    seen = []
+    result = reconstruct_tv(op.A(x), op, 5e-3, on_check=lambda _, index, image, *rest: seen.append(image.is_complex()))
+    assert result.converged and not any(seen)
+    assert result.image.is_complex() and (result.image.imag == 0).all()
+
+
+def test_a_trace_of_an_imaginary_part_makes_the_problem_complex():
+    op, x = MaskedFourier(radial_mask(33, 8)), ellipses(1, 33, seed=4)[0].double()
+    for size, complex_arithmetic in ((0, False), (1e-16, False), (1e-6, True)):
+        seen = []
+        result = reconstruct_tv(
+            op.A(x + size * 1j * x.flip(0)),
+            op,
+            5e-3,
+            on_check=lambda _, index, image, *rest, seen=seen: seen.append(image.is_complex()),
+        )
+        assert all(seen) == any(seen) == complex_arithmetic
+        assert bool((result.image.imag != 0).any()) == complex_arithmetic
+
+
+def test_real_and_complex_problems_mix_in_a_batch():
+    op, x = MaskedFourier(radial_mask(33, 8)), ellipses(3, 33, seed=4).double()
+    y = op.A(x)
+    y[1] = add_noise(y[1], 0.05, seed=0)
+    result = reconstruct_tv(y, op, 5e-3)
+    assert result.converged.all()
+    assert (result.image[[0, 2]].imag == 0).all() and result.image[1].imag.abs().max() > 1e-3
+    for i in range(3):
+        alone = reconstruct_tv(y[i], op, 5e-3)
+        assert alone.n_iter == result.n_iter[i] and torch.allclose(alone.image, result.image[i], atol=1e-10)
+
+
+# --- Scale, batches, warm starts, limits
+
+
+def problem(n=24, images=1, dtype=torch.complex128, noise=0.05, lines=8, seed=0):
+    op = MaskedFourier(radial_mask(n, lines))
+    return op, add_noise(op.A(ellipses(images, n, seed=seed).double()), noise, seed=seed).to(dtype)
+
+
+@each_norm
+@pytest.mark.parametrize("factor", [1024.0, 1000.0, 1e-6, -1.0, 1j])
+def test_a_rescaled_problem_takes_the_same_steps(norm, factor):
+    op, y = problem()
+    one, other = reconstruct_tv(y, op, 0.01, norm=norm), reconstruct_tv(factor * y, op, abs(factor) * 0.01, norm=norm)
+    assert one.n_iter == other.n_iter and one.converged
+    assert torch.allclose(other.image / factor, one.image, atol=1e-9)
+    assert torch.allclose(other.objective / abs(factor) ** 2, one.objective, rtol=1e-9)
+    assert torch.allclose(other.gap / abs(factor) ** 2, one.gap, rtol=1e-6)
+
+
+def test_a_reflected_image_is_reconstructed_as_the_reflection():
+    # The other way round, differences are backward: the problem is the same, for the two separable norms.
+    op, x = MaskedFourier(even_mask(15, 0.4, seed=1)), noisy_block(15, real=True)
+    flipped = MaskedFourier(op.mask.flip(0))
+    mirrored = x.flip(0)
+    one = reconstruct_tv(op.A(x), op, 0.3, tol=1e-7).image
+    other = reconstruct_tv(flipped.A(mirrored), flipped, 0.3, tol=1e-7).image
+    assert (one - other.flip(0)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_results_keep_dtype_device_and_batch_shape(dtype):
+    op, y = problem(images=6, dtype=dtype)
+    for batch in ((), (1,), (2, 3), (6,)):
+        result = reconstruct_tv(y[: math.prod(batch)].reshape(*batch, op.m), op, 0.01)
+        assert result.image.shape == (*batch, 24, 24) and result.dual.shape == (*batch, 2, 24, 24)
+        assert result.image.dtype == result.dual.dtype == dtype
+        for name, kind in (
+            ("objective", torch.float64),
+            ("gap", torch.float64),
+            ("n_iter", torch.int64),
+            ("converged", torch.bool),
+        ):
+            assert getattr(result, name).shape == batch and getattr(result, name).dtype == kind, name
+        assert all(value.device == y.device for value in vars(result).values())
+
+
+def test_an_empty_batch_gives_an_empty_result():
+    op, y = problem()
+    for batch in ((0,), (2, 0)):
+        result = reconstruct_tv(y[:0].reshape(*batch, op.m), op, 0.01)
+        assert result.image.shape == (*batch, 24, 24) and result.gap.shape == batch
+
+
+@each_norm
+def test_each_image_of_a_batch_is_reconstructed_as_if_alone(norm):
+    op, y = problem(images=6)
+    lam = torch.tensor([[0.001, 0.01, 0.1], [0.003, 0.03, 0.3]])
+    together = reconstruct_tv(y.reshape(2, 3, op.m), op, lam, norm=norm)
+    assert len(together.n_iter.unique()) > 2  # images leave the batch at different times
+    for i in range(6):
+        alone = reconstruct_tv(y[i], op, float(lam.flatten()[i]), norm=norm)
+        assert together.n_iter.flatten()[i] == alone.n_iter
+        assert torch.allclose(together.image.flatten(0, 1)[i], alone.image, atol=1e-10)
+        assert torch.allclose(together.gap.flatten()[i], alone.gap, rtol=1e-6)
+
+
+def test_lambda_broadcasts_to_the_batch():
+    op, y = problem(images=6)
+    y, lam = y.reshape(2, 3, op.m), torch.tensor([[0.01], [0.1]])
+    result = reconstruct_tv(y, op, lam)
+    assert torch.equal(result.image, reconstruct_tv(y, op, lam.expand(2, 3)).image)
+    assert (result.image[0] - reconstruct_tv(y[0], op, 0.01).image).abs().max() < 1e-10
+
+
+def test_a_batch_that_is_worked_off_in_pieces_is_complete():
+    # More images than one piece holds (2^19 pixels), with the last piece of one image.
+    op, y = problem(n=64, images=2, dtype=torch.complex64, lines=10)
+    many = torch.cat([y[:1].expand(128, -1), y[1:]])
+    result = reconstruct_tv(many, op, 0.01, max_iter=10)
+    alone = reconstruct_tv(y, op, 0.01, max_iter=10)
+    assert torch.allclose(result.image[-1], alone.image[1], atol=1e-5)
+    assert torch.allclose(result.image[:128], alone.image[:1].expand(128, -1, -1), atol=1e-5)
+    assert (result.n_iter == 10).all() and result.gap.isfinite().all()
+
+
+@each_norm
+@pytest.mark.parametrize("real", [True, False], ids=["real", "complex"])
+def test_a_warm_start_from_a_previous_result_is_faster_and_gives_the_same(real, norm):
+    op, x = MaskedFourier(even_mask(24, 0.35, seed=3)), ellipses(1, 24, seed=2)[0].double()
+    y = op.A(x) if real else add_noise(op.A(x), 0.05, seed=0)
+    before = reconstruct_tv(y, op, 0.01, norm=norm, tol=1e-4, max_iter=5000)
+    again = reconstruct_tv(y, op, 0.01, norm=norm, tol=1e-4, init=before, max_iter=5000)
+    assert again.n_iter <= 20 < before.n_iter  # nothing is left to do
+    change = 0.002 * torch.linalg.vector_norm(y) / math.sqrt(op.m)
+    nearby = y + (op.A(change * fields(24, 24)) if real else change * random(op.m))
+    cold = reconstruct_tv(nearby, op, 0.01, norm=norm, tol=1e-4, max_iter=5000)
+    warm = reconstruct_tv(nearby, op, 0.01, norm=norm, tol=1e-4, init=before, max_iter=5000)
+    assert warm.converged and cold.converged and warm.n_iter < cold.n_iter
+    assert (warm.image - cold.image).abs().max() < 5e-3
+    assert torch.allclose(warm.objective, cold.objective, rtol=2e-4)
+
+
+def test_any_image_may_start_the_iteration():
+    op, y = problem(images=2)
+    cold = reconstruct_tv(y, op, 0.01, tol=1e-5, max_iter=10000)
+    for init in (
+        cold.image,
+        cold.image[0],  # one for all
+        cold.image.real.float(),
+        1e3 * random(24, 24),
+        torch.zeros(24, 24),
+    ):
+        warm = reconstruct_tv(y, op, 0.01, tol=1e-5, max_iter=10000, init=init)
+        assert warm.converged.all() and (warm.image - cold.image).abs().max() < 1e-3
+
+
+def test_the_mean_is_zero_where_it_is_not_measured_whatever_the_start():
+    mask = mask_of_kind("headless", 16)
+    op = MaskedFourier(mask)
+    y = op.A(noisy_block(16, real=False))
+    result = reconstruct_tv(y, op, 0.3, init=torch.ones(16, 16))
+    assert result.converged and result.image.mean().abs() < 1e-12
+
+
+@pytest.mark.parametrize("max_iter", [1, 7, 10, 23, 40])
+@pytest.mark.parametrize("noise", [0.0, 0.05], ids=["real", "complex"])
+def test_exhausted_iterations_are_counted_exactly_and_the_gap_still_holds(max_iter, noise):
+    op, y = problem(images=3, noise=noise)
+    result = reconstruct_tv(y, op, 0.01, tol=1e-6, max_iter=max_iter)
+    assert not result.converged.any() and (result.n_iter == max_iter).all()
+    proof = certificate(result.image, result.dual, y, op, 0.01)
+    assert (proof.infeasibility < 1e-11).all() and torch.allclose(proof.gap, result.gap)
+    best = reconstruct_tv(y, op, 0.01, tol=1e-6, max_iter=20000).objective
+    assert (proof.dual_objective <= best).all() and (best <= result.objective * (1 + 1e-6)).all()
+
+
+def test_more_iterations_continue_the_same_sequence():
+    op, y = problem()
+    gaps = [float(reconstruct_tv(y, op, 0.01, tol=1e-9, max_iter=k).gap) for k in (10, 50, 200, 800)]
+    assert all(later < earlier for earlier, later in zip(gaps, gaps[1:], strict=False))
+
+
+@pytest.mark.parametrize("n", [48, 64, 65])
+def test_an_image_that_has_not_converged_has_used_all_its_iterations(n):
+    # In complex64 a proof may fail by rounding: then the solver has to go on, not to give up.
+    op = MaskedFourier(radial_mask(n, n // 6))
+    y = op.A(ellipses(12, n, seed=7))
+    result = reconstruct_tv(y, op, 3e-4, tol=3e-4, max_iter=600)
+    assert ((result.n_iter == 600) | result.converged).all()
+    assert torch.equal(result.converged, result.gap <= 3e-4 * result.objective)
+
+
+@pytest.mark.parametrize(("n", "lines"), [(64, 12), (65, 12)])
+def test_single_precision_reaches_the_default_tolerance(n, lines):
+    # "In complex64, gaps below about 1e-4 are lost in rounding": 1e-3 is not.
+    op = MaskedFourier(radial_mask(n, lines))
+    result = reconstruct_tv(op.A(ellipses(20, n, seed=7)), op, 3e-4, max_iter=3000)
+    assert result.converged.all()
+
+
+def test_a_converged_result_is_within_its_tolerance():
+    op, y = problem(images=3)
+    for tol in (1e-1, 1e-2, 1e-4):
+        result = reconstruct_tv(y, op, 0.01, tol=tol, max_iter=5000)
+        assert result.converged.all() and (result.gap <= tol * result.objective).all()
+        minimum = reconstruct_tv(y, op, 0.01, tol=1e-8, max_iter=20000).objective
+        assert (result.objective <= minimum / (1 - tol)).all()
+
+
+def test_on_check_sees_each_look_at_the_gap():
+    op, y = problem(images=3)
+    lam, calls = torch.tensor([0.001, 0.01, 0.1]), []
+
+    def on_check(iteration, index, image, objective, gap):
+        calls.append((iteration, index.tolist(), image.shape, image.dtype, objective.clone(), gap.clone()))
+
+    result = reconstruct_tv(y, op, lam, on_check=on_check, max_iter=1995)
+    assert torch.equal(result.image, reconstruct_tv(y, op, lam, max_iter=1995).image)  # only looks
+    assert [c[0] for c in calls] == [min(10 * (k + 1), 1995) for k in range(len(calls))]
+    assert calls[0][1] == [0, 1, 2]
+    for iteration, index, shape, dtype, objective, gap in calls:
+        assert index == [i for i in range(3) if result.n_iter[i] >= iteration]  # those still at work
+        assert shape == (len(index), 24, 24) and dtype == torch.complex128
+        assert objective.shape == gap.shape == (len(index),)
+        for i, position in enumerate(index):
+            if iteration == result.n_iter[position]:
+                assert math.isclose(objective[i], result.objective[position], rel_tol=1e-9)
+                assert math.isclose(gap[i], result.gap[position], rel_tol=1e-3)
+
+
+def test_neither_measurements_nor_start_are_modified():
+    op, y = problem(images=2)
+    start = reconstruct_tv(y, op, 0.01, max_iter=5)
+    kept, image, dual = y.clone(), start.image.clone(), start.dual.clone()
+    reconstruct_tv(y, op, 0.01, init=start, max_iter=50)
+    reconstruct_tv(y, op, 0.01, init=start.image, max_iter=50)
+    assert torch.equal(y, kept) and torch.equal(start.image, image) and torch.equal(start.dual, dual)
+
+
+def test_results_do_not_share_memory_and_are_repeatable():
+    op, y = problem(images=2)
+    one, two = reconstruct_tv(y, op, 0.01), reconstruct_tv(y, op, 0.01)
+    assert torch.equal(one.image, two.image) and torch.equal(one.gap, two.gap)
+    one.image.zero_()
+    assert two.image.abs().max() > 0.1
+
+
+def test_the_result_is_not_differentiated():
+    op, y = problem()
+    result = reconstruct_tv(y.requires_grad_(), op, 0.01, max_iter=20)
+    assert not result.image.requires_grad and not result.gap.requires_grad
+
+
+def test_results_are_frozen():
+    op, y = problem()
+    result = reconstruct_tv(y, op, 0.01, max_iter=5)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.image = None
+
+
+# --- Wrong inputs
+
+
+OPERATOR, VECTOR = MaskedFourier(radial_mask(8, 2)), random(3, 15)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"y": torch.full((15,), math.nan + 0j)}, ValueError, "y is not finite: it contains NaN or infinity"),
+        ({"y": torch.full((15,), 1j * math.inf)}, ValueError, "y is not finite: it contains NaN or infinity"),
+        ({"y": random(14)}, ValueError, "expected shape (..., 15), got (14,)"),
+        ({"y": random(8, 8)}, ValueError, "expected shape (..., 15), got (8, 8)"),
+        ({"y": torch.ones(15)}, TypeError, "expected dtype complex64, complex128, got torch.float32"),
+        ({"y": torch.ones(15, dtype=torch.int64)}, TypeError, "expected dtype complex64, complex128, got torch.int64"),
+        ({"y": np.ones(15)}, TypeError, "expected a tensor, got ndarray"),
+        ({"y": random(15).to("meta")}, ValueError, "mask on cpu, input on meta; use op.to"),
+        ({"lam": 0}, ValueError, "lam must be positive and finite, got 0.0"),
+        ({"lam": -1e-3}, ValueError, "lam must be positive and finite, got -0.001"),
+        ({"lam": math.nan}, ValueError, "lam must be positive and finite, got nan"),
+        ({"lam": math.inf}, ValueError, "lam must be positive and finite, got inf"),
+        ({"lam": torch.tensor([1.0, 0.0, 1.0])}, ValueError, "lam must be positive and finite, got [1.0, 0.0, 1.0]"),
+        ({"lam": torch.ones(2)}, ValueError, "lam of shape (2,), batch of shape (3,)"),
+        ({"lam": torch.ones(3, 1)}, ValueError, "lam of shape (3, 1), batch of shape (3,)"),
+        ({"y": VECTOR[0], "lam": torch.ones(3)}, ValueError, "lam of shape (3,), batch of shape ()"),
+        ({"tol": 0.0}, ValueError, "tol must lie in (0, 1), got 0.0"),
+        ({"tol": 1}, ValueError, "tol must lie in (0, 1), got 1"),
+        ({"tol": -1e-3}, ValueError, "tol must lie in (0, 1), got -0.001"),
+        ({"tol": math.nan}, ValueError, "tol must lie in (0, 1), got nan"),
+        ({"max_iter": 0}, ValueError, "max_iter must be an integer >= 1, got 0"),
+        ({"max_iter": 10.0}, ValueError, "max_iter must be an integer >= 1, got 10.0"),
+        ({"max_iter": True}, ValueError, "max_iter must be an integer >= 1, got True"),
+        ({"init": "zero"}, TypeError, "init must be a TVResult or a tensor, got str"),
+        ({"init": np.zeros((8, 8))}, TypeError, "init must be a TVResult or a tensor, got ndarray"),
+        ({"init": torch.ones(7, 8)}, ValueError, "init has image shape (7, 8), expected (3, 8, 8)"),
+        ({"init": torch.ones(2, 8, 8)}, ValueError, "init has image shape (2, 8, 8), expected (3, 8, 8)"),
+        ({"init": torch.ones(1, 1)}, ValueError, "init has image shape (1, 1), expected (3, 8, 8)"),
+        ({"init": torch.full((8, 8), math.nan)}, ValueError, "init is not finite: it contains NaN or infinity"),
+    ],
+)
+def test_a_wrong_input_is_refused_with_the_reason(change, error, message):
+    arguments = {"y": VECTOR, "lam": 0.1, "tol": 1e-3, "max_iter": 100, "init": None} | change
+    y, lam = arguments.pop("y"), arguments.pop("lam")
+    with pytest.raises(error) as caught:
+        reconstruct_tv(y, OPERATOR, lam, **arguments)
+    assert message in str(caught.value) and "reconstruct_tv: " in str(caught.value)
+
+
+def test_a_previous_result_of_another_size_is_refused():
+    op, y = problem()
+    other = reconstruct_tv(*reversed(problem(n=16)), 0.01, max_iter=5)
+    with pytest.raises(ValueError, match=r"init has image shape \(1, 16, 16\), expected \(1, 24, 24\)"):
+        reconstruct_tv(y, op, 0.01, init=other)
+
+
+def test_a_previous_result_with_a_dual_point_that_is_not_finite_is_refused():
+    op, y = problem()
+    start = reconstruct_tv(y, op, 0.01, max_iter=5)
+    start.dual[0, 0, 3, 3] = math.nan
+    with pytest.raises(ValueError, match="init is not finite: it contains NaN or infinity"):
+        reconstruct_tv(y, op, 0.01, init=start)
+
+
+@pytest.mark.parametrize("scale", [1e25, 1e36])
+def test_overflow_is_an_error_and_not_a_wrong_proof(scale):
+    op, y = problem(dtype=torch.complex64)
+    with pytest.raises(FloatingPointError, match="overflow in torch.complex64: rescale y and lam, or use complex128"):
+        reconstruct_tv(scale * y, op, scale * 0.01, max_iter=20)
+
+
+# --- The table of lambda
+
+
+TABLE = {(lines, noise): 100 * noise**1.5 / lines for lines in (20, 40, 80) for noise in (0.01, 0.04, 0.1)}
+
+
+def test_lambda_is_read_from_the_table_and_interpolated_log_log(monkeypatch):
+    monkeypatch.setattr(tv, "_calibration", lambda: TABLE)
+    for (lines, noise), lam in TABLE.items():
+        assert math.isclose(calibrated_lambda(noise, lines), lam, rel_tol=1e-12)
+    # A power law in both is met exactly between the points, and only by interpolation in all three logarithms.
+    for lines, noise in ((30, 0.02), (57, 0.01), (80, 0.07), (21, 0.099)):
+        assert math.isclose(calibrated_lambda(noise, lines), 100 * noise**1.5 / lines, rel_tol=1e-12)
+
+
+def test_lambda_is_interpolated_between_neighbours_only(monkeypatch):
+    monkeypatch.setattr(tv, "_calibration", lambda: {**TABLE, (80, 0.1): 7.0})
+    assert math.isclose(calibrated_lambda(0.02, 30), 100 * 0.02**1.5 / 30, rel_tol=1e-12)
+    assert math.isclose(calibrated_lambda(0.1, math.sqrt(40 * 80)), math.sqrt(TABLE[40, 0.1] * 7), rel_tol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("noise", "lines", "message"),
+    [
+        (0.009, 40, "calibrated_lambda: noise_rel must lie in [0.01, 0.1], got 0.009"),
+        (0.11, 40, "calibrated_lambda: noise_rel must lie in [0.01, 0.1], got 0.11"),
+        (0.0, 40, "calibrated_lambda: noise_rel must lie in [0.01, 0.1], got 0.0"),
+        (math.nan, 40, "calibrated_lambda: noise_rel must lie in [0.01, 0.1], got nan"),
+        (0.04, 19, "calibrated_lambda: lines must lie in [20, 80], got 19"),
+        (0.04, 81, "calibrated_lambda: lines must lie in [20, 80], got 81"),
+    ],
+)
+def test_outside_the_calibrated_range_lambda_is_refused(monkeypatch, noise, lines, message):
+    monkeypatch.setattr(tv, "_calibration", lambda: TABLE)
+    with pytest.raises(ValueError) as caught:
+        calibrated_lambda(noise, lines)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_mask_calibrated_at_some_levels_only_spoils_nothing_else(monkeypatch):
+    # python -m lib.calibration --lines 60 --noise 0.01 0.04, its own example, leaves such a table.
+    monkeypatch.setattr(tv, "_calibration", lambda: {**TABLE, (60, 0.01): 0.02, (60, 0.04): 0.14})
+    assert math.isclose(calibrated_lambda(0.1, 40), TABLE[40, 0.1], rel_tol=1e-12)
+    assert math.isclose(calibrated_lambda(0.02, 30), 100 * 0.02**1.5 / 30, rel_tol=1e-12)
+
+
+def test_without_a_table_the_error_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(tv, "_calibration", dict)
+    with pytest.raises((ValueError, FileNotFoundError), match="make calibrate"):
+        calibrated_lambda(0.04, 40)
+
+
+@pytest.fixture
+def calibration_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(tv, "RESULTS", tmp_path)
+    tv._calibration.cache_clear()
+    yield tmp_path / "lambda.csv"
+    tv._calibration.cache_clear()
+
+
+def test_the_best_grid_point_of_each_mask_and_level_is_taken(calibration_file):
+    calibration_file.write_text(
+        "lines,noise_rel,lam,error_mean,extra\n"
+        "40,0.01,0.001,0.05,x\n40,0.01,0.002,0.04,x\n40,0.01,0.004,0.06,x\n"
+        "40,0.1,0.02,0.2,x\n40,0.1,0.01,0.3,x\n"
+    )
+    assert tv._calibration() == {(40, 0.01): 0.002, (40, 0.1): 0.02}
+    assert math.isclose(calibrated_lambda(0.01, 40), 0.002, rel_tol=1e-12)
