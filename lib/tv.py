@@ -17,9 +17,9 @@ from lib.records import RESULTS, read_rows
 
 RELAXATION = 1.9  # over-relaxation alpha in (0, 2)
 CHECK_EVERY = 10  # iterations between two looks at the duality gap, and between two changes of the threshold
-# The threshold t = lam/rho runs geometrically from THRESHOLD[0] to THRESHOLD[1], in units of sqrt(lam * rms of
-# the image); book/method.md shows how these were chosen. A warm start begins at the end.
-THRESHOLD, THRESHOLD_DECAY = (2.0, 0.2), 0.85
+# The threshold t = lam/rho runs geometrically from THRESHOLD[0] to THRESHOLD[1], in units of lam^(1/4) s^(3/4) with s
+# the root mean square of the image; see book/method.md. A warm start begins at the end.
+THRESHOLD, THRESHOLD_DECAY = (0.6, 0.2), 0.85
 
 Norm = Callable[[Tensor], Tensor]
 
@@ -311,7 +311,7 @@ def _solve(
 
     lam, spent = lam[index], result.n_iter[index]
     size = torch.linalg.vector_norm(y[index], dim=-1, dtype=torch.complex128) / n
-    unit = (lam * torch.where(size > 0, size, 1)).sqrt()
+    unit = lam**0.25 * torch.where(size > 0, size, 1) ** 0.75
     t_last = (THRESHOLD[1] * unit).to(dtype)
     t = torch.where(spent > 0, t_last, t_last if warm else (THRESHOLD[0] * unit).to(dtype))
     rho = lam.to(dtype) / t
