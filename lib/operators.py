@@ -102,12 +102,15 @@ class MaskedFourier:
     def A(self, x: Tensor) -> Tensor:
         r"""Measurements :math:`y = \mathcal{A}x`: images ``(..., n, n)`` to vectors ``(..., m)`` (eq. 1)."""
         self._check("A", x, (self.n, self.n), (*_REAL, *_COMPLEX))
+        if x.numel() == 0:  # the FFT libraries refuse an empty batch
+            return x.new_zeros(*x.shape[:-2], self.m, dtype=torch.promote_types(x.dtype, torch.complex64))
         return torch.fft.fft2(x, norm="ortho").flatten(-2)[..., self._index]
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         r"""Adjoint :math:`\mathcal{A}^* y`: vectors ``(..., m)`` to complex images ``(..., n, n)``."""
         self._check("A_adjoint", y, (self.m,), _COMPLEX)
-        return torch.fft.ifft2(self._scatter(y), norm="ortho")
+        grid = self._scatter(y)
+        return torch.fft.ifft2(grid, norm="ortho") if grid.numel() else grid
 
     def A_dagger(self, y: Tensor) -> Tensor:
         r"""Pseudo-inverse :math:`\mathcal{A}^\dagger y`, the zero-filled reconstruction (Figure 2, right)."""

@@ -23,8 +23,8 @@ def ellipses(count: int, n: int = 256, seed: int = 0, first: int = 0, device: st
     Parameters
     ----------
     count : number of images, at least 0.
-    n : pixels per side, at least 2.
-    seed : non-negative integer that names the stream.
+    n : pixels per side, at least 8 (a coarser grid can miss all ellipses).
+    seed : integer in [0, 2**32) that names the stream.
     first : index of the first image, at least 0.
     device : where the images are drawn.
 
@@ -39,9 +39,11 @@ def ellipses(count: int, n: int = 256, seed: int = 0, first: int = 0, device: st
     >>> ellipses(2, n=64, seed=5, first=1).shape
     torch.Size([2, 64, 64])
     """
-    for name, value, least in (("count", count, 0), ("n", n, 2), ("seed", seed, 0), ("first", first, 0)):
+    for name, value, least in (("count", count, 0), ("n", n, 8), ("seed", seed, 0), ("first", first, 0)):
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
             raise ValueError(f"ellipses: {name} must be an integer >= {least}, got {value!r}")
+    if seed >= 2**32 or first + count > 2**32:  # NumPy mixes seed and number in words of 32 bits
+        raise ValueError(f"ellipses: seed must be below 2**32 and first + count at most 2**32, got {seed!r} and {first + count!r}")
     parameters = np.zeros((count, MAX_ELLIPSES, 9))
     for i in range(count):
         drawn = _draw_ellipses(np.random.default_rng([seed, first + i]))

@@ -48,11 +48,15 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     rows = list(rows)
     if not rows:
         raise ValueError(f"write_rows: no rows for {path.name}")
+    columns = list(rows[0])
+    for row in rows:
+        if list(row) != columns:
+            raise ValueError(f"write_rows: {path.name} has columns {columns}, a row has {list(row)}")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+            writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
         os.replace(temporary, path)

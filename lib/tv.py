@@ -103,8 +103,9 @@ def tv_objective(x: Tensor, y: Tensor, op: MaskedFourier, lam: float | Tensor, n
     ------
     TypeError, ValueError : shapes or dtypes that do not fit ``op``.
     """
+    op._check("tv_objective", y, (op.m,), (torch.complex64, torch.complex128))
     misfit = torch.linalg.vector_norm(op.A(x) - y, dim=-1, dtype=torch.complex128)
-    return misfit**2 / 2 + torch.as_tensor(lam) * _total(norm(_real_view(gradient(x))))
+    return misfit**2 / 2 + torch.as_tensor(lam, dtype=torch.float64) * _total(norm(_real_view(gradient(x))))
 
 
 def certificate(
@@ -133,18 +134,20 @@ def certificate(
     Certificate : valid only where ``infeasibility`` is at rounding level.
     """
     lam = torch.as_tensor(lam, dtype=torch.float64, device=y.device)
-    z = gradient_adjoint(p.to(y.dtype))
+    p = p.to(y.dtype)
+    z = gradient_adjoint(p)
     q = op.A(z)
     size = torch.linalg.vector_norm(q, dim=-1, dtype=torch.complex128)
     outside = torch.linalg.vector_norm(z - op.A_adjoint(q), dim=(-2, -1), dtype=torch.complex128)
+    length = torch.linalg.vector_norm(p, dim=(-3, -2, -1), dtype=torch.complex128)
     excess = norm(_real_view(p)).amax((-4, -3, -2, -1)).double() / lam - 1
     objective = tv_objective(x, y, op, lam, norm)
-    dual_objective = (q.conj() * y).real.sum(-1, dtype=torch.float64) - size**2 / 2
+    dual_objective = (q.conj().to(torch.complex128) * y).real.sum(-1) - size**2 / 2
     return Certificate(
         objective=objective,
         dual_objective=dual_objective,
         gap=objective - dual_objective,
-        infeasibility=torch.maximum(excess, outside / size.clamp(min=torch.finfo(torch.float64).tiny)).clamp(min=0),
+        infeasibility=torch.maximum(excess, torch.where(outside > 0, outside / length, 0)).clamp(min=0),
     )
 
 
@@ -167,9 +170,9 @@ def feasible_dual(p: Tensor, op: MaskedFourier, lam: float | Tensor, norm: Norm 
     laplacian = gradient_symbol(op.n, spectrum.dtype, p.device).abs().square().sum(0)
     unsampled = torch.fft.ifftshift(~op.mask) & (laplacian > 0)
     p = p - gradient(torch.fft.ifft2(torch.where(unsampled, spectrum / laplacian, 0)))
-    largest = norm(_real_view(p)).amax((-4, -3, -2, -1))
-    lam = torch.as_tensor(lam, device=p.device)
-    return p * (lam / torch.maximum(largest, lam)).to(largest.dtype)[..., None, None, None]
+    largest = norm(_real_view(p)).amax((-4, -3, -2, -1)).double()
+    lam = torch.as_tensor(lam, dtype=torch.float64, device=p.device)
+    return p * (lam / torch.maximum(largest, lam)).to(p.real.dtype)[..., None, None, None]
 
 
 @torch.no_grad()
@@ -249,7 +252,7 @@ def reconstruct_tv(
         raise ValueError(f"reconstruct_tv: lam must be positive and finite, got {lam.tolist()}")
     if not 0 < tol < 1:
         raise ValueError(f"reconstruct_tv: tol must lie in (0, 1), got {tol!r}")
-    if not isinstance(max_iter, int) or max_iter < 1:
+    if not isinstance(max_iter, int) or isinstance(max_iter, bool) or max_iter < 1:
         raise ValueError(f"reconstruct_tv: max_iter must be an integer >= 1, got {max_iter!r}")
     batch, n = y.shape[:-1], op.n
     try:
@@ -272,7 +275,7 @@ def reconstruct_tv(
         todo = (~result.converged & (result.n_iter < max_iter) & (is_real | (not real))).nonzero().flatten()
         for index in todo.split(chunk) if len(todo) else ():
             _solve(y, op, lam, tol, max_iter, norm, real, init is not None, index, result, on_check)
-    if not bool(torch.isfinite(result.objective).all()):
+    if not bool(torch.isfinite(result.objective + result.gap).all()):
         raise FloatingPointError(f"reconstruct_tv: overflow in {y.dtype}: rescale y and lam, or use complex128")
     return TVResult(**{name: value.reshape(batch + value.shape[1:]) for name, value in vars(result).items()})
 
@@ -331,9 +334,9 @@ def _solve(
             ifft(spectrum, norm="ortho", out=x)
         spent = spent + steps
         total, violation = _measure(x, v, t, norm)
-        residual = y_sampled - spectrum.flatten(-2)[:, sampled]
-        a = (importance * residual.abs().square()).sum(-1, dtype=torch.float64)
-        b = (importance * (residual.conj() * y_sampled).real).sum(-1, dtype=torch.float64)
+        residual = (y_sampled - spectrum.flatten(-2)[:, sampled]).to(torch.complex128)
+        a = (importance * residual.abs().square()).sum(-1)
+        b = (importance * (residual.conj() * y_sampled).real).sum(-1)
         objective = a / 2 + lam * total
         s = t / torch.maximum(violation, t)  # scales the dual point into the ball
         gap = objective - (s * b - s * s * a / 2)
@@ -408,8 +411,9 @@ def _is_real_problem(y: Tensor, op: MaskedFourier, norm: Norm) -> Tensor:
     if not op.is_even or (norm is not separable and not torch.equal(mask, paired)):
         return torch.zeros(len(y), dtype=torch.bool, device=y.device)
     grid = op._scatter(y)
-    odd = torch.linalg.vector_norm((grid - _mirror(grid).conj()) * paired, dim=(-2, -1))
-    return odd <= 16 * torch.finfo(y.real.dtype).eps * torch.linalg.vector_norm(y, dim=-1)
+    odd = torch.linalg.vector_norm((grid - _mirror(grid).conj()) * paired, dim=(-2, -1), dtype=torch.complex128)
+    size = torch.linalg.vector_norm(y, dim=-1, dtype=torch.complex128)
+    return odd <= 16 * torch.finfo(y.real.dtype).eps * size
 
 
 def _initial(init: TVResult | Tensor | None, batch: torch.Size, n: int, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -420,15 +424,16 @@ def _initial(init: TVResult | Tensor | None, batch: torch.Size, n: int, y: Tenso
     elif not isinstance(image, Tensor):
         raise TypeError(f"reconstruct_tv: init must be a TVResult or a tensor, got {type(init).__name__}")
     dual = init.dual if isinstance(init, TVResult) else y.new_zeros(2, n, n)
+    wrong = f"reconstruct_tv: init has image shape {tuple(image.shape)}, expected {(*batch, n, n)}"
+    if image.shape[-2:] != (n, n):
+        raise ValueError(wrong)
     try:
-        image, dual = image.expand(*batch, n, n), dual.expand(*batch, 2, n, n)
+        image, dual = image.expand(*batch, n, n).to(y.dtype), dual.expand(*batch, 2, n, n).to(y.dtype)
     except RuntimeError:
-        raise ValueError(
-            f"reconstruct_tv: init has image shape {tuple(image.shape)}, expected {(*batch, n, n)}"
-        ) from None
-    if not bool(torch.isfinite(torch.view_as_real(image.to(y.dtype))).all()):
+        raise ValueError(wrong) from None
+    if not all(bool(torch.isfinite(torch.view_as_real(a)).all()) for a in (image, dual)):
         raise ValueError("reconstruct_tv: init is not finite: it contains NaN or infinity")
-    return image.to(y.dtype).reshape(-1, n, n).clone(), dual.to(y.dtype).reshape(-1, 2, n, n).clone()
+    return image.reshape(-1, n, n).clone(), dual.reshape(-1, 2, n, n).clone()
 
 
 def _real_view(d: Tensor) -> Tensor:
@@ -568,26 +573,25 @@ def calibrated_lambda(noise_rel: float, lines: int) -> float:
     True
     """
     table = _calibration()
-    levels = sorted({noise for _, noise in table})
-    masks = sorted({count for count, _ in table})
-    for name, value, known in (("noise_rel", noise_rel, levels), ("lines", lines, masks)):
-        if not known[0] <= value <= known[-1]:
-            raise ValueError(
-                f"calibrated_lambda: {name} must lie in [{known[0]}, {known[-1]}], got {value!r}; make calibrate adds more"
-            )
-    along_noise = [
-        np.interp(math.log(noise_rel), np.log(levels), [math.log(table[count, noise]) for noise in levels])
-        for count in masks
-    ]
-    return math.exp(np.interp(math.log(lines), np.log(masks), along_noise))
+    if not table:
+        raise ValueError("calibrated_lambda: results/lambda.csv has no rows; make calibrate writes it")
+    curves: dict[int, float] = {}  # log lambda at this noise level, for each mask that was calibrated around it
+    for count in sorted({count for count, _ in table}):
+        levels = sorted(noise for lines_, noise in table if lines_ == count)
+        if levels[0] <= noise_rel <= levels[-1]:
+            logs = [math.log(table[count, level]) for level in levels]
+            curves[count] = float(np.interp(math.log(noise_rel), np.log(levels), logs))
+    noises, masks = [noise for _, noise in table], list(curves)
+    if not masks:
+        raise ValueError(f"calibrated_lambda: noise_rel must lie in [{min(noises)}, {max(noises)}], got {noise_rel!r}")
+    if not masks[0] <= lines <= masks[-1]:
+        raise ValueError(f"calibrated_lambda: lines must lie in [{masks[0]}, {masks[-1]}], got {lines!r}")
+    return math.exp(np.interp(math.log(lines), np.log(masks), list(curves.values())))
 
 
 @functools.cache
 def _calibration() -> dict[tuple[int, float], float]:
-    """The best lambda for each (lines, noise_rel) of results/lambda.csv."""
-    best: dict[tuple[int, float], tuple[float, float]] = {}
-    for row in read_rows(RESULTS / "lambda.csv"):
-        key, error = (int(row["lines"]), float(row["noise_rel"])), float(row["error_mean"])
-        if key not in best or error < best[key][0]:
-            best[key] = error, float(row["lam"])
-    return {key: lam for key, (_, lam) in best.items()}
+    """The best lambda of results/lambda.csv for each (lines, noise_rel)."""
+    rows = sorted(read_rows(RESULTS / "lambda.csv"), key=lambda row: -float(row["error_mean"]))
+    # the smallest error comes last and stays
+    return {(int(row["lines"]), float(row["noise_rel"])): float(row["lam"]) for row in rows}
