@@ -36,7 +36,7 @@ test: $(READY)  ## run every test, notebooks included
 	$(BIN)/python -m pytest
 
 quick: $(READY)  ## run the unit tests, without notebooks
-	$(BIN)/python -m pytest -m "not notebook"
+	$(BIN)/python -m pytest -m "not notebook" tests lib
 
 execute: $(READY)  ## re-execute all notebooks in place
 	$(BIN)/python -m lib.execute $(NOTEBOOKS)

@@ -5,7 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import BATCHES, COMPLEX, assert_adjoint, difference_matrices, fourier_matrix, masks, random, tolerance
+from helpers import (
+    BATCHES,
+    COMPLEX,
+    assert_adjoint,
+    difference_matrices,
+    even_mask,
+    fourier_matrix,
+    masks,
+    random,
+    tolerance,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from skimage.transform import rotate
@@ -187,7 +197,7 @@ def test_derivatives_agree_with_finite_differences(n):
         assert torch.autograd.gradgradcheck(lambda v, f=function: f(v).abs().square(), point, fast_mode=True)
 
 
-@given(masks())
+@given(masks() | st.builds(even_mask, st.integers(2, 9), st.floats(0, 1), seeds))
 def test_evenness_is_that_of_the_definition(mask):
     # k and -k both lie in the grid unless a component is -n/2.
     n = len(mask)

@@ -1,0 +1,81 @@
+"""The figures: values beyond 1 are marked, files are written whole, and the same figure is the same file."""
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from lib import figures
+
+
+@pytest.fixture(autouse=True)
+def style():
+    matplotlib.use("Agg")
+    with matplotlib.rc_context():
+        figures.use_style()
+        yield
+    plt.close("all")
+
+
+def pixels(figure):
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3]
+
+
+def has_color(figure, color):
+    wanted = np.round(255 * np.array(matplotlib.colors.to_rgb(color)))
+    return bool((np.abs(pixels(figure) - wanted) <= 1).all(-1).any())
+
+
+@pytest.mark.parametrize(("peak", "marked"), [(1.0, False), (1.01, True), (-1.5, True)])
+def test_values_beyond_1_and_only_those_are_in_the_warning_colour(peak, marked):
+    # A negative or complex pixel counts by its modulus.
+    image = torch.full((16, 16), 0.5)
+    image[4, 4] = peak
+    figure, ax = plt.subplots()
+    figures.show_image(ax, image)
+    assert has_color(figure, figures.OVER) == marked
+
+
+@pytest.mark.parametrize("mu", [(3, 3), (60, 2), (0, 63), (40, 40)])
+def test_the_close_up_shows_the_pixel_and_does_not_hide_it(mu):
+    image = torch.zeros(64, 64)
+    image[mu] = 2
+    figure, ax = plt.subplots()
+    figures.show_image(ax, image, close_up=mu)
+    figure.canvas.draw()
+    (inset,) = [child for child in ax.child_axes]
+    (left, right), (bottom, top) = inset.get_xlim(), inset.get_ylim()
+    assert left < mu[1] < right and top < mu[0] < bottom
+    where = ax.transData.transform((mu[1], mu[0]))
+    assert not inset.get_window_extent().contains(*where)
+
+
+def test_the_same_figure_is_the_same_file_and_nothing_else_is_left(tmp_path):
+    for name in ("a.png", "b.png"):
+        figures.save(figures.masks(n=32, lines=(4,)), tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+    assert not plt.get_fignums()
+
+
+def test_an_unknown_figure_is_an_error_that_lists_the_known_ones(capsys):
+    with pytest.raises(SystemExit):
+        figures.main(["no-such-figure"])
+    message = capsys.readouterr().err
+    assert all(name in message for name in figures.NAMED)
+
+
+def test_a_figure_is_rebuilt_by_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(figures, "FIGURES", tmp_path / "figures")
+    monkeypatch.setattr(figures, "RESULTS", tmp_path)
+    monkeypatch.setitem(figures.NAMED, "lambda", lambda: figures.masks(n=32, lines=(4,)))
+    figures.main(["lambda"])
+    assert (tmp_path / "figures" / "lambda.png").stat().st_size > 1000
+    assert "lambda.png" in capsys.readouterr().out
+
+
+def test_relative_error_is_that_of_the_definition():
+    x = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
+    assert figures.relative_error(x + torch.tensor([[0.0, 1.0], [0.0, 0.0]]), x) == pytest.approx(0.2)
