@@ -12,7 +12,7 @@ HTML := _build/html/index.html
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
-	@echo "make fig-NAME   rebuild a figure into results/figures (2, cover, lambda)"
+	@echo "make fig-NAME   rebuild a figure into results/figures (2, cover, lambda, peers, scaling, tolerance)"
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.11"'

@@ -238,7 +238,8 @@ def bench_peers() -> None:
     for row in rows:
         norm = table[str(row["method"]), str(row["settings"])][0]
         row["times_ours"] = f"{float(str(row['seconds'])) / reference[row['accuracy']]:.1f}"
-        row |= {"seconds": f"{row['seconds']:.4f}", "error": f"{row['error']:.1e}", "peak_mb": "" if row["peak_mb"] is None else f"{row['peak_mb']:.1f}"}
+        row |= {"seconds": f"{row['seconds']:.4f}", "error": f"{row['error']:.1e}"}
+        row["peak_mb"] = "" if row["peak_mb"] is None else f"{row['peak_mb']:.1f}"
         row |= {"optimum_error": f"{best[norm][1]:.0e}", "lam": f"{problem.lam:.4g}", **provenance()}
     write_rows(RESULTS / "bench_tv.csv", rows)
 
@@ -294,9 +295,7 @@ def bench_scaling() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog="example: python benchmarks/bench_tv.py", formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, epilog="example: python benchmarks/bench_tv.py")
     parser.add_argument("--memory", nargs=2, metavar=("METHOD", "SETTINGS"), help="print the peak memory of one method")
     arguments = parser.parse_args()
     torch.set_num_threads(min(2, os.cpu_count() or 1))

@@ -36,7 +36,10 @@ def add_noise(y: Tensor, noise_rel: float, seed: int) -> Tensor:
     Raises
     ------
     ValueError : ``noise_rel`` is negative or not finite.
+    TypeError : ``y`` is not complex.
     """
+    if not y.is_complex():
+        raise TypeError(f"add_noise: y must be complex, got {y.dtype}")
     if not (noise_rel >= 0 and math.isfinite(noise_rel)):
         raise ValueError(f"add_noise: noise_rel must be a number >= 0, got {noise_rel!r}")
     generator = torch.Generator().manual_seed(seed)
@@ -45,11 +48,11 @@ def add_noise(y: Tensor, noise_rel: float, seed: int) -> Tensor:
     return y + noise_rel * size * noise
 
 
-def grid_error(lines: int, noise_rel: float, lam: float, images: int = IMAGES, n: int = N) -> dict[str, object]:
-    """Relative l2 error of the TV reconstruction over ``images`` phantoms, as one row of ``results/lambda.csv``."""
+def grid_error(lines: int, noise_rel: float, lam: float) -> dict[str, object]:
+    """Relative l2 error of the TV reconstruction over IMAGES phantoms, as one row of ``results/lambda.csv``."""
     start = time.perf_counter()
-    op = MaskedFourier(radial_mask(n, lines))
-    x = ellipses(images, n, seed=SEED)
+    op = MaskedFourier(radial_mask(N, lines))
+    x = ellipses(IMAGES, N, seed=SEED)
     y = add_noise(op.A(x), noise_rel, seed=SEED)
     result = reconstruct_tv(y, op, lam, tol=TOL, max_iter=MAX_ITER)
     error = torch.linalg.vector_norm(result.image - x, dim=(1, 2)) / torch.linalg.vector_norm(x, dim=(1, 2))
@@ -59,8 +62,8 @@ def grid_error(lines: int, noise_rel: float, lam: float, images: int = IMAGES, n
         "lam": f"{lam:.6g}",
         "error_mean": f"{float(error.mean()):.6f}",
         "error_std": f"{float(error.std()):.6f}",
-        "images": images,
-        "n": n,
+        "images": IMAGES,
+        "n": N,
         "seed": SEED,
         "tol": TOL,
         "largest_relative_gap": f"{float((result.gap / result.objective).max()):.2e}",
@@ -81,8 +84,9 @@ def calibrate(lines: int, noise_rel: float) -> None:
 
     def error(step: int) -> float:  # at lam = 10 ** (step / FINE)
         lam = 10 ** (step / FINE)
+        same = {"lines": lines, "noise_rel": noise_rel, "images": IMAGES, "n": N, "seed": SEED}
         for row in read_rows(path):
-            if int(row["lines"]) == lines and float(row["noise_rel"]) == noise_rel and _close(float(row["lam"]), lam):
+            if all(float(row[key]) == value for key, value in same.items()) and _close(float(row["lam"]), lam):
                 return float(row["error_mean"])
         row = grid_error(lines, noise_rel, lam)
         rows = [*read_rows(path), row]

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -159,9 +160,9 @@ def convergence(y: Tensor, op: MaskedFourier, lam: float, iterations: int = 400)
     best = reconstruct_tv(y, op, lam, tol=1e-8, max_iter=20_000)
     seen = []
 
-    def look(k: int, _index: Tensor, image: Tensor, objective: Tensor, gap: Tensor) -> None:
+    def look(k: Tensor, _index: Tensor, image: Tensor, objective: Tensor, gap: Tensor) -> None:
         worst = (image[0] - best.image).abs().max()
-        seen.append((k, float(objective[0] - best.objective + best.gap), float(gap[0]), float(worst)))
+        seen.append((int(k[0]), float(objective[0] - best.objective + best.gap), float(gap[0]), float(worst)))
 
     reconstruct_tv(y, op, lam, tol=1e-12, max_iter=iterations, on_check=look)
     k, distance, gap, worst = np.array(seen).T
@@ -208,6 +209,75 @@ def spike(x: Tensor, op: MaskedFourier, lines: int, noise_rel: float, mu: tuple[
     return figure
 
 
+def tolerance() -> Figure:
+    """Worst pixel error against the tolerance asked for, from results/tolerance.csv."""
+    rows = read_rows(RESULTS / "tolerance.csv")
+    figure, ax = plt.subplots(figsize=(0.7 * WIDTH, 3.4))
+    levels = sorted({float(row["noise_rel"]) for row in rows})
+    for count, color in zip(sorted({int(row["lines"]) for row in rows}), COLORS, strict=False):
+        for level, marker in zip(levels, "o^s", strict=True):
+            chosen = [row for row in rows if int(row["lines"]) == count and float(row["noise_rel"]) == level]
+            tol, worst = zip(*((float(row["tol"]), float(row["worst_pixel_error"])) for row in chosen), strict=True)
+            ax.loglog(tol, worst, marker, color=color, markersize=5, label=f"{count} lines, {level:.1%} noise")
+    ends = np.array([float(row["tol"]) for row in rows])
+    ends = np.array([ends.min(), ends.max()])
+    ax.loglog(ends, ends, color="0.6", linewidth=1, zorder=0, label="equal")
+    ax.set(xlabel="tolerance: relative duality gap", ylabel="error of the worst pixel")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    return figure
+
+
+def peers() -> Figure:
+    """Time to each accuracy for each program, at its defaults and tuned, from results/bench_tv.csv."""
+    rows = [row for row in read_rows(RESULTS / "bench_tv.csv") if row["reached"] == "True"]
+    accuracies = sorted({float(row["accuracy"]) for row in rows}, reverse=True)
+    best: dict[tuple[str, float], float] = {}
+    for row in rows:
+        kind = row["settings"] if row["settings"] == "default" else "tuned"
+        key = f"{row['method']}, {kind}" if row["method"] != "lib.tv" else "lib.tv", float(row["accuracy"])
+        best[key] = min(best.get(key, math.inf), float(row["seconds"]))
+    names = sorted({name for name, _ in best}, key=lambda name: (name != "lib.tv", name))
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.5 * len(names) + 1))
+    for i, (accuracy, color) in enumerate(zip(accuracies, COLORS, strict=False)):
+        at = [(j + 0.25 * (i - 1), best[name, accuracy]) for j, name in enumerate(names) if (name, accuracy) in best]
+        ax.barh(*zip(*at, strict=True), height=0.22, color=color, label=f"worst pixel within {accuracy:g}")
+    ax.set(xscale="log", xlabel="seconds", yticks=range(len(names)), yticklabels=names)
+    ax.invert_yaxis()
+    ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=3, fontsize=9)
+    return figure
+
+
+def scaling() -> Figure:
+    """Time of one image against n, and of one iteration against a pair of transforms, from bench_tv_scaling.csv."""
+    rows = read_rows(RESULTS / "bench_tv_scaling.csv")
+    single = [row for row in rows if row["batch"] == "1"]
+    n, image, iteration, pair, ratio = (
+        np.array([float(row[key]) for row in single])
+        for key in ("n", "image_ms", "iteration_ms", "fft_pair_ms", "iteration_over_fft_pair")
+    )
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(WIDTH, 2.9))
+    left.loglog(n, image, "o-", label="one image")
+    left.loglog(n, iteration, "s-", color=COLORS[2], label="one iteration")
+    left.loglog(n, pair, "^:", color=COLORS[3], label="a pair of FFTs")
+    for values in (image, iteration):
+        law = n**2 * np.log(n)
+        left.loglog(n, law * values[1] / law[1], "--", color="0.6", linewidth=1, zorder=0)
+    left.plot([], [], "--", color="0.6", linewidth=1, label=r"$n^2 \log n$")
+    left.set(xlabel="side $n$", ylabel="milliseconds", xticks=n, xticklabels=[f"{v:.0f}" for v in n])
+    left.minorticks_off()
+    left.legend(fontsize=8)
+    middle.semilogx(n, ratio, "o-")
+    middle.set(xlabel="side $n$", ylabel="iteration / pair of FFTs", ylim=(0, None), xticks=n)
+    middle.set_xticklabels([f"{v:.0f}" for v in n])
+    middle.minorticks_off()
+    batches = sorted((int(row["batch"]), float(row["image_ms"])) for row in rows if row["n"] == "256")
+    right.semilogx(*zip(*batches, strict=True), "o-")
+    right.set(xlabel="batch, $n$ = 256", ylabel="ms for one image", ylim=(0, None), xticks=[b for b, _ in batches])
+    right.set_xticklabels([str(b) for b, _ in batches])
+    right.minorticks_off()
+    return figure
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure (PNG) in one step and close it; the same figure gives the same bytes."""
     buffer = io.BytesIO()
@@ -227,6 +297,9 @@ NAMED: dict[str, Callable[[], Figure]] = {
     "2": lambda: undersampling(*_example()),
     "cover": lambda: spike(*_example(), lines=40, noise_rel=0.02, mu=(60, 60)),
     "lambda": lambda_curves,
+    "peers": peers,
+    "scaling": scaling,
+    "tolerance": tolerance,
 }
 
 

@@ -1,6 +1,7 @@
 """The forward model: radial undersampling masks, the masked Fourier operator, the periodic gradient."""
 
 import math
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ def radial_mask(n: int, lines: int) -> Tensor:
     [6990, 10941, 20908]
     """
     for name, value, least in (("n", n, 2), ("lines", lines, 1)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
             raise ValueError(f"radial_mask: {name} must be an integer >= {least}, got {value!r}")
     k = torch.arange(n, dtype=torch.float64) - n // 2
     mask = torch.zeros(n, n, dtype=torch.bool)
@@ -47,10 +48,13 @@ def radial_mask(n: int, lines: int) -> Tensor:
 class MaskedFourier:
     r"""The undersampled MRI operator :math:`\mathcal{A} = P_\Omega \mathcal{F}` of Section 2.
 
-    :math:`\mathcal{F}` is the unitary 2-D discrete Fourier transform, :math:`P_\Omega` keeps the frequencies
-    of the mask in row-major order. Since :math:`\mathcal{A}\mathcal{A}^* = I`, the adjoint is also the
-    pseudo-inverse. All three maps are linear (over the complex numbers) and differentiable, take any
-    leading batch shape, float32/complex64 or float64/complex128, on the device of the mask.
+    :math:`\mathcal{F}` is the unitary 2-D discrete Fourier transform, :math:`P_\Omega` keeps the frequencies of the
+    mask in row-major order. Since :math:`\mathcal{A}\mathcal{A}^* = I`, the adjoint is also the pseudo-inverse. All
+    three maps are linear (over the complex numbers) and differentiable, take any leading batch shape, float32/complex64
+    or float64/complex128, on the device of the mask.
+
+    Pixel [0, 0] is the origin of the transform. The authors centre the image, too; that only turns the phases of the
+    measurements.
 
     Parameters
     ----------
@@ -83,7 +87,7 @@ class MaskedFourier:
             raise ValueError("MaskedFourier: mask must be binary, got other values than 0 and 1")
         if not bool(mask.any()):
             raise ValueError(f"MaskedFourier: mask of shape {tuple(mask.shape)} is empty: no frequency is sampled")
-        self.mask = mask.to(torch.bool)
+        self.mask = mask.to(torch.bool, copy=True)
         self.n = n = mask.shape[0]
         self.m = int(self.mask.sum())
         rows, columns = self.mask.nonzero(as_tuple=True)  # row-major order of the centred mask

@@ -1,6 +1,7 @@
 """Test images: random piecewise linear ellipses from a seed, and the Shepp-Logan phantom."""
 
 import math
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -40,10 +41,10 @@ def ellipses(count: int, n: int = 256, seed: int = 0, first: int = 0, device: st
     torch.Size([2, 64, 64])
     """
     for name, value, least in (("count", count, 0), ("n", n, 8), ("seed", seed, 0), ("first", first, 0)):
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
             raise ValueError(f"ellipses: {name} must be an integer >= {least}, got {value!r}")
     if seed >= 2**32 or first + count > 2**32:  # NumPy mixes seed and number in words of 32 bits
-        raise ValueError(f"ellipses: seed must be below 2**32 and first + count at most 2**32, got {seed!r} and {first + count!r}")
+        raise ValueError(f"ellipses: seed must be < 2**32 and first + count <= 2**32, got {seed!r}, {first + count!r}")
     parameters = np.zeros((count, MAX_ELLIPSES, 9))
     for i in range(count):
         drawn = _draw_ellipses(np.random.default_rng([seed, first + i]))
@@ -98,7 +99,7 @@ def shepp_logan(n: int = 256) -> Tensor:
     """
     from phantominator import shepp_logan as draw  # slow to import, and seldom needed
 
-    if n < 2:
+    if not isinstance(n, Integral) or n < 2:
         raise ValueError(f"shepp_logan: n must be an integer >= 2, got {n!r}")
     image = np.asarray(draw(n), dtype=np.float32)
     return torch.from_numpy(np.clip(image, 0, 1))

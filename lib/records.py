@@ -50,7 +50,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
         raise ValueError(f"write_rows: no rows for {path.name}")
     columns = list(rows[0])
     for row in rows:
-        if list(row) != columns:
+        if set(row) != set(columns):
             raise ValueError(f"write_rows: {path.name} has columns {columns}, a row has {list(row)}")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)

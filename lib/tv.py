@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 
 import numba
 import numpy as np
@@ -165,7 +166,13 @@ def feasible_dual(p: Tensor, op: MaskedFourier, lam: float | Tensor, norm: Norm 
     Returns
     -------
     ``(..., 2, n, n)`` complex.
+
+    Raises
+    ------
+    ValueError : ``p`` has another shape.
     """
+    if p.shape[-3:] != (2, op.n, op.n):
+        raise ValueError(f"feasible_dual: expected shape (..., 2, {op.n}, {op.n}), got {tuple(p.shape)}")
     spectrum = torch.fft.fft2(gradient_adjoint(p))
     laplacian = gradient_symbol(op.n, spectrum.dtype, p.device).abs().square().sum(0)
     unsampled = torch.fft.ifftshift(~op.mask) & (laplacian > 0)
@@ -185,7 +192,7 @@ def reconstruct_tv(
     max_iter: int = 2000,
     init: TVResult | Tensor | None = None,
     norm: Norm = separable,
-    on_check: Callable[[int, Tensor, Tensor, Tensor, Tensor], None] | None = None,
+    on_check: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None] | None = None,
 ) -> TVResult:
     r"""TV-regularized reconstruction :math:`\mathrm{rec}_{TV}(y)`, eq. (3) of the paper.
 
@@ -219,13 +226,14 @@ def reconstruct_tv(
     lam : regularization parameter :math:`\lambda > 0`, a number or a tensor that broadcasts to the batch shape.
     tol : an image is done when its relative duality gap is at most ``tol``. This proves
         ``objective <= minimum / (1 - tol)``. It does not prove, but on phantoms at 0.5 % to 10 % noise we measure,
-        that no pixel is off by more than ``3 * tol`` times the largest (``results/tolerance.csv``). In complex64,
-        gaps below about 1e-4 are lost in rounding.
+        that no pixel is off by more than ``3 * tol`` times the largest (``results/tolerance.csv``). In complex64
+        rounding limits the gap, to about 1e-4 at these levels and to more for much smaller ``lam``.
     max_iter : at most this many iterations, in total for each image; ``converged`` tells.
-    init : warm start: a previous result for a similar problem (image and dual), or an image.
+    init : a previous result for a similar problem, image and dual (a warm start), or only an image, which saves
+        little.
     norm : which :math:`\|\nabla x\|_1`: `separable` (the authors'), `anisotropic` or `isotropic`.
-    on_check : called as ``on_check(iteration, index, image, objective, gap)`` at each look at the gap, with the
-        positions ``index`` of the images still at work in the flattened batch.
+    on_check : called as ``on_check(n_iter, index, image, objective, gap)`` at each look at the gap, with the
+        positions ``index`` in the flattened batch of some images at work, and for each of them the rest.
 
     Returns
     -------
@@ -252,7 +260,7 @@ def reconstruct_tv(
         raise ValueError(f"reconstruct_tv: lam must be positive and finite, got {lam.tolist()}")
     if not 0 < tol < 1:
         raise ValueError(f"reconstruct_tv: tol must lie in (0, 1), got {tol!r}")
-    if not isinstance(max_iter, int) or isinstance(max_iter, bool) or max_iter < 1:
+    if not isinstance(max_iter, Integral) or isinstance(max_iter, bool) or max_iter < 1:
         raise ValueError(f"reconstruct_tv: max_iter must be an integer >= 1, got {max_iter!r}")
     batch, n = y.shape[:-1], op.n
     try:
@@ -274,7 +282,7 @@ def reconstruct_tv(
     for real in (True, False):
         todo = (~result.converged & (result.n_iter < max_iter) & (is_real | (not real))).nonzero().flatten()
         for index in todo.split(chunk) if len(todo) else ():
-            _solve(y, op, lam, tol, max_iter, norm, real, init is not None, index, result, on_check)
+            _solve(y, op, lam, tol, max_iter, norm, real, isinstance(init, TVResult), index, result, on_check)
     if not bool(torch.isfinite(result.objective + result.gap).all()):
         raise FloatingPointError(f"reconstruct_tv: overflow in {y.dtype}: rescale y and lam, or use complex128")
     return TVResult(**{name: value.reshape(batch + value.shape[1:]) for name, value in vars(result).items()})
@@ -291,7 +299,7 @@ def _solve(
     warm: bool,
     index: Tensor,
     result: TVResult,
-    on_check: Callable[[int, Tensor, Tensor, Tensor, Tensor], None] | None,
+    on_check: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None] | None,
 ) -> None:
     """Run ADMM on the images ``index`` of the flat batch from their state in ``result``, and write it back there."""
     n, dtype = op.n, y.real.dtype
@@ -341,7 +349,7 @@ def _solve(
         s = t / torch.maximum(violation, t)  # scales the dual point into the ball
         gap = objective - (s * b - s * s * a / 2)
         if on_check is not None:
-            on_check(int(spent[0]), index, x, objective, gap)
+            on_check(spent, index, x, objective, gap)
         exhausted = spent >= max_iter
         look = exhausted | (gap <= margin * tol * objective)
         if bool(look.any()):
@@ -403,8 +411,8 @@ def _complex_dual(p: Tensor, op: MaskedFourier) -> Tensor:
 def _is_real_problem(y: Tensor, op: MaskedFourier, norm: Norm) -> Tensor:
     """Which vectors are conjugate symmetric, up to rounding, wherever both k and -k are sampled.
 
-    Where a frequency -n/2 is sampled without its mirror image, the minimiser among complex images need not be
-    real: for the separable norm it is in practice, and the proof will tell; for the others it is not.
+    Where a frequency -n/2 is sampled without its mirror image, the minimiser among complex images need not be real.
+    With the separable norm it is for radial masks and images, and the proof will tell; with the others it is not.
     """
     mask = op._scatter(torch.ones_like(y[:1])).real
     paired = mask * _mirror(mask)

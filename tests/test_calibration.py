@@ -10,7 +10,7 @@ from lib import calibration
 from lib.calibration import add_noise, calibrate, grid_error
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.records import read_rows
+from lib.records import RESULTS, read_rows
 from lib.tv import reconstruct_tv
 
 # --- Noise
@@ -66,8 +66,14 @@ def test_a_wrong_noise_level_is_refused(noise_rel):
 # --- One grid point
 
 
-def test_a_grid_point_is_the_mean_error_of_the_reconstructions():
-    row = grid_error(5, 0.05, 0.02, images=3, n=16)
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(calibration, "IMAGES", 3)
+    monkeypatch.setattr(calibration, "N", 16)
+
+
+def test_a_grid_point_is_the_mean_error_of_the_reconstructions(small):
+    row = grid_error(5, 0.05, 0.02)
     op, x = MaskedFourier(radial_mask(16, 5)), ellipses(3, 16, seed=3)
     result = reconstruct_tv(add_noise(op.A(x), 0.05, seed=3), op, 0.02, tol=calibration.TOL, max_iter=1000)
     error = torch.linalg.vector_norm(result.image - x, dim=(1, 2)) / torch.linalg.vector_norm(x, dim=(1, 2))
@@ -96,7 +102,8 @@ def valley(best):
         asked.append((lines, noise_rel, lam))
         distance = math.log10(lam / best)
         value = distance**2 if distance > 0 else 0.3 * distance**2
-        return {"lines": lines, "noise_rel": noise_rel, "lam": f"{lam:.6g}", "error_mean": f"{0.1 + value:.6f}"}
+        same = {"images": calibration.IMAGES, "n": calibration.N, "seed": calibration.SEED}
+        return {"lines": lines, "noise_rel": noise_rel, "lam": f"{lam:.6g}", "error_mean": f"{0.1 + value:.6f}"} | same
 
     return error, asked
 
@@ -163,7 +170,7 @@ def test_a_killed_run_continues_where_it_stopped(path, monkeypatch):
 def test_masks_and_levels_do_not_mix(path, monkeypatch):
     bests = {(40, 0.04): 3e-3, (40, 0.01): 1e-3, (25, 0.04): 1e-2}
     valleys = {key: valley(best) for key, best in bests.items()}
-    monkeypatch.setattr(calibration, "grid_error", lambda lines, noise, lam: valleys[lines, noise][0](lines, noise, lam))
+    monkeypatch.setattr(calibration, "grid_error", lambda *point: valleys[point[:2]][0](*point))
     calibration.main(["--lines", "40", "--noise", "0.04", "0.01"])
     calibrate(25, 0.04)
     rows = read_rows(path)
@@ -176,14 +183,14 @@ def test_masks_and_levels_do_not_mix(path, monkeypatch):
         assert abs(math.log10(float(winner["lam"]) / best)) <= 0.75 / 16
 
 
-def test_a_small_problem_is_calibrated_for_real(path, monkeypatch):
+def test_a_small_problem_is_calibrated_for_real(path, small, monkeypatch):
     calls = []
 
-    def small(lines, noise_rel, lam):
+    def counted(lines, noise_rel, lam):
         calls.append(lam)
-        return grid_error(lines, noise_rel, lam, images=3, n=16)
+        return grid_error(lines, noise_rel, lam)
 
-    monkeypatch.setattr(calibration, "grid_error", small)
+    monkeypatch.setattr(calibration, "grid_error", counted)
     monkeypatch.setattr(calibration, "MAX_ITER", 200)
     calibrate(7, 0.1)
     errors = [float(row["error_mean"]) for row in read_rows(path)]
@@ -198,3 +205,25 @@ def test_the_command_refuses_what_is_not_a_number(capsys):
     with pytest.raises(SystemExit):
         calibration.main(["--lines", "many"])
     assert "argument --lines: invalid int value: 'many'" in capsys.readouterr().err
+
+
+def test_measurements_that_are_not_complex_are_refused():
+    with pytest.raises(TypeError, match="add_noise: y must be complex, got torch.float32"):
+        add_noise(torch.ones(5), 0.1, seed=0)
+
+
+# --- The committed table
+
+
+ROWS = read_rows(RESULTS / "lambda.csv")
+
+
+@pytest.mark.parametrize("noise_rel", calibration.NOISE)
+@pytest.mark.parametrize("lines", calibration.LINES)
+def test_the_committed_search_found_a_minimum_inside_its_grid(lines, noise_rel):
+    mine = [row for row in ROWS if int(row["lines"]) == lines and float(row["noise_rel"]) == noise_rel]
+    assert {(int(row["images"]), int(row["n"]), int(row["seed"])) for row in mine} == {(50, 256, 3)}
+    errors = [float(row["error_mean"]) for row in sorted(mine, key=lambda row: float(row["lam"]))]
+    best = errors.index(min(errors))
+    assert len(errors) >= 11 and 2 <= best < len(errors) - 2
+    assert errors[0] > 1.01 * errors[best] < errors[-1]

@@ -48,7 +48,7 @@ def test_the_mask_has_as_many_frequencies_as_in_the_paper(lines, m):
     assert int(mask.sum()) == m == MaskedFourier(mask).m
 
 
-@pytest.mark.parametrize(("n", "lines"), [(256, 25), (96, 80), (65, 9), (32, 7)])
+@pytest.mark.parametrize(("n", "lines"), [(256, 12), (96, 80), (65, 9), (32, 7)])
 def test_the_mask_is_that_of_the_authors_pixel_by_pixel(n, lines):
     for count, mask in enumerate(rotated_masks(n, lines), start=1):
         if count in (1, 2, 3, 5, 9, 25, 40, lines):

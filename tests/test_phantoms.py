@@ -165,7 +165,7 @@ def test_the_largest_seed_and_number_are_those_of_32_bits():
     last = ellipses(1, 16, seed=2**32 - 1, first=2**32 - 1)
     assert last.amax() == 1
     for seed, first, count in ((2**32, 0, 1), (0, 2**32, 1), (0, 2**32 - 1, 2)):
-        with pytest.raises(ValueError, match=r"ellipses: seed must be below 2\*\*32 and first \+ count at most 2\*\*32"):
+        with pytest.raises(ValueError, match=r"seed must be < 2\*\*32 and first \+ count <= 2\*\*32"):
             ellipses(count, 16, seed=seed, first=first)
 
 

