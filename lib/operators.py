@@ -207,3 +207,20 @@ def gradient_symbol(n: int, dtype: torch.dtype = torch.complex128, device: str |
     angle = 2 * math.pi * torch.fft.fftfreq(n, dtype=torch.float64, device=device)
     symbol = torch.polar(torch.ones_like(angle), angle) - 1
     return torch.stack([symbol[:, None].expand(n, n), symbol.expand(n, n)]).to(dtype)
+
+
+def laplacian_symbol(n: int, dtype: torch.dtype = torch.float64, device: str | torch.device = "cpu") -> Tensor:
+    r"""Fourier symbol of :math:`\nabla^*\nabla`: :math:`\sum_d |s_{d,k}|^2 = 4\sin^2(\pi k_0/n) + 4\sin^2(\pi k_1/n)`.
+
+    Parameters
+    ----------
+    n : image side.
+    dtype : real dtype of the result.
+    device : where it is made.
+
+    Returns
+    -------
+    ``(n, n)``, in the order of ``torch.fft``.
+    """
+    squared = 4 * torch.sin(math.pi * torch.fft.fftfreq(n, dtype=torch.float64, device=device)) ** 2
+    return (squared[:, None] + squared).to(dtype)

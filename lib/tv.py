@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.operators import MaskedFourier, gradient, gradient_adjoint, gradient_symbol
+from lib.operators import MaskedFourier, gradient, gradient_adjoint, laplacian_symbol
 from lib.records import RESULTS, read_rows
 
 RELAXATION = 1.9  # over-relaxation alpha in (0, 2)
@@ -105,8 +105,7 @@ def tv_objective(x: Tensor, y: Tensor, op: MaskedFourier, lam: float | Tensor, n
     TypeError, ValueError : shapes or dtypes that do not fit ``op``.
     """
     op._check("tv_objective", y, (op.m,), (torch.complex64, torch.complex128))
-    misfit = torch.linalg.vector_norm(op.A(x) - y, dim=-1, dtype=torch.complex128)
-    return misfit**2 / 2 + torch.as_tensor(lam, dtype=torch.float64) * _total(norm(_real_view(gradient(x))))
+    return _squared_norm(op.A(x) - y, -1) / 2 + torch.as_tensor(lam, dtype=torch.float64) * _total(norm(_real_view(gradient(x))))
 
 
 def certificate(
@@ -136,19 +135,18 @@ def certificate(
     """
     lam = torch.as_tensor(lam, dtype=torch.float64, device=y.device)
     p = p.to(y.dtype)
-    z = gradient_adjoint(p)
-    q = op.A(z)
-    size = torch.linalg.vector_norm(q, dim=-1, dtype=torch.complex128)
-    outside = torch.linalg.vector_norm(z - op.A_adjoint(q), dim=(-2, -1), dtype=torch.complex128)
-    length = torch.linalg.vector_norm(p, dim=(-3, -2, -1), dtype=torch.complex128)
+    spectrum = torch.fft.fft2(gradient_adjoint(p), norm="ortho").flatten(-2)
+    q = spectrum[..., op._index]
+    outside = _squared_norm(spectrum.index_fill(-1, op._index, 0), -1)
+    length = _squared_norm(p, -3, -2, -1)
     excess = norm(_real_view(p)).amax((-4, -3, -2, -1)).double() / lam - 1
     objective = tv_objective(x, y, op, lam, norm)
-    dual_objective = (q.conj().to(torch.complex128) * y).real.sum(-1) - size**2 / 2
+    dual_objective = (q.conj().to(torch.complex128) * y).real.sum(-1) - _squared_norm(q, -1) / 2
     return Certificate(
         objective=objective,
         dual_objective=dual_objective,
         gap=objective - dual_objective,
-        infeasibility=torch.maximum(excess, torch.where(outside > 0, outside / length, 0)).clamp(min=0),
+        infeasibility=torch.maximum(excess, torch.where(outside > 0, outside / length, 0).sqrt()).clamp(min=0),
     )
 
 
@@ -173,10 +171,22 @@ def feasible_dual(p: Tensor, op: MaskedFourier, lam: float | Tensor, norm: Norm 
     """
     if p.shape[-3:] != (2, op.n, op.n):
         raise ValueError(f"feasible_dual: expected shape (..., 2, {op.n}, {op.n}), got {tuple(p.shape)}")
-    spectrum = torch.fft.fft2(gradient_adjoint(p))
-    laplacian = gradient_symbol(op.n, spectrum.dtype, p.device).abs().square().sum(0)
-    unsampled = torch.fft.ifftshift(~op.mask) & (laplacian > 0)
-    p = p - gradient(torch.fft.ifft2(torch.where(unsampled, spectrum / laplacian, 0)))
+    return _feasible(p, op, lam, norm, real=False)
+
+
+def _feasible(p: Tensor, op: MaskedFourier, lam: float | Tensor, norm: Norm, real: bool) -> Tensor:
+    """`feasible_dual`, also for a dual point of the real problem.
+
+    The real problem differs where k is sampled and -k is not: it has half of the residual at each, the complex
+    problem all of it at k.
+    """
+    sampled = torch.fft.ifftshift(op.mask)
+    change = -(~sampled).to(p.real.dtype)
+    if real:
+        change += sampled & ~_mirror(sampled)
+    laplacian = laplacian_symbol(op.n, change.dtype, p.device)
+    factor = torch.where(laplacian > 0, change / laplacian, 0)
+    p = p + gradient(torch.fft.ifft2(torch.fft.fft2(gradient_adjoint(p)) * factor))
     largest = norm(_real_view(p)).amax((-4, -3, -2, -1)).double()
     lam = torch.as_tensor(lam, dtype=torch.float64, device=p.device)
     return p * (lam / torch.maximum(largest, lam)).to(p.real.dtype)[..., None, None, None]
@@ -306,7 +316,7 @@ def _solve(
     fft = torch.fft.rfft2 if real else torch.fft.fft2
     ifft = functools.partial(torch.fft.irfft2, s=(n, n)) if real else torch.fft.ifft2
     weight, data = op._scatter(torch.ones_like(y[0])).real, op._scatter(y[index])
-    laplacian = gradient_symbol(n, device=y.device).abs().square().sum(0).to(dtype)
+    laplacian = laplacian_symbol(n, dtype, y.device)
     multiplicity = torch.ones_like(weight)
     if real:
         # Only half of k-space is stored. At frequency -n/2 (even n) a sampled k may have an unsampled -k: for a
@@ -321,7 +331,7 @@ def _solve(
     y_sampled = data.flatten(-2)[:, sampled] / weight.flatten()[sampled]
 
     lam, spent = lam[index], result.n_iter[index]
-    size = torch.linalg.vector_norm(y[index], dim=-1, dtype=torch.complex128) / n
+    size = _squared_norm(y[index], -1).sqrt() / n
     unit = lam**0.25 * torch.where(size > 0, size, 1) ** 0.75
     t_last = (THRESHOLD[1] * unit).to(dtype)
     t = torch.where(spent > 0, t_last, t_last if warm else (THRESHOLD[0] * unit).to(dtype))
@@ -355,8 +365,7 @@ def _solve(
         if bool(look.any()):
             at = look.nonzero().flatten()
             p = gradient(x[at]) - v[at] + 2 * _project(v[at], t[at], norm)
-            p = p * rho[at, None, None, None]
-            p = feasible_dual(_complex_dual(p, op) if real else p, op, lam[at], norm).to(y.dtype)
+            p = _feasible(p * rho[at, None, None, None], op, lam[at], norm, real)
             proof = certificate(x[at], p, y[index[at]], op, lam[at], norm)
             proved = proof.gap <= tol * proof.objective
             # A proof can fail by rounding: iterate on. If it fails again and again, the problem is not a real one.
@@ -392,22 +401,6 @@ def _mirror(grid: Tensor) -> Tensor:
     return grid.flip(-2, -1).roll((1, 1), (-2, -1))
 
 
-def _complex_dual(p: Tensor, op: MaskedFourier) -> Tensor:
-    """The dual point of the complex problem that belongs to one of the real problem.
-
-    They differ where k is sampled and -k is not. The real problem has half of the residual at each, the complex one
-    all of it at k.
-    """
-    mask = torch.fft.ifftshift(op.mask)
-    half = mask & ~_mirror(mask)
-    if not bool(half.any()):
-        return p
-    spectrum = torch.fft.fft2(gradient_adjoint(p))
-    laplacian = gradient_symbol(op.n, spectrum.dtype, p.device).abs().square().sum(0)
-    sign = half.to(laplacian.dtype) - _mirror(half).to(laplacian.dtype)
-    return p + gradient(torch.fft.ifft2(torch.where(sign != 0, spectrum * sign / laplacian, 0)))
-
-
 def _is_real_problem(y: Tensor, op: MaskedFourier, norm: Norm) -> Tensor:
     """Which vectors are conjugate symmetric, up to rounding, wherever both k and -k are sampled.
 
@@ -419,9 +412,8 @@ def _is_real_problem(y: Tensor, op: MaskedFourier, norm: Norm) -> Tensor:
     if not op.is_even or (norm is not separable and not torch.equal(mask, paired)):
         return torch.zeros(len(y), dtype=torch.bool, device=y.device)
     grid = op._scatter(y)
-    odd = torch.linalg.vector_norm((grid - _mirror(grid).conj()) * paired, dim=(-2, -1), dtype=torch.complex128)
-    size = torch.linalg.vector_norm(y, dim=-1, dtype=torch.complex128)
-    return odd <= 16 * torch.finfo(y.real.dtype).eps * size
+    odd = _squared_norm((grid - _mirror(grid).conj()) * paired, -2, -1)
+    return odd <= (16 * torch.finfo(y.real.dtype).eps) ** 2 * _squared_norm(y, -1)
 
 
 def _initial(init: TVResult | Tensor | None, batch: torch.Size, n: int, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -447,6 +439,11 @@ def _initial(init: TVResult | Tensor | None, batch: torch.Size, n: int, y: Tenso
 def _real_view(d: Tensor) -> Tensor:
     """``(..., c)`` real, c = 1 or 2."""
     return torch.view_as_real(d) if d.is_complex() else d[..., None]
+
+
+def _squared_norm(a: Tensor, *dims: int) -> Tensor:
+    """Sum of squared moduli of complex numbers, in float64."""
+    return torch.view_as_real(a).double().square().sum([*(d - 1 for d in dims), -1])
 
 
 def _total(magnitudes: Tensor) -> Tensor:
