@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
-SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/dev/null) $(NOTEBOOKS)
+SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/dev/null) $(NOTEBOOKS) $(wildcard results/figures/*)
 HTML := _build/html/index.html
 
 .DEFAULT_GOAL := help
@@ -51,7 +51,7 @@ bench: $(READY)  ## time the solver beside its peers and measure its accuracy (r
 	$(BIN)/python benchmarks/bench_tv.py
 	$(BIN)/python benchmarks/tolerance.py
 
-serve: book  ## open the book at http://localhost:8000
+serve: book  ## serve the book at http://localhost:8000
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
 
 lock:  ## resolve pyproject.toml anew and write requirements.lock

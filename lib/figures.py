@@ -162,7 +162,7 @@ def convergence(y: Tensor, op: MaskedFourier, lam: float, iterations: int = 400)
 
     def look(k: Tensor, _index: Tensor, image: Tensor, objective: Tensor, gap: Tensor) -> None:
         worst = (image[0] - best.image).abs().max()
-        seen.append((int(k[0]), float(objective[0] - best.objective + best.gap), float(gap[0]), float(worst)))
+        seen.append((int(k[0]), float(objective[0] - best.objective), float(gap[0]), float(worst)))
 
     reconstruct_tv(y, op, lam, tol=1e-12, max_iter=iterations, on_check=look)
     k, distance, gap, worst = np.array(seen).T

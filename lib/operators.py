@@ -105,20 +105,20 @@ class MaskedFourier:
 
     def A(self, x: Tensor) -> Tensor:
         r"""Measurements :math:`y = \mathcal{A}x`: images ``(..., n, n)`` to vectors ``(..., m)`` (eq. 1)."""
-        self._check("A", x, (self.n, self.n), (*_REAL, *_COMPLEX))
+        self._check("MaskedFourier.A", x, (self.n, self.n), (*_REAL, *_COMPLEX))
         if x.numel() == 0:  # the FFT libraries refuse an empty batch
             return x.new_zeros(*x.shape[:-2], self.m, dtype=torch.promote_types(x.dtype, torch.complex64))
         return torch.fft.fft2(x, norm="ortho").flatten(-2)[..., self._index]
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         r"""Adjoint :math:`\mathcal{A}^* y`: vectors ``(..., m)`` to complex images ``(..., n, n)``."""
-        self._check("A_adjoint", y, (self.m,), _COMPLEX)
+        self._check("MaskedFourier.A_adjoint", y, (self.m,), _COMPLEX)
         grid = self._scatter(y)
         return torch.fft.ifft2(grid, norm="ortho") if grid.numel() else grid
 
     def A_dagger(self, y: Tensor) -> Tensor:
         r"""Pseudo-inverse :math:`\mathcal{A}^\dagger y`, the zero-filled reconstruction (Figure 2, right)."""
-        self._check("A_dagger", y, (self.m,), _COMPLEX)
+        self._check("MaskedFourier.A_dagger", y, (self.m,), _COMPLEX)
         return self.A_adjoint(y)
 
     def _scatter(self, y: Tensor) -> Tensor:
@@ -128,15 +128,15 @@ class MaskedFourier:
 
     def _check(self, name: str, value: Tensor, tail: tuple[int, ...], dtypes: tuple[torch.dtype, ...]) -> None:
         if not isinstance(value, Tensor):
-            raise TypeError(f"MaskedFourier.{name}: expected a tensor, got {type(value).__name__}")
+            raise TypeError(f"{name}: expected a tensor, got {type(value).__name__}")
         if tuple(value.shape[-len(tail) :]) != tail:
             expected = ", ".join(map(str, tail))
-            raise ValueError(f"MaskedFourier.{name}: expected shape (..., {expected}), got {tuple(value.shape)}")
+            raise ValueError(f"{name}: expected shape (..., {expected}), got {tuple(value.shape)}")
         if value.dtype not in dtypes:
             names = ", ".join(str(d).removeprefix("torch.") for d in dtypes)
-            raise TypeError(f"MaskedFourier.{name}: expected dtype {names}, got {value.dtype}")
+            raise TypeError(f"{name}: expected dtype {names}, got {value.dtype}")
         if value.device != self.mask.device:
-            raise ValueError(f"MaskedFourier.{name}: mask on {self.mask.device}, input on {value.device}; use op.to")
+            raise ValueError(f"{name}: mask on {self.mask.device}, input on {value.device}; use op.to")
 
 
 _REAL = (torch.float32, torch.float64)

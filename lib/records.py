@@ -20,7 +20,7 @@ def provenance() -> dict[str, str]:
     try:
         git = functools.partial(subprocess.check_output, cwd=ROOT, text=True, stderr=subprocess.DEVNULL)
         version = git(["git", "rev-parse", "--short=10", "HEAD"]).strip()
-        if git(["git", "status", "--porcelain", "--", "lib", "requirements.lock"]).strip():
+        if git(["git", "status", "--porcelain", "--", "lib", "benchmarks", "requirements.lock"]).strip():
             version += "+"
     except (OSError, subprocess.CalledProcessError):
         version = "unknown"

@@ -102,7 +102,7 @@ def valley(best):
         asked.append((lines, noise_rel, lam))
         distance = math.log10(lam / best)
         value = distance**2 if distance > 0 else 0.3 * distance**2
-        same = {"images": calibration.IMAGES, "n": calibration.N, "seed": calibration.SEED}
+        same = {"images": calibration.IMAGES, "n": calibration.N, "seed": calibration.SEED, "tol": calibration.TOL}
         return {"lines": lines, "noise_rel": noise_rel, "lam": f"{lam:.6g}", "error_mean": f"{0.1 + value:.6f}"} | same
 
     return error, asked

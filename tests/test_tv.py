@@ -730,10 +730,36 @@ def test_results_are_repeatable_to_the_last_bit():
     assert torch.equal(one.image, two.image) and torch.equal(one.gap, two.gap)
 
 
-def test_the_result_is_not_differentiated():
+def test_measurements_that_require_grad_are_refused_and_not_silently_detached():
     op, y = problem()
-    result = reconstruct_tv(y.requires_grad_(), op, 0.01, max_iter=20)
-    assert not result.image.requires_grad and not result.gap.requires_grad
+    with pytest.raises(ValueError, match=r"y requires grad, but the solver is not differentiated; pass y.detach\(\)"):
+        reconstruct_tv(y.requires_grad_(), op, 0.01)
+
+
+def test_in_single_precision_the_gap_that_stops_is_the_gap_that_is_proved():
+    # A residual computed as a difference would lose it in rounding, and the solver would leave the real path.
+    op, x = MaskedFourier(radial_mask(256, 40)), ellipses(1, seed=7, first=6)
+    gaps, real = [], []
+
+    def on_check(n_iter, index, image, objective, gap):
+        gaps.append(float(gap[0]))
+        real.append(not image.is_complex())
+
+    result = reconstruct_tv(op.A(x), op, 1e-4, on_check=on_check)
+    assert result.converged.all() and all(real)
+    assert math.isclose(gaps[-1], result.gap, rel_tol=0.05)
+
+
+def test_a_warm_start_helps_when_a_spike_is_added():
+    op, x = MaskedFourier(radial_mask(128, 20)), ellipses(1, 128, seed=7, first=6)
+    y, delta = op.A(x), torch.zeros(128, 128)
+    delta[40, 40] = 1
+    e = op.A(delta)
+    attacked = y + 0.04 * torch.linalg.vector_norm(y) / torch.linalg.vector_norm(e) * e
+    clean = reconstruct_tv(y, op, 0.005)
+    best = reconstruct_tv(attacked.to(torch.complex128), op, 0.005, tol=1e-6, max_iter=20000).image
+    warm, cold = (reconstruct_tv(attacked, op, 0.005, init=init, max_iter=50).image for init in (clean, None))
+    assert (warm - best).abs().max() < (cold - best).abs().max()
 
 
 def test_results_are_frozen():
