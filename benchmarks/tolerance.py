@@ -12,7 +12,7 @@ from lib.phantoms import ellipses
 from lib.records import RESULTS, provenance, write_rows
 from lib.tv import calibrated_lambda, reconstruct_tv
 
-SEED, IMAGES, LEVELS = 12, 4, (0.005, 0.02, 0.1)
+SEED, IMAGES, LEVELS = 12, 2, (0.005, 0.02, 0.1)
 CASES = ((1e-2, torch.complex64), (1e-3, torch.complex64), (1e-4, torch.complex128), (1e-5, torch.complex128))
 
 
