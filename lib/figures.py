@@ -295,7 +295,7 @@ def _example() -> tuple[Tensor, MaskedFourier]:
 
 NAMED: dict[str, Callable[[], Figure]] = {
     "2": lambda: undersampling(*_example()),
-    "cover": lambda: spike(*_example(), lines=40, noise_rel=0.02, mu=(60, 60)),
+    "cover": lambda: spike(*_example(), lines=40, noise_rel=0.01, mu=(60, 60)),
     "lambda": lambda_curves,
     "peers": peers,
     "scaling": scaling,

@@ -238,7 +238,7 @@ def reconstruct_tv(
     lam : regularization parameter :math:`\lambda > 0`, a number or a tensor that broadcasts to the batch shape.
     tol : an image is done when its relative duality gap is at most ``tol``. This proves
         ``objective <= minimum / (1 - tol)``. It does not bound single pixels; ``results/tolerance.csv`` has measured
-        errors of the worst pixel, a small multiple of ``tol`` on phantoms at 0.5 % to 10 % noise. In complex64
+        errors of the worst pixel on phantoms at 0.5 % to 10 % noise, about ``tol`` or less down to 1e-3. In complex64
         rounding limits the gap, to about 1e-4 at these levels and to more for much smaller ``lam``.
     max_iter : at most this many iterations, in total for each image; ``converged`` tells.
     init : a previous result for a similar problem, image and dual (a warm start), or only an image, which saves
