@@ -28,6 +28,7 @@ def execute(path: Path) -> None:
             kernel_name="python3",
             timeout=600,
             record_timing=False,
+            coalesce_streams=True,
             resources={"metadata": {"path": str(path.parent)}},
             on_cell_executed=lambda **_: progress.update(),
         )
