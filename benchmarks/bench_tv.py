@@ -26,7 +26,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lib.calibration import add_noise
-from lib.operators import MaskedFourier, gradient, gradient_adjoint, gradient_symbol, radial_mask
+from lib.operators import MaskedFourier, gradient, gradient_adjoint, laplacian_symbol, radial_mask
 from lib.phantoms import ellipses
 from lib.records import RESULTS, provenance, write_rows
 from lib.tv import Norm, anisotropic, calibrated_lambda, isotropic, reconstruct_tv, separable
@@ -60,7 +60,7 @@ def plain_admm(problem: Problem, rho: float, iterations: int) -> Trace:
     """ADMM as the authors ran it: complex, exact Fourier update, no over-relaxation, fixed rho."""
     op, y, lam = problem
     start = time.perf_counter()
-    symbol = gradient_symbol(op.n, torch.complex64).abs().square().sum(0)
+    symbol = laplacian_symbol(op.n, torch.float32)
     inverse = 1 / (torch.fft.ifftshift(op.mask) + rho * symbol)
     data = op.A_adjoint(y[0])
     z = torch.zeros(2, op.n, op.n, dtype=y.dtype)

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.transform import rotate
 
-from lib.operators import MaskedFourier, gradient, gradient_adjoint, gradient_symbol, radial_mask
+from lib.operators import MaskedFourier, gradient, gradient_adjoint, gradient_symbol, laplacian_symbol, radial_mask
 
 DTYPES = (torch.float32, torch.float64, *COMPLEX)
 seeds, batches = st.integers(0, 2**32 - 1), st.sampled_from(BATCHES)
@@ -356,3 +356,9 @@ def test_the_adjoint_of_the_gradient_refuses_what_is_not_a_field(shape):
     with pytest.raises(ValueError) as error:
         gradient_adjoint(torch.ones(shape))
     assert str(error.value) == f"gradient_adjoint: expected shape (..., 2, n, n), got {shape}"
+
+
+@pytest.mark.parametrize("n", [2, 7, 16])
+def test_the_laplacian_symbol_is_that_of_the_gradient_squared(n):
+    assert torch.allclose(laplacian_symbol(n), gradient_symbol(n).abs().square().sum(0), atol=1e-14)
+    assert laplacian_symbol(n, torch.float32).dtype == torch.float32
