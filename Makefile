@@ -44,7 +44,10 @@ execute: $(READY)  ## re-execute all notebooks in place
 calibrate: $(READY)  ## choose lambda for each mask and noise level (resumes; results/lambda.csv)
 	$(BIN)/python -m lib.calibration
 
-fig-%: $(READY)
+# a static pattern: a plain fig-% would also match the files in results/figures
+FIGURES := fig-2 fig-cover fig-lambda fig-peers fig-scaling fig-tolerance
+.PHONY: $(FIGURES)
+$(FIGURES): fig-%: $(READY)
 	$(BIN)/python -m lib.figures $*
 
 bench: $(READY)  ## time the solver beside its peers and measure its accuracy (results/)

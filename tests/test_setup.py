@@ -1,6 +1,7 @@
 """One environment in three files: pyproject.toml, requirements.lock and environment.yml agree."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from lib.figures import NAMED
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -59,3 +62,11 @@ def test_each_command_of_the_readme_is_a_target():
     commands = set(re.findall(r"`?make ([a-z0-9-]+)", (ROOT / "README.md").read_text()))
     assert {"book", "test", "quick", "execute", "bench", "serve", "clean", "calibrate"} <= commands
     assert {c for c in commands if not c.startswith("fig-")} <= targets
+
+
+def test_each_figure_has_a_target_and_building_the_book_redraws_none():
+    for name in NAMED:
+        command = ["make", "--dry-run", f"fig-{name}"]
+        assert f"lib.figures {name}" in subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    command = ["make", "--dry-run", "--always-make", "book"]
+    assert "lib.figures" not in subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
