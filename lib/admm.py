@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numba
@@ -209,10 +209,28 @@ def measure(x: Tensor, v: Tensor, t: Tensor, norm: Norm) -> tuple[Tensor, Tensor
     return total_norm(d, norm), norm(real_view(q)).amax((-4, -3, -2, -1)).double()
 
 
+def adjoint(g: Tensor, jacobians: Sequence[Tensor], rho: Tensor, inverse: Tensor, k: KSpace, norm: Norm) -> Tensor:
+    """Adjoint of the derivative of the last x with respect to the data, applied to ``g`` (which is overwritten).
+
+    ``jacobians`` are those of the fields v before each x-update, first to last. The result is a spectrum at the
+    sampled positions, ``(b, s)``: the gradient with respect to y is `KSpace.measured` of it.
+    """
+    w, q = torch.zeros_like(gradient(g)), torch.empty_like(g)
+    spectrum, total = torch.empty_like(inverse, dtype=g.dtype.to_complex()), 0
+    for j in reversed(jacobians):
+        fourier(g, spectrum)
+        spectrum.mul_(inverse)
+        total = total + k.gather(spectrum)
+        inverse_fourier(spectrum, q)
+        pull_back(q, w, j, g, rho, norm)
+    return total
+
+
 def jacobian(v: Tensor, t: Tensor, norm: Norm) -> Tensor:
     """What `pull_back` needs of v: where it exceeds the threshold (separable), or v in units of t."""
     if norm is separable:
-        return torch.view_as_real(v).abs() > t[:, None, None, None, None] if v.is_complex() else v.abs() > t[:, None, None, None]
+        active = real_view(v).abs() > t[:, None, None, None, None]
+        return active if v.is_complex() else active[..., 0]
     return v / t[:, None, None, None]
 
 

@@ -1,4 +1,4 @@
-"""TV reconstruction by ADMM, with a duality gap that proves the accuracy of each result."""
+"""TV reconstruction by ADMM, with a duality gap that proves the accuracy of each result, and its derivative."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from lib import admm
 from lib.admm import Norm, anisotropic, isotropic, separable
@@ -19,6 +21,8 @@ from lib.records import RESULTS, read_rows
 
 __all__ = [
     "Certificate",
+    "Iterate",
+    "TVReconstruction",
     "TVResult",
     "anisotropic",
     "calibrated_lambda",
@@ -56,6 +60,17 @@ class TVResult:
     gap: Tensor
     n_iter: Tensor
     converged: Tensor
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """An image ``(..., n, n)`` and a dual field ``(..., 2, n, n)`` to start from, real or complex.
+
+    The dual field is rho u in the notation of :func:`reconstruct_tv`. A `TVResult` serves as well.
+    """
+
+    image: Tensor
+    dual: Tensor
 
 
 @dataclass(frozen=True)
@@ -198,7 +213,7 @@ def reconstruct_tv(
     *,
     tol: float = 1e-3,
     max_iter: int = 2000,
-    init: TVResult | Tensor | None = None,
+    init: TVResult | Iterate | Tensor | None = None,
     norm: Norm = separable,
     on_check: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None] | None = None,
 ) -> TVResult:
@@ -230,7 +245,7 @@ def reconstruct_tv(
 
     Parameters
     ----------
-    y : measurements ``(..., m)``, complex64 or complex128. Not differentiated.
+    y : measurements ``(..., m)``, complex64 or complex128. Not differentiated, see :class:`TVReconstruction`.
     op : the forward operator.
     lam : regularization parameter :math:`\lambda > 0`, a number or a tensor that broadcasts to the batch shape.
     tol : an image is done when its relative duality gap is at most ``tol``. This proves
@@ -263,7 +278,7 @@ def reconstruct_tv(
     """
     op._check("reconstruct_tv", y, (op.m,), (torch.complex64, torch.complex128))
     if y.requires_grad:
-        raise ValueError("reconstruct_tv: y requires grad, but the solver is not differentiated; pass y.detach()")
+        raise ValueError("reconstruct_tv: y requires grad: use TVReconstruction, or pass y.detach()")
     if not bool(torch.isfinite(torch.view_as_real(y)).all()):
         raise ValueError("reconstruct_tv: y is not finite: it contains NaN or infinity")
     lam = torch.as_tensor(lam, dtype=torch.float64, device=y.device)
@@ -297,6 +312,140 @@ def reconstruct_tv(
     if not bool(torch.isfinite(result.objective + result.gap).all()):
         raise FloatingPointError(f"reconstruct_tv: overflow in {y.dtype}: rescale y and lam, or use complex128")
     return TVResult(**{name: value.reshape(batch + value.shape[1:]) for name, value in vars(result).items()})
+
+
+@dataclass(frozen=True)
+class TVReconstruction:
+    r"""The map :math:`y \mapsto \mathrm{rec}_{TV}(y)` as attacks need it: differentiable, and started near the solution.
+
+    Called with measurements ``(..., m)`` it gives images ``(..., n, n)``, the result of ``iterations`` iterations of
+    :func:`reconstruct_tv` with a fixed threshold. Their derivative is taken in one of two ways.
+
+    - Unrolled: the derivative of these iterations. Each stores one bit for each difference (separable norm).
+    - Implicit: the derivative of the fixed point, with the last iterate in its place, as far as ``iterations`` terms
+      of the Neumann series go. The iterations store nothing. It equals the unrolled one if the same differences are
+      zero in all of them, as they are near the solution.
+
+    Where ``y`` are measurements of real images, so is the result, and the derivative is that along real images: the
+    gradient with respect to y is A applied to a real image.
+
+    Parameters
+    ----------
+    op : the forward operator.
+    lam : regularization parameter :math:`\lambda > 0`, see :func:`reconstruct_tv`.
+    iterations : number of iterations of a call.
+    implicit : take the implicit derivative, not the unrolled one.
+    threshold : :math:`t = \lambda/\rho`, a number or one for each image of a flat batch. None sets it from ``y`` and
+        ``lam``; the derivative does not see that.
+    norm : `separable`, `anisotropic` or `isotropic`.
+    tol : relative duality gap of :meth:`solve`.
+
+    Raises
+    ------
+    TypeError, ValueError : a parameter is out of range, or ``y`` or a start does not fit ``op``.
+
+    >>> from lib.operators import radial_mask
+    >>> op = MaskedFourier(radial_mask(16, 4))
+    >>> y = op.A(torch.eye(16)).requires_grad_()
+    >>> TVReconstruction(op, lam=1e-3)(y).abs().square().sum().backward()
+    >>> y.grad.shape == (op.m,)
+    True
+    """
+
+    op: MaskedFourier
+    lam: float
+    iterations: int = 50
+    implicit: bool = False
+    threshold: float | Tensor | None = None
+    norm: Norm = separable
+    tol: float = 1e-3
+
+    def __post_init__(self) -> None:
+        for name in ("lam", "threshold"):
+            value = torch.as_tensor(1.0 if getattr(self, name) is None else getattr(self, name))
+            if not bool(((value > 0) & torch.isfinite(value)).all()):
+                raise ValueError(f"TVReconstruction: {name} must be positive and finite, got {value.tolist()}")
+        if not isinstance(self.iterations, Integral) or isinstance(self.iterations, bool) or self.iterations < 1:
+            raise ValueError(f"TVReconstruction: iterations must be an integer >= 1, got {self.iterations!r}")
+        if not 0 < self.tol < 1:
+            raise ValueError(f"TVReconstruction: tol must lie in (0, 1), got {self.tol!r}")
+
+    def __call__(self, y: Tensor) -> Tensor:
+        return self.resume(y)[0]
+
+    def resume(self, y: Tensor, start: TVResult | Iterate | None = None) -> tuple[Tensor, Iterate]:
+        """The differentiable image after ``iterations`` iterations, and where they ended.
+
+        Parameters
+        ----------
+        y : measurements ``(..., m)``, complex64 or complex128.
+        start : where to begin, broadcast to the batch shape of ``y``; at zero if None.
+        """
+        op, batch = self.op, y.shape[:-1]
+        op._check("TVReconstruction", y, (op.m,), (torch.complex64, torch.complex128))
+        image, dual = _initial(start, batch, op.n, y)
+        image, dual = _Iterations.apply(y.reshape(-1, op.m), image, dual, self)
+        image = image.unflatten(0, batch) if batch else image[0]
+        return image, Iterate(image.detach(), dual.unflatten(0, batch) if batch else dual[0])
+
+    def solve(self, y: Tensor, start: TVResult | Iterate | None = None) -> tuple[Tensor, TVResult]:
+        """The image up to the tolerance, not differentiable, and a start for nearby problems.
+
+        Raises
+        ------
+        RuntimeError : a relative gap is above ``tol`` after 20 000 iterations.
+        """
+        result = reconstruct_tv(
+            y.detach(), self.op, self.lam, tol=self.tol, max_iter=20_000, init=start, norm=self.norm
+        )
+        if not bool(result.converged.all()):
+            gap = float((result.gap / result.objective).max())
+            raise RuntimeError(f"TVReconstruction.solve: relative gap {gap:.1e} after 20 000 iterations, tol {self.tol}")
+        return result.image, result
+
+
+class _Iterations(torch.autograd.Function):
+    """The iterations of `TVReconstruction` on a flat batch, and their adjoint."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, image: Tensor, dual: Tensor, rec: TVReconstruction) -> tuple[Tensor, Tensor]:
+        op, norm, dtype = rec.op, rec.norm, y.real.dtype
+        real = bool(_is_real_problem(y, op, norm).all())
+        k = admm.k_space(op, real, dtype)
+        lam = torch.full((len(y),), float(rec.lam), dtype=torch.float64, device=y.device)
+        if rec.threshold is None:
+            t = (THRESHOLD[1] * _threshold_unit(y, lam, op)).to(dtype)
+        else:
+            t = torch.as_tensor(rec.threshold, device=y.device).to(dtype).expand(len(y)).contiguous()
+        ctx.rec, ctx.k, ctx.saved = rec, k, []
+        images, duals = torch.empty_like(image), torch.empty_like(dual)
+        for i in torch.arange(len(y), device=y.device).split(_chunk(y, op.n)):
+            x, p = (image[i].real.contiguous(), dual[i].real) if real else (image[i], dual[i])
+            v = gradient(x) + p * (t[i] / lam[i].to(dtype))[:, None, None, None]
+            state = admm.start(k, k.values(y[i]), lam[i], t[i], x, v, norm)
+            jacobians = []
+            for step in range(rec.iterations):
+                if ctx.needs_input_grad[0] and (not rec.implicit or step == rec.iterations - 1):
+                    jacobians.append(admm.jacobian(state.v, state.t, norm))
+                admm.x_update(state, k)
+                admm.v_update(state, k, norm)
+            ctx.saved.append((state.rho, state.inverse, jacobians))
+            images[i] = state.x.to(y.dtype)
+            duals[i] = (admm.project(state.v, state.t, norm) * state.rho[:, None, None, None]).to(y.dtype)
+        ctx.mark_non_differentiable(duals)
+        return images, duals
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:
+        rec, k = ctx.rec, ctx.k
+        out = []
+        for g, (rho, inverse, jacobians) in zip(grad.split(_chunk(grad, rec.op.n)), ctx.saved, strict=True):
+            if rec.implicit:
+                jacobians = jacobians * rec.iterations
+            g = g.clone() if k.second is None else g.real.contiguous()
+            out.append(k.measured(admm.adjoint(g, jacobians, rho, inverse, k, rec.norm), rec.op.m))
+        return torch.cat(out), None, None, None
 
 
 @dataclass(frozen=True)
@@ -394,15 +543,15 @@ def _is_real_problem(y: Tensor, op: MaskedFourier, norm: Norm) -> Tensor:
     return k.odd_part(y) <= (16 * torch.finfo(y.real.dtype).eps) ** 2 * _squared_norm(y, -1)
 
 
-def _initial(init: TVResult | Tensor | None, batch: torch.Size, n: int, y: Tensor) -> tuple[Tensor, Tensor]:
+def _initial(init: TVResult | Iterate | Tensor | None, batch: torch.Size, n: int, y: Tensor) -> tuple[Tensor, Tensor]:
     """Flat copies of the starting image and dual point."""
     if init is None:
         count = math.prod(batch)
         return y.new_zeros(count, n, n), y.new_zeros(count, 2, n, n)
-    image = init.image if isinstance(init, TVResult) else init
+    image = init.image if isinstance(init, (TVResult, Iterate)) else init
     if not isinstance(image, Tensor):
         raise TypeError(f"reconstruct_tv: init must be a TVResult or a tensor, got {type(init).__name__}")
-    dual = init.dual if isinstance(init, TVResult) else y.new_zeros(2, n, n)
+    dual = init.dual if isinstance(init, (TVResult, Iterate)) else y.new_zeros(2, n, n)
     if image.device != y.device:
         raise ValueError(f"reconstruct_tv: init on {image.device}, y on {y.device}")
     wrong = f"reconstruct_tv: init has image shape {tuple(image.shape)}, expected {(*batch, n, n)}"

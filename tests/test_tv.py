@@ -732,7 +732,7 @@ def test_results_are_repeatable_to_the_last_bit():
 
 def test_measurements_that_require_grad_are_refused_and_not_silently_detached():
     op, y = problem()
-    with pytest.raises(ValueError, match=r"y requires grad, but the solver is not differentiated; pass y.detach\(\)"):
+    with pytest.raises(ValueError, match=r"y requires grad: use TVReconstruction, or pass y.detach\(\)"):
         reconstruct_tv(y.requires_grad_(), op, 0.01)
 
 
