@@ -416,7 +416,7 @@ class _Iterations(torch.autograd.Function):
         if rec.threshold is None:
             t = (THRESHOLD[1] * _threshold_unit(y, lam, op)).to(dtype)
         else:
-            t = torch.as_tensor(rec.threshold, device=y.device).to(dtype).expand(len(y)).contiguous()
+            t = torch.as_tensor(rec.threshold, dtype=dtype, device=y.device).expand(len(y)).contiguous()
         ctx.rec, ctx.k, ctx.saved = rec, k, []
         images, duals = torch.empty_like(image), torch.empty_like(dual)
         for i in torch.arange(len(y), device=y.device).split(_chunk(y, op.n)):

@@ -382,41 +382,6 @@ def test_the_projection_agrees_with_numerical_minimisation(norm):
 # --- Compiled and plain formulas
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64, torch.complex128])
-@pytest.mark.parametrize("n", [1, 2, 3, 8, 17])
-def test_the_compiled_steps_equal_the_plain_formulas(n, dtype):
-    real = dtype.to_real()
-    x, v = random(3, n, n, dtype=dtype), 2 * random(3, 2, n, n, dtype=dtype, seed=1)
-    t, ratio, rho = (torch.tensor(a, dtype=real) for a in ([0.3, 1.0, 2.0], [1.0, 0.85, 0.9], [2.0, 0.5, 1.3]))
-    eps = {torch.float32: 1e-5, torch.float64: 1e-13}[real]
-    results = []
-    for norm in (separable, plain):
-        state = x.clone(), v.clone(), torch.full_like(x, math.nan)
-        admm.step(*state, t, ratio, rho, norm)
-        assert torch.equal(state[0], x)
-        results.append(state)
-    for compiled, formula in zip(*results, strict=True):
-        assert torch.allclose(compiled, formula, atol=10 * eps, rtol=eps)
-    for compiled, formula in zip(admm.measure(x, v, t, separable), admm.measure(x, v, t, plain), strict=True):
-        assert compiled.dtype == formula.dtype == torch.float64 and torch.allclose(compiled, formula, rtol=eps)
-
-
-@each_norm
-def test_a_step_is_that_of_the_docstring(norm):
-    # ADMM with z and u apart, as Boyd et al. write it, while the solver keeps v = z + u alone.
-    x, v, t, rho = random(1, 6, 6), 2 * random(1, 2, 6, 6, seed=1), 0.8, 1.7
-    threshold, one = torch.tensor([t], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-    u = admm.project(v, threshold, norm)
-    z = v - u
-    d = admm.RELAXATION * gradient(x) + (1 - admm.RELAXATION) * z
-    shrunk = d + u - admm.project(d + u, threshold, norm)  # Moreau
-    z, u = shrunk, u + d - shrunk
-    r = torch.empty_like(x)
-    admm.step(x, v, r, threshold, one, torch.tensor([rho], dtype=torch.float64), norm)
-    assert torch.allclose(v, z + u, atol=1e-13)
-    assert torch.allclose(r, rho * gradient_adjoint(z - u), atol=1e-12)
-
-
 @pytest.mark.parametrize("n", [16, 17])
 @pytest.mark.parametrize("real", [True, False], ids=["real", "complex"])
 def test_compiled_and_plain_solver_give_the_same(n, real):
