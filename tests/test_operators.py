@@ -16,7 +16,7 @@ from helpers import (
     random,
     tolerance,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.transform import rotate
 
