@@ -116,7 +116,7 @@ def test_a_large_radius_is_the_global_attack():
 @pytest.mark.parametrize("optimiser", [power_ascent, functools.partial(projected_adam, steps=2)])
 def test_what_an_attack_returns_is_what_the_paper_defines(optimiser):
     op, y, eta = problem(dtype=torch.float64)
-    rec, phi = fast_tv(op, LAM, eta, tol=1e-4), disk_weight(N, (10, 20), 3)
+    rec, phi = fast_tv(op, LAM, eta, tol=1e-6), disk_weight(N, (10, 20), 3)
     attack = localized_attack(rec, y, op, LEVEL, phi, optimiser=optimiser)
     assert attack.e.shape == (op.m,) and attack.artifact.shape == attack.image_perturbation.shape == (N, N)
     assert norm(attack.e) <= eta * (1 + 1e-12)
