@@ -17,7 +17,7 @@ from lib.tv import TVReconstruction
 
 # power_ascent, measured in benchmarks/bench_attack.py: few iterations with a large threshold, in units of the height
 # eta n/sqrt(m) of the spike that noise-free recovery would show
-ITERATIONS, THRESHOLD = 4, 0.05
+ITERATIONS, THRESHOLD = 5, 0.05
 STEPS, GAIN = 6, 2e-3
 SCREENING_STEPS = 3
 CHUNK = 16  # perturbations that are worked on at a time
