@@ -12,7 +12,7 @@ HTML := _build/html/index.html
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
-	@echo "make fig-NAME   rebuild a figure into results/figures (1, 2, 3, attack-iterations, cover, lambda, peers, scaling, tolerance)"
+	@echo "make fig-NAME   rebuild a figure into results/figures (1, 2, 3, attack-iterations, attack-optimum, cover, lambda, peers, scaling, tolerance)"
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.11"'
@@ -45,7 +45,7 @@ calibrate: $(READY)  ## choose lambda for each mask and noise level (resumes; re
 	$(BIN)/python -m lib.calibration
 
 # a static pattern: a plain fig-% would also match the files in results/figures
-FIGURES := fig-1 fig-2 fig-3 fig-attack-iterations fig-cover fig-lambda fig-peers fig-scaling fig-tolerance
+FIGURES := fig-1 fig-2 fig-3 fig-attack-iterations fig-attack-optimum fig-cover fig-lambda fig-peers fig-scaling fig-tolerance
 .PHONY: $(FIGURES)
 $(FIGURES): fig-%: $(READY)
 	$(BIN)/python -m lib.figures $*

@@ -323,7 +323,7 @@ def attack_steps(x: Tensor, attacks: dict[int, Attack], mu: tuple[int, int]) -> 
     objective, peak = next(reversed(attacks.values())).history
     ax.plot(objective, "o-", label=r"objective $\|\phi \odot \rho\|_2$")
     ax.plot(peak, "s-", color=COLORS[2], label=r"peak $\|\rho\|_\infty$")
-    ax.set(xlabel="step", ylabel="seen by the ascent", ylim=(0, None))
+    ax.set(xlabel="step", ylabel="seen by the ascent", ylim=(0, 1.15 * float(objective.max())))
     ax.legend(loc="lower right")
     return figure
 
@@ -399,6 +399,27 @@ def attack_iterations() -> Figure:
     return figure
 
 
+def attack_optimum() -> Figure:
+    """Objective (6) of the spike, of our attack and of long searches, over the best of all."""
+    rows = read_rows(RESULTS / "attack_optimum.csv")
+    kinds = {
+        "objective_spike": ("the spike", "v"),
+        "objective_median_real": ("long searches, median", "|"),
+        "objective_best_real": ("long searches, best", "s"),
+        "objective_best_complex": ("long searches, complex, best", "D"),
+        "objective": ("our attack", "o"),
+    }
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.35 * len(rows) + 0.9))
+    for (key, (label, marker)), color in zip(kinds.items(), COLORS[::-1][1:], strict=True):
+        best = [max(float(row[k]) for k in kinds) for row in rows]
+        ax.plot([float(row[key]) / b for row, b in zip(rows, best, strict=True)], range(len(rows)), marker, color=color, label=label)
+    names = [f"{row['lines']} lines, {float(row['noise_rel']):.1%}, ({row['row']}, {row['column']})" for row in rows]
+    ax.set(yticks=range(len(rows)), yticklabels=names, xlabel=r"objective $\|\phi \odot \rho\|_2$, relative to the best known")
+    ax.invert_yaxis()
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    return figure
+
+
 def _attacked(noise_rel: float = 0.04) -> Figure:
     x, op = _example()
     y = op.A(x)
@@ -427,6 +448,7 @@ NAMED: dict[str, Callable[[], Figure]] = {
     "2": lambda: undersampling(*_example()),
     "3": _attacked,
     "attack-iterations": attack_iterations,
+    "attack-optimum": attack_optimum,
     "cover": lambda: spike(*_example(), lines=40, noise_rel=0.01, mu=(60, 60)),
     "lambda": lambda_curves,
     "peers": peers,
