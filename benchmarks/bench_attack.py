@@ -1,4 +1,4 @@
-"""The attack beside the authors': strength, time, memory and what is known about the optimum (results/bench_attack*.csv).
+"""The attack beside the authors': strength, time, memory, and how far it is from the best known (results/*attack*.csv).
 
 256 x 256 phantoms, masks of 25, 40 and 80 lines, noise levels 0.5, 4 and 10 %. Both optimisers may only use real
 image perturbations, which halves the cost of both. Every objective is that of a converged reconstruction.
@@ -170,7 +170,14 @@ def bench_optimum(starts: int = 12, steps: int = 30) -> None:
             long = functools.partial(power_ascent, steps=steps, gain=-1.0)
             real, free = (
                 localized_attack(
-                    rec, y, op, level, phi.expand(len(part), N, N), start=op.A(part), real=is_real, optimiser=long,
+                    rec,
+                    y,
+                    op,
+                    level,
+                    phi.expand(len(part), N, N),
+                    start=op.A(part),
+                    real=is_real,
+                    optimiser=long,
                     clean=clean,
                 )  # fmt: skip
                 for part, is_real in ((images[:-2], True), (images[-2:], False))

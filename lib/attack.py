@@ -92,7 +92,9 @@ def disk_weight(n: int, mu: Sequence[float] | Tensor, sigma: float) -> Tensor:
     81
     """
     if not 0 < sigma <= math.sqrt(2) * n:
-        raise ValueError(f"disk_weight: sigma must lie in (0, {math.sqrt(2) * n:.1f}], the image's diagonal, got {sigma!r}")
+        raise ValueError(
+            f"disk_weight: sigma must lie in (0, {math.sqrt(2) * n:.1f}], the image's diagonal, got {sigma!r}"
+        )
     mu = _checked_mu("disk_weight", mu, n)
     i = torch.arange(n, dtype=torch.float64, device=mu.device)
     squared = (i - mu[..., :1]) ** 2, (i - mu[..., 1:]) ** 2
@@ -100,7 +102,7 @@ def disk_weight(n: int, mu: Sequence[float] | Tensor, sigma: float) -> Tensor:
 
 
 def location_grid(n: int, count: int = 8) -> Tensor:
-    r"""The ``count**2`` centres :math:`((i + \tfrac12) n/c, (j + \tfrac12) n/c)`, rounded down, ``(count**2, 2)`` int64.
+    r"""The ``count**2`` centres :math:`((i + \tfrac12) n/c, (j + \tfrac12) n/c)`, rounded down, ``(count**2, 2)``.
 
     Raises
     ------
@@ -115,8 +117,8 @@ def location_grid(n: int, count: int = 8) -> Tensor:
 def spike_perturbation(op: MaskedFourier, mu: Sequence[float] | Tensor, eta: float | Tensor) -> Tensor:
     r"""The measurements of a spike, :math:`e = \eta\, \mathcal{A}\delta_\mu / \|\mathcal{A}\delta_\mu\|_2` (Section 5).
 
-    Exact recovery of the spike would show it with the height :math:`\eta\, n/\sqrt m`, while :math:`\mathcal{A}^\dagger e`
-    has the height :math:`\eta\sqrt m/n`: the amplification is :math:`n^2/m`.
+    Exact recovery of the spike would show it with the height :math:`\eta\, n/\sqrt m`, while
+    :math:`\mathcal{A}^\dagger e` has the height :math:`\eta\sqrt m/n`: the amplification is :math:`n^2/m`.
 
     Parameters
     ----------
@@ -186,7 +188,9 @@ class Problem:
                 raise ValueError("localized_attack: reconstruct is not differentiable: its result needs no grad")
             rho = difference(image, self.reference)
             weighted = self.phi * rho
-            squared = (torch.view_as_real(weighted) if rho.is_complex() else weighted[..., None]).square().sum((1, 2, 3))
+            squared = (
+                (torch.view_as_real(weighted) if rho.is_complex() else weighted[..., None]).square().sum((1, 2, 3))
+            )
         peak = rho.detach().abs().amax((-2, -1))
         if not bool(torch.isfinite(squared + peak).all()):
             raise ValueError("localized_attack: reconstruct returned NaN or infinity")
@@ -197,9 +201,7 @@ class Problem:
         return squared.detach().sqrt(), peak, gradient, state
 
 
-def power_ascent(
-    problem: Problem, steps: int = STEPS, gain: float = GAIN
-) -> tuple[list[tuple[Tensor, Any]], Tensor]:
+def power_ascent(problem: Problem, steps: int = STEPS, gain: float = GAIN) -> tuple[list[tuple[Tensor, Any]], Tensor]:
     r"""Our optimiser: :math:`e \leftarrow \eta\, g/\|g\|_2` with g the gradient of objective (6), from a spike.
 
     For a linear reconstruction this is the power method, for a convex objective it ascends (Journée et al., 2010).
@@ -308,7 +310,7 @@ def evaluate_perturbation(
 
 
 def unperturbed(reconstruct: Reconstruct, y: Tensor) -> tuple[Tensor, Any]:
-    """The converged reconstruction of ``y`` and the state that nearby problems can start from (None if there is none)."""
+    """The converged reconstruction of ``y`` and the state that nearby problems can start from, or None."""
     return _solve(reconstruct, y, None)
 
 
@@ -328,7 +330,9 @@ def localized_attack(
 ) -> Attack:
     r"""The perturbation of objective (6),
 
-    .. math:: e = \arg\max_{\|e\|_2 \le \eta} \|\phi \odot (\mathrm{rec}(y + e) - \mathrm{rec}(y))\|_2, \quad \eta = \mathtt{noise\_rel}\, \|y\|_2 .
+    .. math::
+        e = \arg\max_{\|e\|_2 \le \eta} \|\phi \odot (\mathrm{rec}(y + e) - \mathrm{rec}(y))\|_2,
+        \quad \eta = \mathtt{noise\_rel}\, \|y\|_2 .
 
     With :math:`\phi = 1` it is (4).
 
@@ -368,7 +372,8 @@ def localized_attack(
         candidates = candidates[:1]
     image = clean[0].expand(*problem.phi.shape)
     results = [
-        evaluate_perturbation(reconstruct, problem.y, op, e, problem.phi, clean=(image, state)) for e, state in candidates
+        evaluate_perturbation(reconstruct, problem.y, op, e, problem.phi, clean=(image, state))
+        for e, state in candidates
     ]
     scores = [a.artifact.abs().amax((-2, -1)) if by_peak else a.objective for a in results]
     best = torch.stack(scores).argmax(0)

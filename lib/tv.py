@@ -316,7 +316,7 @@ def reconstruct_tv(
 
 @dataclass(frozen=True)
 class TVReconstruction:
-    r"""The map :math:`y \mapsto \mathrm{rec}_{TV}(y)` as attacks need it: differentiable, and started near the solution.
+    r"""The map :math:`y \mapsto \mathrm{rec}_{TV}(y)` as attacks need it: differentiable, from any start.
 
     Called with measurements ``(..., m)`` it gives images ``(..., n, n)``, the result of ``iterations`` iterations of
     :func:`reconstruct_tv` with a fixed threshold. Their derivative is taken in one of two ways.
@@ -403,7 +403,9 @@ class TVReconstruction:
         )
         if not bool(result.converged.all()):
             gap = float((result.gap / result.objective).max())
-            raise RuntimeError(f"TVReconstruction.solve: relative gap {gap:.1e} after 20 000 iterations, tol {self.tol}")
+            raise RuntimeError(
+                f"TVReconstruction.solve: relative gap {gap:.1e} after 20 000 iterations, tol {self.tol}"
+            )
         return result.image, result
 
 
