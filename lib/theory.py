@@ -492,7 +492,7 @@ def separated_dual(x: ArrayLike, c: int) -> NDArray:
 
     Raises
     ------
-    ValueError, TypeError : an argument is not as described, or the spikes are too close for the system to be solved.
+    ValueError, TypeError : an argument is not as described.
     """
     x = _signal("separated_dual", x)
     n = len(x)
@@ -504,10 +504,7 @@ def separated_dual(x: ArrayLike, c: int) -> NDArray:
     columns = _columns(omega, support, n)
     both = np.hstack([columns, omega[:, None] / c * columns])  # values, and derivatives up to a factor
     signs = np.concatenate([_signs(x[support]), np.zeros(len(support))])
-    try:
-        return weight * (both @ np.linalg.solve(both.conj().T @ (weight[:, None] * both), signs) ).T
-    except np.linalg.LinAlgError:
-        raise ValueError("separated_dual: the spikes of x are too close") from None
+    return weight * (both @ _least_squares(both.conj().T @ (weight[:, None] * both), signs)[0])
 
 
 # --- Minimisers

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-import scipy
+import scipy.stats
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from lib import theory
@@ -24,6 +24,7 @@ DIAGRAM_N = 256
 DIAGRAM_S = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 CONSTANT_N = (64, 128, 256, 512, 1024, 2048)
 CONSTANT_S = (2, 4, 8)
+GROWTH_C, GROWTH_SEEDS = 1.5, 10  # m = ceil(C s log n)
 MASK_LINES = (10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 130, 160, 200)
 MASK_IMAGES, MASK_LAM, MASK_TOL, MASK_MAX_ITER = 3, 1e-4, 1e-3, 2000
 
@@ -145,25 +146,44 @@ def transition(signal: str, order: str, n: int, s: int, trials: int, seed: int) 
     }
 
 
+def quantile(values: ArrayLike, probability: float) -> tuple[int, int, int]:
+    """The quantile of a sample, and a confidence interval of 95 % between two of its order statistics.
+
+    The interval assumes nothing about the distribution: the number of values below the true quantile is binomial. Its
+    upper end is the largest value where the sample is too small for more.
+    """
+    values = np.sort(np.asarray(values))
+    count = len(values)
+    middle = math.ceil(probability * count) - 1
+    low = int(scipy.stats.binom.ppf(0.025, count, probability)) - 1
+    high = int(scipy.stats.binom.ppf(0.975, count, probability))
+    return int(values[middle]), int(values[max(low, 0)]), int(values[min(high, count - 1)])
+
+
+def constant(n: int, s: int, values: ArrayLike, epsilon: float = 0.05) -> tuple[float, float, float]:
+    r"""The C for which :math:`C s \log(n) \log(1/\varepsilon)` is the measured quantile, and its confidence interval."""
+    return tuple(m / (s * math.log(n) * math.log(1 / epsilon)) for m in quantile(values, 1 - epsilon))
+
+
 def growth_cells() -> list[dict[str, object]]:
     """All cells of results/theory_growth.csv."""
     return [
         {"problem": problem, "log2_n": log2_n, "seed": seed}
         for log2_n in range(6, 25)
         for problem in ("l1", "tv")
-        for seed in range(5)
+        for seed in range(GROWTH_SEEDS)
     ]
 
 
 def growth(problem: str, log2_n: int, seed: int) -> dict[str, object]:
     """One row of results/theory_growth.csv: x and x + spike at one n, solved up to 2^14 and certified at every n.
 
-    m = ceil(2.5 s log n), s = 4 non-zero entries of x + spike (l1) or s = 6 of its gradient (TV).
+    m = ceil(C s log n) with s = 4 non-zero entries of x + spike (l1) or s = 6 of its gradient (TV).
     """
     start = time.perf_counter()
     tv, n = problem == "tv", 2**log2_n
     s = 6 if tv else 4
-    m = min(n, math.ceil(2.5 * s * math.log(n)))
+    m = min(n, math.ceil(GROWTH_C * s * math.log(n)))
     rng = np.random.default_rng([SEED, log2_n, seed, tv])
     omega = theory.sample_frequencies(n, m, rng, zero=tv)
     x = theory.steps(n, s - 2, rng) if tv else theory.spike_train(n, s - 1, rng)
