@@ -661,9 +661,9 @@ def _least_squares(matrix: NDArray, right: NDArray) -> tuple:
 def _interior_point(y: NDArray, omega: NDArray, n: int, tol: float, max_iter: int) -> tuple[NDArray, NDArray, int]:
     r"""Primal-dual path following for the cones :math:`|z_j| \le t_j` and :math:`|u_j| \le 1`, :math:`u = \mathcal{A}^* q`.
 
-    Notation as in Vandenberghe (2010, "The CVXOPT linear and quadratic cone program solvers", Sections 4, 5 and 7): primal
-    point p = (t, z), dual slack s = (1, -u), scaling W with :math:`W s = W^{-1} p = \lambda`. Both points are strictly
-    feasible from the start on, up to the rounding error of the measurements.
+    Primal point p = (t, z), dual slack s = (1, -u), scaling W with :math:`W s = W^{-1} p = \lambda` (Nesterov and Todd,
+    1998; the formulas are those of Vandenberghe, 2010, "The CVXOPT linear and quadratic cone program solvers"). Both
+    points are strictly feasible from the start on.
     """
     m, one, zero = len(omega), np.ones(n), np.zeros(n)
     differences, sums = (omega[:, None] - omega) % n, (omega[:, None] + omega) % n
@@ -675,7 +675,7 @@ def _interior_point(y: NDArray, omega: NDArray, n: int, tol: float, max_iter: in
         mu = _inner(p, s).mean()
         if n * mu <= tol * np.abs(z).sum():
             return z, q, n_iter
-        # the scaling (Section 4.2): W x = beta (2 v (v, x) - J x), J (t, z) = (t, -z)
+        # the scaling: W x = beta (2 v (v, x) - J x), J (t, z) = (t, -z)
         root_p, root_s = np.sqrt(_det(p)), np.sqrt(_det(s))
         beta = np.sqrt(root_p / root_s)
         w = t / root_p + 1 / root_s, z / root_p + u / root_s
