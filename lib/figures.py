@@ -318,7 +318,8 @@ def growth() -> Figure:
                 )
         margin = [[float(row["margin"]) for row in mine if int(row["log2_n"]) == size] for size in sizes]
         right.plot(sizes, [np.median(values) for values in margin], marker + "-", color=color, markersize=4, label=name)
-        right.fill_between(sizes, [min(v) for v in margin], [max(v) for v in margin], color=color, alpha=0.15, linewidth=0)
+        low, high = [min(values) for values in margin], [max(values) for values in margin]
+        right.fill_between(sizes, low, high, color=color, alpha=0.15, linewidth=0)
         left.plot([], [], marker, color=color, markersize=4, label=f"{name}, solved")
         left.plot([], [], marker, color=color, markersize=4, markerfacecolor="white", label=f"{name}, certified")
     left.plot([], [], "-", color="0.5", linewidth=1, label=r"$n/m$: $\ell^\infty$")
@@ -367,8 +368,8 @@ def constants(epsilon: float = 0.05) -> Figure:
         for i, (s, color) in enumerate(zip(several, COLORS, strict=False)):
             n = np.array(sorted(size for size, other in cells if other == s))
             c, low, high = np.array([constant(int(size), s, cells[int(size), s], epsilon) for size in n]).T
-            at = n * 1.06 ** (i - 1)
-            ax.errorbar(at, c, (c - low, high - c), fmt="o-", color=color, markersize=4, linewidth=1, label=f"$s$ = {s}")
+            style = {"fmt": "o-", "color": color, "markersize": 4, "linewidth": 1}
+            ax.errorbar(n * 1.06 ** (i - 1), c, (c - low, high - c), label=f"$s$ = {s}", **style)
         ax.set_xscale("log", base=2)
         ax.set(xlabel=f"length $n$, {signal}", ylim=(0, None))
     axes[0].set_ylabel(f"$C$ for $\\varepsilon$ = {epsilon:g}")
@@ -394,7 +395,8 @@ def constant_measurements(rows: Sequence[tuple[str, int, int, float, bool]]) -> 
     """For (theorem, n, m, distance of the dual polynomial from 1, proved): amplification n/m and that distance."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.0))
     for name, color, marker in zip(dict.fromkeys(row[0] for row in rows), COLORS[:3:2], "os", strict=False):
-        _, n, m, distance, proved = (np.array(column) for column in zip(*(r for r in rows if r[0] == name), strict=True))
+        mine = [row[1:] for row in rows if row[0] == name]
+        n, m, distance, proved = (np.array(column) for column in zip(*mine, strict=True))
         left.loglog(n, n / m, marker + "-", color=color, markersize=4, linewidth=1, label=f"{name}, $m$ = {m[0]}")
         right.loglog(n[proved], distance[proved], marker + "-", color=color, markersize=4, linewidth=1)
         right.loglog(n[~proved], distance[~proved], marker, color=color, markersize=5, markerfacecolor="white")
@@ -427,7 +429,8 @@ def subsampling() -> Figure:
     figure, ax = plt.subplots(figsize=(0.65 * WIDTH, 3.6))
     for key, color, marker in (("spike", COLORS[0], "o"), ("attack", COLORS[1], "^")):
         if key in rows[0]:
-            ax.loglog(factor, [float(row[key]) for row in rows], marker, color=color, markersize=5, alpha=0.7, label=key)
+            values = [float(row[key]) for row in rows]
+            ax.loglog(factor, values, marker, color=color, markersize=5, alpha=0.7, label=key)
     ends = np.array([factor.min(), factor.max()])
     ax.loglog(ends, ends, color="0.5", linewidth=1, zorder=0, label=r"$n^2/m$")
     for lines in sorted({int(row["lines"]) for row in rows})[::3]:

@@ -299,7 +299,7 @@ class Certificate:
 
 
 def certify_l1(x: ArrayLike, omega: ArrayLike, dual: ArrayLike | None = None) -> Certificate:
-    r"""Prove that x is the unique minimiser of :math:`\|z\|_1` subject to :math:`\mathcal{A}_n z = \mathcal{A}_n x`.
+    r"""Prove that x is the unique minimiser of Theorem 5.1: of :math:`\|z\|_1`, given its measurements.
 
     It is, if :math:`\mathcal{A}` is injective on the support T of x and some :math:`q \in \mathbb{C}^m` has
 
@@ -336,7 +336,7 @@ def certify_l1(x: ArrayLike, omega: ArrayLike, dual: ArrayLike | None = None) ->
 
 
 def certify_tv(x: ArrayLike, omega: ArrayLike, dual: ArrayLike | None = None) -> Certificate:
-    r"""Prove that x is the unique minimiser of :math:`\|\nabla z\|_1` subject to :math:`\mathcal{A}_n z = \mathcal{A}_n x`.
+    r"""Prove that x is the unique minimiser of Theorem 5.2: of :math:`\|\nabla z\|_1`, given its measurements.
 
     As in the proof of Theorem 5.2: if :math:`\nabla x` is the only minimiser of :math:`\|g\|_1` among the g with its
     measurements, then :math:`\nabla z = \nabla x` for every minimiser z, and the frequency 0 tells the mean. Every
@@ -444,9 +444,10 @@ def _signs(x: NDArray) -> NDArray:
 def nonnegative_dual(support: ArrayLike, omega: ArrayLike, n: int) -> NDArray:
     r"""The dual vector of non-negative signals with frequencies {-s, ..., s}, for ``certify_l1(..., dual=...)``.
 
-    The trigonometric polynomial :math:`1 - \kappa \prod_{t \in T} \sin^2(\pi (j - t)/n)` has degree s = \|T\|, is 1 on T
-    and lies in [0, 1) elsewhere on the grid, with :math:`\kappa` one over the largest product. It shows that *every*
-    non-negative signal on T is recovered, however close its spikes (De Castro and Gamboa, 2012, the paper's [10]).
+    The trigonometric polynomial :math:`1 - \kappa \prod_{t \in T} \sin^2(\pi (j - t)/n)` has degree s = \|T\|. It is 1
+    on T and lies in [0, 1) elsewhere on the grid, with :math:`\kappa` one over the largest product. It shows that
+    *every* non-negative signal on T is recovered, however close its spikes (De Castro and Gamboa, 2012, the paper's
+    [10]).
 
     Parameters
     ----------
@@ -477,9 +478,9 @@ def separated_dual(x: ArrayLike, c: int) -> NDArray:
     r"""The dual vector of well separated spikes with frequencies {-c, ..., c}, for ``certify_l1(..., dual=...)``.
 
     Candès and Fernandez-Granda (2014), the paper's [6], interpolate the signs on the support, with vanishing
-    derivatives, by a combination of :math:`K(j - t)` and :math:`K'(j - t)`, :math:`t \in T`. K is the square of a Fejér
-    kernel, so the combination is a trigonometric polynomial of degree c. They prove that it stays below 1 elsewhere
-    if :math:`c \ge 128` and the spikes are at least 2n/c apart.
+    derivatives, by a combination of :math:`K(j - t)` and :math:`K'(j - t)`, :math:`t \in T`. K is the square of a
+    Fejér kernel, so the combination is a trigonometric polynomial of degree c. They prove that it stays below 1
+    elsewhere if :math:`c \ge 128` and the spikes are at least 2n/c apart.
 
     Parameters
     ----------
@@ -535,7 +536,7 @@ class Pursuit:
 
 
 def basis_pursuit(y: ArrayLike, omega: ArrayLike, n: int, *, tol: float = 1e-8, max_iter: int = 100) -> Pursuit:
-    r"""A minimiser of Theorem 5.1: :math:`\min_z \|z\|_1` subject to :math:`\mathcal{A}_n z = y`, over :math:`\mathbb{C}^n`.
+    r"""A minimiser of Theorem 5.1: of :math:`\|z\|_1`, z complex, subject to :math:`\mathcal{A}_n z = y`.
 
     The problem and its dual,
 
@@ -582,7 +583,7 @@ def basis_pursuit(y: ArrayLike, omega: ArrayLike, n: int, *, tol: float = 1e-8, 
 
 
 def tv_pursuit(y: ArrayLike, omega: ArrayLike, n: int, *, tol: float = 1e-8, max_iter: int = 100) -> Pursuit:
-    r"""A minimiser of Theorem 5.2: :math:`\min_z \|\nabla z\|_1` subject to :math:`\mathcal{A}_n z = y`.
+    r"""A minimiser of Theorem 5.2: of :math:`\|\nabla z\|_1`, subject to :math:`\mathcal{A}_n z = y`.
 
     With :math:`g = \nabla z` it is the problem of :func:`basis_pursuit` for g: its measurements are
     :math:`(1 - e^{-2\pi i k/n})\, y_k`, and 0 at the frequency 0, measured or not, because g is a gradient. Then z is
@@ -659,7 +660,7 @@ def _least_squares(matrix: NDArray, right: NDArray) -> tuple:
 
 
 def _interior_point(y: NDArray, omega: NDArray, n: int, tol: float, max_iter: int) -> tuple[NDArray, NDArray, int]:
-    r"""Primal-dual path following for the cones :math:`|z_j| \le t_j` and :math:`|u_j| \le 1`, :math:`u = \mathcal{A}^* q`.
+    r"""Primal-dual path following for :math:`|z_j| \le t_j` and :math:`|u_j| \le 1`, with :math:`u = \mathcal{A}^* q`.
 
     Primal point p = (t, z), dual slack s = (1, -u), scaling W with :math:`W s = W^{-1} p = \lambda` (Nesterov and Todd,
     1998; the formulas are those of Vandenberghe, 2010, "The CVXOPT linear and quadratic cone program solvers"). Both

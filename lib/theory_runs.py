@@ -161,7 +161,7 @@ def quantile(values: ArrayLike, probability: float) -> tuple[int, int, int]:
 
 
 def constant(n: int, s: int, values: ArrayLike, epsilon: float = 0.05) -> tuple[float, float, float]:
-    r"""The C for which :math:`C s \log(n) \log(1/\varepsilon)` is the measured quantile, and its confidence interval."""
+    r"""The C that makes :math:`C s \log(n) \log(1/\varepsilon)` the measured quantile, and its confidence interval."""
     return tuple(m / (s * math.log(n) * math.log(1 / epsilon)) for m in quantile(values, 1 - epsilon))
 
 
