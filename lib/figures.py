@@ -350,7 +350,9 @@ def phase(n: int = 256) -> Figure:
             values = [quantile(cells[s], probability)[0] for s in sparsities]
             ax.plot(values, "w" + style, linewidth=1, label=f"{probability:.0%}")
         ax.plot([s * math.log(n) for s in sparsities], ":", color=COLORS[1], linewidth=1.5, label=r"$s \log n$")
-        ax.set(xticks=range(len(sparsities)), xticklabels=sparsities, xlabel=f"$s$, {label}", ylim=(1, n))
+        ax.set(xticks=range(len(sparsities)), xticklabels=sparsities, xlabel=f"$s$, {label}", yscale="log", ylim=(3, n))
+        ax.set_yticks([4, 8, 16, 32, 64, 128, 256], [4, 8, 16, 32, 64, 128, 256])
+        ax.minorticks_off()
     axes[0].set_ylabel(f"measurements $m$, of {n}")
     legend = axes[0].legend(loc="lower right", fontsize=8, frameon=True, facecolor="0.35", edgecolor="none")
     for text in legend.get_texts():
@@ -371,7 +373,8 @@ def constants(epsilon: float = 0.05) -> Figure:
             style = {"fmt": "o-", "color": color, "markersize": 4, "linewidth": 1}
             ax.errorbar(n * 1.06 ** (i - 1), c, (c - low, high - c), label=f"$s$ = {s}", **style)
         ax.set_xscale("log", base=2)
-        ax.set(xlabel=f"length $n$, {signal}", ylim=(0, None))
+        ax.set(xlabel=f"length $n$, {signal}")
+    axes[0].set(ylim=(0, None))
     axes[0].set_ylabel(f"$C$ for $\\varepsilon$ = {epsilon:g}")
     axes[0].legend(fontsize=8)
     return figure
