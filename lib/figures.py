@@ -421,7 +421,7 @@ def artifacts(rows: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]], re
         ax.plot(j, found[j].real, color=COLORS[1], linewidth=1.2, label="found")
         ax.plot(j, r[j].real, color=COLORS[0], linewidth=1, label="perturbation $r_n$")
         ax.set(xlabel=name)
-    axes[0].legend(fontsize=7, loc="upper left")
+    axes[0].legend(fontsize=7, loc="lower left")
     return figure
 
 
