@@ -292,10 +292,10 @@ class Certificate:
         return 1 - self.off_support - self.allowance
 
     def __str__(self) -> str:
-        size = f"n = {self.n}, m = {self.m}, sparsity {self.sparsity}"
+        size = f"(n = {self.n}, m = {self.m}, s = {self.sparsity})"
         if self.unique:
-            return f"unique minimiser, proved ({size}, off the support {self.off_support:.3f} < 1)"
-        return f"not proved: {self.reason} ({size}); this does not say that it is not recovered"
+            return f"proved unique, {self.off_support:.3f} < 1 {size}"
+        return f"not proved: {self.reason} {size}; nor is the contrary"
 
 
 def certify_l1(x: ArrayLike, omega: ArrayLike, dual: ArrayLike | None = None) -> Certificate:
@@ -362,7 +362,7 @@ def certify_tv(x: ArrayLike, omega: ArrayLike, dual: ArrayLike | None = None) ->
     omega = _frequencies("certify_tv", omega, len(x))
     g = gradient(x)
     if not (omega == 0).any():
-        reason = "0 is not in omega, so x + c has the same measurements and total variation"
+        reason = "without the frequency 0, x + c is as good"
         return Certificate(False, reason, math.inf, 0.0, 0.0, np.count_nonzero(g), len(omega), len(x))
     q = np.zeros(len(omega), complex) if dual is None else _measurements("certify_tv", dual, omega)
     return _certify(g, omega, q)
