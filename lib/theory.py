@@ -272,7 +272,7 @@ class Certificate:
         that the signal is not recovered.
     reason : why nothing is proved; empty if ``unique``.
     off_support : computed largest :math:`|(\mathcal{A}^* q)_j|` off the support; infinite if not computed.
-    singular_value : computed smallest singular value of :math:`\mathcal{A}` restricted to the support.
+    singular_value : computed smallest singular value of :math:`\mathcal{A}` on the support; 0 if not computed.
     allowance : bound on the rounding error of ``off_support``.
     sparsity, m, n : size of the support, number of measurements used, length.
     """
@@ -675,10 +675,12 @@ def _interior_point(y: NDArray, omega: NDArray, n: int, tol: float, max_iter: in
         gap = objective - np.vdot(q, y).real
         if gap < best_gap:
             best, best_gap = (feasible, q), gap
-        if n_iter == max_iter or gap <= tol * objective or n * mu <= 1e-3 * tol * objective:
+        det_p, det_s = _det(p), _det(s)
+        done = gap <= tol * objective or n * mu <= 1e-3 * tol * objective
+        if done or n_iter == max_iter or min(det_p.min(), det_s.min()) <= 0:  # 0: at the boundary, by rounding
             return *best, n_iter
         # the scaling: W x = beta (2 v (v, x) - J x), J (t, z) = (t, -z)
-        root_p, root_s = np.sqrt(_det(p)), np.sqrt(_det(s))
+        root_p, root_s = np.sqrt(det_p), np.sqrt(det_s)
         beta = np.sqrt(root_p / root_s)
         w = t / root_p + 1 / root_s, z / root_p + u / root_s
         w_scale = np.sqrt(2 + 2 * _inner(p, s) / (root_p * root_s))

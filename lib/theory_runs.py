@@ -13,10 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from lib import theory
+from lib.attack import fast_tv, grid_attack
+from lib.calibration import LINES
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.records import RESULTS, provenance, read_rows, write_rows
-from lib.tv import reconstruct_tv
+from lib.tv import calibrated_lambda, reconstruct_tv
 
 SEED = 5
 TRIALS = 100  # random signals and frequency orders for each cell of the phase diagrams
@@ -26,7 +28,8 @@ CONSTANT_N = (64, 128, 256, 512, 1024, 2048)
 CONSTANT_S = (2, 4, 8)
 GROWTH_C, GROWTH_SEEDS = 1.5, 10  # m = ceil(C s log n)
 MASK_LINES = (10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 130, 160, 200)
-MASK_IMAGES, MASK_LAM, MASK_TOL, MASK_MAX_ITER = 3, 1e-4, 1e-3, 2000
+MASK_IMAGES, MASK_LAM, MASK_TOL, MASK_MAX_ITER = 3, 1e-4, 1e-3, 5000
+MASK_NOISE, MASK_SCREEN = 0.04, 4  # of the attacks: noise level, and how many of 64 locations are refined
 
 
 def recovers(x: NDArray, omega: NDArray, tv: bool) -> bool | None:
@@ -228,10 +231,11 @@ def mask_cells() -> list[dict[str, object]]:
 
 
 def masks(lines: int, image: int, seed: int) -> dict[str, object]:
-    """One row of results/theory_masks.csv: in two dimensions, what a spike in the middle of an image is amplified by.
+    """One row of results/theory_masks.csv: in two dimensions, what spikes and attacks are amplified by.
 
-    The setting of Section 5: no noise, a spike of height 1, and a small lambda instead of the constraint. ``error`` is
-    that of the clean reconstruction: phantoms are shaded, so that their recovery is not exact.
+    The spike is that of Section 5: no noise, height 1 in the middle of the image, and a small lambda instead of the
+    constraint. ``error`` is that of the clean reconstruction: phantoms are shaded, so that their recovery is not exact.
+    The attack is that of Section 3 at MASK_NOISE, with the lambda calibrated for the nearest mask of 25 to 80 lines.
     """
     start = time.perf_counter()
     op, x = MaskedFourier(radial_mask(256, lines)), ellipses(1, seed=seed, first=image)[0]
@@ -241,6 +245,9 @@ def masks(lines: int, image: int, seed: int) -> dict[str, object]:
     results = reconstruct_tv(torch.stack([y, y + e]), op, MASK_LAM, tol=MASK_TOL, max_iter=MASK_MAX_ITER)
     clean, spiked = results.image
     rho, r = spiked - clean, op.A_dagger(e)
+    lam = calibrated_lambda(MASK_NOISE, min(max(lines, LINES[0]), LINES[-1]))
+    reconstruct = fast_tv(op, lam, MASK_NOISE * torch.linalg.vector_norm(y))
+    attack = grid_attack(reconstruct, y, op, MASK_NOISE, screen=MASK_SCREEN).best
     return {
         "lines": lines,
         "image": image,
@@ -249,8 +256,11 @@ def masks(lines: int, image: int, seed: int) -> dict[str, object]:
         "subsampling": f"{op.n**2 / op.m:.6g}",
         "spike": f"{float(rho.abs().max() / r.abs().max()):.6g}",
         "height": f"{float(rho.abs().max()):.6g}",
+        "attack": f"{float(attack.amplification):.6g}",
         "error": f"{float(torch.linalg.vector_norm(clean - x) / torch.linalg.vector_norm(x)):.4g}",
         "lam": MASK_LAM,
+        "attack_noise": MASK_NOISE,
+        "attack_lam": f"{lam:.6g}",
         "converged": bool(results.converged.all()),
         "largest_relative_gap": f"{float((results.gap / results.objective).max()):.2e}",
         **_origin(start),
