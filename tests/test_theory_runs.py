@@ -190,3 +190,4 @@ def test_spikes_in_images_follow_the_subsampling_factor():
         assert float(row["spike"]) == pytest.approx(float(row["height"]) * float(row["subsampling"]), rel=1e-4)
         assert float(row["subsampling"]) == pytest.approx(256**2 / int(row["m"]), rel=1e-5)
         assert int(row["lines"]) < 40 or float(row["height"]) > 0.9
+        assert float(row["attack"]) > 0.9 * float(row["subsampling"])
