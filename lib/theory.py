@@ -295,7 +295,7 @@ class Certificate:
         size = f"(n = {self.n}, m = {self.m}, s = {self.sparsity})"
         if self.unique:
             return f"proved unique, {self.off_support:.3f} < 1 {size}"
-        return f"not proved: {self.reason} {size}; nor is the contrary"
+        return f"nothing proved: {self.reason} {size}"
 
 
 def certify_l1(x: ArrayLike, omega: ArrayLike, dual: ArrayLike | None = None) -> Certificate:
