@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -118,7 +119,8 @@ def spike_perturbation(op: MaskedFourier, mu: Sequence[float] | Tensor, eta: flo
     r"""The measurements of a spike, :math:`e = \eta\, \mathcal{A}\delta_\mu / \|\mathcal{A}\delta_\mu\|_2` (Section 5).
 
     Exact recovery of the spike would show it with the height :math:`\eta\, n/\sqrt m`, while
-    :math:`\mathcal{A}^\dagger e` has the height :math:`\eta\sqrt m/n`: the amplification is :math:`n^2/m`.
+    :math:`\mathcal{A}^\dagger e` has the height :math:`\eta\sqrt m/n`: the amplification is :math:`n^2/m`. (For even n
+    the few frequencies -n/2 without mirror image are left out, which changes this a little.)
 
     Parameters
     ----------
@@ -128,7 +130,7 @@ def spike_perturbation(op: MaskedFourier, mu: Sequence[float] | Tensor, eta: flo
 
     Returns
     -------
-    ``(..., m)`` complex64 (complex128 if ``eta`` is a float64 tensor), real in the image domain.
+    ``(..., m)`` complex64, or complex128 if ``eta`` is a float64 tensor with dimensions; real in the image domain.
     """
     mu = _checked_mu("spike_perturbation", mu, op.n).round().long().clamp(max=op.n - 1)
     eta = torch.as_tensor(eta, device=op.mask.device)
@@ -143,8 +145,9 @@ def fast_tv(
 ) -> TVReconstruction:
     r"""The TV reconstruction set up for `power_ascent`: few iterations with a threshold that suits the spike.
 
-    The threshold is 0.05 times the height :math:`\eta\, n/\sqrt m` of the spike to expect. At the default ``tol`` the
-    artifact's peak is accurate to about 0.1 % (``results/bench_attack.csv``).
+    The threshold is 0.05 times the height :math:`\eta\, n/\sqrt m` of the spike to expect. The default ``tol`` is
+    enough to compare perturbations: the peak of the artifact is then accurate to 1 % at worst, to 0.1 % above 1 %
+    noise. In complex64 a ``tol`` below 2e-4 may not be reached.
     """
     threshold = THRESHOLD * torch.as_tensor(eta, dtype=torch.float64) * op.n / math.sqrt(op.m)
     return TVReconstruction(op, lam, iterations=ITERATIONS, threshold=threshold, norm=norm, tol=tol)
@@ -197,6 +200,8 @@ class Problem:
         gradient = None
         if not last:
             (gradient,) = torch.autograd.grad(squared.sum(), e)
+            if not bool(torch.isfinite(torch.view_as_real(gradient)).all()):
+                raise ValueError("localized_attack: the gradient of reconstruct is NaN or infinite")
             gradient = self.op.symmetrize(gradient) if self.real else gradient
         return squared.detach().sqrt(), peak, gradient, state
 
@@ -212,7 +217,7 @@ def power_ascent(problem: Problem, steps: int = STEPS, gain: float = GAIN) -> tu
     ----------
     problem : what `localized_attack` sets up.
     steps : the largest number of steps.
-    gain : stop when in three steps no image of the batch has gained this much, relatively.
+    gain : stop when in three steps no image of the batch has gained this much, relatively; negative for all steps.
 
     Returns
     -------
@@ -298,6 +303,8 @@ def evaluate_perturbation(
     image, state = unperturbed(reconstruct, y) if clean is None else clean
     perturbed, _ = _solve(reconstruct, y + e, state)
     rho, r = perturbed - image, op.A_dagger(e)
+    if not bool(torch.isfinite(rho.abs()).all()):
+        raise ValueError("evaluate_perturbation: reconstruct returned NaN or infinity")
     largest = r.abs().amax((-2, -1))
     return Attack(
         e=e,
@@ -348,8 +355,8 @@ def localized_attack(
     phi : weights ``(n, n)`` or ``(b, n, n)``, see :func:`disk_weight`.
     optimiser : `power_ascent` or `projected_adam`, or a ``functools.partial`` of one. Of the candidates that it
         returns the first is best by the objective.
-    real : restrict e to :math:`\mathcal{A}^\dagger e \in \mathbb{R}^{n \times n}`. For TV with the separable norm,
-        an even mask and a real image nothing is lost: see ``book/method.md``.
+    real : restrict e to :math:`\mathcal{A}^\dagger e \in \mathbb{R}^{n \times n}`, which halves the cost for TV. The
+        mask must be even. Little is lost at n = 256, see ``book/method.md``; at low resolution it can be much.
     start : the first e of `power_ascent`, scaled to the norm :math:`\eta`; by default the spike at the centre of
         mass of phi.
     reference : the reconstruction that the optimiser counts the artifact from; by default the converged one. The
@@ -409,8 +416,8 @@ def grid_attack(
         ``(m,)``.
     sigma : radius of the disks.
     count : the grid has ``count**2`` locations, see :func:`location_grid`.
-    screen : refine only this many locations: those where three steps of `power_ascent` show the largest artifact.
-        None refines all. ``results/bench_attack.csv`` has what is lost.
+    screen : refine only this many locations: those where three steps of `power_ascent` show the highest artifact.
+        None refines all. Meant for `power_ascent` with `fast_tv`.
     compare : the image from which the selection counts the artifact; by default rec(y), as in the paper. The authors'
         code takes the true image.
     progress : show a progress bar.
@@ -426,6 +433,8 @@ def grid_attack(
     if y.ndim != 1:
         raise ValueError(f"grid_attack: expected y of shape ({op.m},), got {tuple(y.shape)}")
     locations = location_grid(op.n, count)
+    if screen is not None and _function(optimiser) is not power_ascent:
+        raise ValueError("grid_attack: screen is for power_ascent: another optimiser may favour other locations")
     if screen is not None and not 1 <= screen <= len(locations):
         raise ValueError(f"grid_attack: screen must lie between 1 and {len(locations)}, got {screen!r}")
     clean = unperturbed(reconstruct, y)
@@ -465,6 +474,10 @@ def grid_attack(
     return GridAttack(best, mu, locations, peaks, objectives, amplifications, e)
 
 
+def _function(optimiser: Optimiser) -> Callable[..., Any]:
+    return optimiser.func if isinstance(optimiser, functools.partial) else optimiser
+
+
 def _take(attack: Attack, i: int) -> Attack:
     batched = {name: value[i] for name, value in vars(attack).items() if name != "history"}
     return Attack(**batched, history=attack.history[..., i])
@@ -491,7 +504,13 @@ def _problem(
         raise ValueError(
             f"localized_attack: expected one batch dimension at most, got y {tuple(y.shape)} and phi {tuple(phi.shape)}"
         )
-    y = y.detach()
+    if not bool(torch.isfinite(phi.abs()).all()):
+        raise ValueError("localized_attack: phi is not finite")
+    if real and not op.is_even:
+        raise ValueError("localized_attack: real perturbations need an even mask; pass real=False")
+    y, phi = y.detach(), phi.abs()
+    if not bool((torch.linalg.vector_norm(y, dim=-1) > 0).all()):
+        raise ValueError("localized_attack: y is 0, and so is the norm that e may have")
     clean = unperturbed(reconstruct, y) if clean is None else clean
     if clean[0].shape != (*y.shape[:-1], op.n, op.n):
         raise ValueError(f"localized_attack: reconstruct returned {tuple(clean[0].shape)} for y {tuple(y.shape)}")
@@ -499,7 +518,11 @@ def _problem(
     phi = phi.to(y.device, y.real.dtype)
     eta = noise_rel * torch.linalg.vector_norm(y, dim=-1).expand(b)
     if start is None:
-        start = spike_perturbation(op, _centre(phi), eta.new_ones(phi.shape[:-2])).to(y.dtype)
+        start = spike_perturbation(op, _centre(phi), eta.new_ones(phi.shape[:-2]))
+    start = op.symmetrize(start.to(y.dtype)) if real else start.to(y.dtype)
+    length = torch.linalg.vector_norm(start, dim=-1)
+    if start.shape[-1:] != (op.m,) or not bool((torch.isfinite(length) & (length > 0)).all()):
+        raise ValueError(f"localized_attack: start must be (..., {op.m}), finite and not 0 (for real: in its real part)")
     problem = Problem(
         reconstruct=reconstruct,
         op=op,
@@ -508,7 +531,7 @@ def _problem(
         phi=phi.expand(b, op.n, op.n),
         reference=(clean[0] if reference is None else reference).expand(b, op.n, op.n),
         state=clean[1],
-        start=_scale((op.symmetrize(start) if real else start).expand(b, op.m), eta),
+        start=_scale(start.expand(b, op.m), eta),
         real=real,
     )
     return problem, clean

@@ -216,14 +216,11 @@ def tolerance() -> Figure:
     rows = read_rows(RESULTS / "tolerance.csv")
     figure, ax = plt.subplots(figsize=(0.7 * WIDTH, 3.4))
     levels = sorted({float(row["noise_rel"]) for row in rows})
-    kinds = sorted({(row["n"], int(row["lines"]), row["real"]) for row in rows})
-    for (n, count, real), color in zip(kinds, COLORS, strict=False):
+    for count, color in zip(sorted({int(row["lines"]) for row in rows}), COLORS, strict=False):
         for level, marker in zip(levels, "o^s", strict=True):
-            mine = {"n": n, "lines": str(count), "real": real, "noise_rel": str(level)}
-            chosen = [row for row in rows if mine.items() <= row.items()]
+            chosen = [row for row in rows if int(row["lines"]) == count and float(row["noise_rel"]) == level]
             tol, worst = zip(*((float(row["tol"]), float(row["worst_pixel_error"])) for row in chosen), strict=True)
-            name = f"n = {n}, {count} lines" + ("" if real == "1" else ", complex")
-            ax.loglog(tol, worst, marker, color=color, markersize=5, label=f"{name}, {level:.1%}")
+            ax.loglog(tol, worst, marker, color=color, markersize=5, label=f"{count} lines, {level:.1%} noise")
     ends = np.array([float(row["tol"]) for row in rows])
     ends = np.array([ends.min(), ends.max()])
     ax.loglog(ends, ends, color="0.6", linewidth=1, zorder=0, label="equal")
@@ -258,10 +255,10 @@ def scaling() -> Figure:
     single = [row for row in rows if row["batch"] == "1"]
     n, image, iteration, pair, ratio = (
         np.array([float(row[key]) for row in single])
-        for key in ("n", "image_ms_pixel_1e-3", "iteration_ms", "fft_pair_ms", "iteration_over_fft_pair")
+        for key in ("n", "image_ms", "iteration_ms", "fft_pair_ms", "iteration_over_fft_pair")
     )
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(WIDTH, 2.9))
-    left.loglog(n, image, "o-", label="one image, to 0.001")
+    left.loglog(n, image, "o-", label="one image")
     left.loglog(n, iteration, "s-", color=COLORS[2], label="one iteration")
     left.loglog(n, pair, "^:", color=COLORS[3], label="a pair of FFTs")
     for values in (image, iteration):

@@ -350,3 +350,98 @@ def test_any_norm_can_be_attacked():
     op, y, eta = problem(5, 17)
     attack = localized_attack(fast_tv(op, LAM, eta, norm=isotropic), y, op, LEVEL, disk_weight(17, (8, 8), 2))
     assert attack.amplification > 1
+
+
+def test_adam_is_adam_with_the_projection_and_the_modulus_loss():
+    # Written out: Kingma and Ba (2015), with their decay rates, ascending.
+    n = 12
+    op = MaskedFourier(even_mask(n, 0.4, seed=1))
+    y, phi = op.A(random(n, n, seed=3)), disk_weight(n, (5, 6), 3)
+    eta = 0.2 * norm(y)
+
+    def reconstruct(y):
+        return op.A_dagger(y) + 0.1 * op.A_dagger(y) ** 2
+
+    optimiser = functools.partial(projected_adam, steps=3, step_size=0.3, seed=7)
+    attack = localized_attack(reconstruct, y, op, 0.2, phi, real=False, optimiser=optimiser)
+    noise = torch.randn(1, op.m, dtype=torch.complex128, generator=torch.Generator().manual_seed(7))[0]
+    e, first, second = torch.view_as_real(3 * eta / math.sqrt(op.m) * noise), 0, 0
+    for k in range(1, 4):
+        e = e.clone().requires_grad_()
+        difference = reconstruct(y + torch.view_as_complex(e)).abs() - reconstruct(y).abs()
+        (g,) = torch.autograd.grad((phi * difference.square()).sum(), e)
+        first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g * g
+        e = (e + 0.3 * (first / (1 - 0.9**k)) / ((second / (1 - 0.999**k)).sqrt() + 1e-5)).detach()
+        e = e * min(1, float(eta / norm(e, (0, 1))))
+    assert torch.allclose(attack.e, torch.view_as_complex(e), atol=1e-10)
+    assert attack.objective > 1.5 * attack.history[0, 1]  # it ascends
+
+
+def test_adam_starts_each_gradient_at_the_unperturbed_reconstruction_and_the_ascent_goes_on():
+    op, y, _ = problem()
+
+    class Recorder:
+        def __init__(self):
+            self.states, self.count = [], 0
+
+        def resume(self, y, state):
+            self.states.append(state)
+            self.count += 1
+            return op.A_dagger(y), f"after {self.count}"
+
+        def solve(self, y, state=None):
+            return op.A_dagger(y), "clean"
+
+    for optimiser, expected in (
+        (functools.partial(projected_adam, steps=3), ["clean"] * 3),
+        (functools.partial(power_ascent, steps=2), ["clean", "after 1", "after 2"]),
+    ):
+        recorder = Recorder()
+        localized_attack(recorder, y, op, LEVEL, disk_weight(N, (3, 3), 2), optimiser=optimiser)
+        assert recorder.states == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"start": lambda op: torch.zeros(op.m, dtype=torch.complex64)}, "start must be"),
+        ({"start": lambda op: 1j * spike_perturbation(op, (3, 3), 1.0)}, "start must be .* in its real part"),
+        ({"phi": lambda op: torch.full((N, N), math.nan)}, "phi is not finite"),
+        ({"y": lambda op: torch.zeros(op.m, dtype=torch.complex64)}, "y is 0"),
+        ({"reconstruct": lambda op: lambda y: op.A_dagger(y) + (y - y.detach()).abs().sqrt().sum()}, "gradient"),
+    ],
+)
+def test_starts_weights_and_gradients_without_use_are_refused(arguments, message):
+    op, y, _ = problem()
+    given = {"reconstruct": op.A_dagger, "y": y, "phi": disk_weight(N, (3, 3), 2), "start": None}
+    given |= {name: make(op) for name, make in arguments.items()}
+    with pytest.raises(ValueError, match=message):
+        localized_attack(given["reconstruct"], given["y"], op, LEVEL, given["phi"], start=given["start"])
+
+
+def test_a_reconstruction_that_fails_at_the_end_is_refused():
+    op, y, _ = problem()
+    calls = []
+
+    def reconstruct(y):
+        calls.append(y)
+        return op.A_dagger(y) * (math.nan if len(calls) == 5 else 1)
+
+    with pytest.raises(ValueError, match="evaluate_perturbation: reconstruct returned NaN"):
+        localized_attack(
+            reconstruct, y, op, LEVEL, disk_weight(N, (3, 3), 2), optimiser=functools.partial(power_ascent, steps=2)
+        )
+    assert len(calls) == 5
+
+
+def test_masks_that_are_not_even_need_complex_perturbations():
+    op = MaskedFourier(random_mask(12, 0.4, seed=1))
+    y = op.A(random(12, 12, seed=3))
+    with pytest.raises(ValueError, match="real perturbations need an even mask; pass real=False"):
+        localized_attack(op.A_dagger, y, op, LEVEL, disk_weight(12, (3, 3), 2))
+
+
+def test_screening_is_for_the_ascent_only():
+    op, y, eta = problem()
+    with pytest.raises(ValueError, match="screen is for power_ascent"):
+        grid_attack(fast_tv(op, LAM, eta), y, op, LEVEL, sigma=2, count=2, screen=1, optimiser=projected_adam)
