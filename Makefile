@@ -8,7 +8,7 @@ SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/d
 HTML := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help book strict test quick execute bench calibrate serve lock clean
+.PHONY: help book strict test quick execute bench calibrate train compare serve lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,16 @@ execute: $(READY)  ## re-execute all notebooks in place
 
 calibrate: $(READY)  ## choose lambda for each mask and noise level (resumes; results/lambda.csv)
 	$(BIN)/python -m lib.calibration
+
+NETWORK ?= tira
+PRESET ?= compact
+DEVICE ?= auto
+MINUTES ?= 60
+train: $(READY)  ## train a network: NETWORK=tira|tirafl PRESET=compact|paper DEVICE=auto MINUTES=60 (resumes; weights/)
+	$(BIN)/python -m lib.training $(NETWORK) --preset $(PRESET) --device $(DEVICE) --minutes $(MINUTES)
+
+compare: $(READY)  ## errors of the networks, TV and zero filling against noise (results/networks_error.csv)
+	$(BIN)/python -m lib.comparison
 
 # a static pattern: a plain fig-% would also match the files in results/figures
 FIGURES := fig-2 fig-cover fig-lambda fig-peers fig-scaling fig-tolerance

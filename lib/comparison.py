@@ -1,0 +1,79 @@
+"""Reconstruction errors against noise, all methods on the same test images; results/networks_error.csv."""
+
+import argparse
+import functools
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from lib.networks import LINES, NETWORKS, N, load_network, read_manifest
+from lib.operators import MaskedFourier, radial_mask
+from lib.records import RESULTS, provenance, read_rows, write_rows
+from lib.training import IMAGES, LEVELS, TEST, errors
+from lib.tv import calibrated_lambda, reconstruct_tv
+
+CLEAN_LAMBDA = 1e-4  # without noise there is nothing to calibrate: as in the chapter on compressed sensing
+
+
+def tv(y: Tensor, op: MaskedFourier, noise_rel: float) -> Tensor:
+    """The TV reconstruction with lambda calibrated for the noise level."""
+    lam = calibrated_lambda(noise_rel, LINES) if noise_rel else CLEAN_LAMBDA
+    return reconstruct_tv(y, op, lam).image
+
+
+def methods(op: MaskedFourier, preset: str) -> dict[str, Callable[[float], Callable[[Tensor], Tensor]]]:
+    """For each name, what gives a reconstruction for a noise level; networks only if they are trained."""
+    found = {"zero-filled": lambda _: op.A_dagger, "tv": lambda noise: functools.partial(tv, op=op, noise_rel=noise)}
+    for name in NETWORKS:
+        if f"{name}-{preset}" in read_manifest():
+            network = load_network(name, preset)
+            found[f"{name}-{preset}"] = lambda _, network=network: network
+    return found
+
+
+def compare(preset: str, again: bool = False) -> None:
+    """Add what is missing to ``results/networks_error.csv``; rows of networks that were trained since are made anew."""
+    path, op = RESULTS / "networks_error.csv", MaskedFourier(radial_mask(N, LINES))
+    manifest = read_manifest()
+    weights = {key: entry["files"][0]["sha256"][:10] for key, entry in manifest.items()}
+    todo = [(name, method, level) for name, method in methods(op, preset).items() for level in LEVELS]
+    for name, method, level in tqdm(todo, unit="cell"):
+        rows = read_rows(path)
+        same = {"method": name, "noise_rel": f"{level:g}"}
+        old = [row for row in rows if all(row[key] == value for key, value in same.items())]
+        if old and not again and old[0]["weights"] == weights.get(name, ""):
+            continue
+        start = time.perf_counter()
+        moduli, full = errors(method(level), op, level, IMAGES, TEST)
+        new = {
+            **same,
+            "error_mean": f"{float(moduli.mean()):.5f}",
+            "error_std": f"{float(moduli.std()):.5f}",
+            "complex_error_mean": f"{float(full.mean()):.5f}",
+            "complex_error_std": f"{float(full.std()):.5f}",
+            "images": IMAGES,
+            "seed": TEST,
+            "weights": weights.get(name, ""),
+            "seconds": f"{time.perf_counter() - start:.1f}",
+            **provenance(),
+        }
+        rows = [row for row in rows if row not in old] + [new]
+        write_rows(path, sorted(rows, key=lambda row: (row["method"], float(row["noise_rel"]))))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.comparison",
+        description="Errors against noise of zero filling, TV and the networks. Computes only what is missing or outdated.",
+    )
+    parser.add_argument("--preset", default="compact", help="which networks: compact or paper")
+    parser.add_argument("--again", action="store_true", help="compute everything anew")
+    args = parser.parse_args(arguments)
+    compare(args.preset, args.again)
+
+
+if __name__ == "__main__":
+    main()
