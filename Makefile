@@ -12,7 +12,7 @@ HTML := _build/html/index.html
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
-	@echo "make fig-NAME   rebuild a figure into results/figures (2, cover, lambda, peers, scaling, tolerance)"
+	@echo "make fig-NAME   rebuild a figure into results/figures (2, cover, lambda, networks-error, peers, scaling, tolerance, training)"
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.11"'
@@ -55,7 +55,7 @@ compare: $(READY)  ## errors of the networks, TV and zero filling against noise 
 	$(BIN)/python -m lib.comparison
 
 # a static pattern: a plain fig-% would also match the files in results/figures
-FIGURES := fig-2 fig-cover fig-lambda fig-peers fig-scaling fig-tolerance
+FIGURES := fig-2 fig-cover fig-lambda fig-networks-error fig-peers fig-scaling fig-tolerance fig-training
 .PHONY: $(FIGURES)
 $(FIGURES): fig-%: $(READY)
 	$(BIN)/python -m lib.figures $*

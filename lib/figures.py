@@ -4,7 +4,7 @@ import argparse
 import io
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lib.calibration import LINES, add_noise
+from lib.networks import Sizes
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.records import RESULTS, read_rows
@@ -278,6 +279,118 @@ def scaling() -> Figure:
     return figure
 
 
+def reconstruction_family(sizes: Sizes) -> Figure:
+    """Tira and TiraFL from measurements to image, and the Tiramisu in both with its dense blocks."""
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(WIDTH, 5.4), height_ratios=(1, 1.9))
+    top.set(xlim=(0, 10), ylim=(0, 2.6))
+    for height, name, inversion, color in (
+        (1.9, "Tira", r"$\mathcal{A}^\dagger$, fixed", "0.93"),
+        (0.6, "TiraFL", "learned, linear", "#fbe3c8"),
+    ):
+        top.text(0.1, height, name, va="center", weight="bold")
+        top.text(1.5, height, r"$y \in \mathbb{C}^m$", ha="center", va="center")
+        _box(top, 3.25, height, 1.9, inversion, color)
+        top.text(5.05, height + 0.06, "$z$", ha="center", va="center")
+        _box(top, 6.6, height, 1.7, "Tiramisu", "#cfe3f1")
+        top.text(8.18, height, "$+$", ha="center", va="center", fontsize=14)
+        top.text(9.35, height, r"$\mathrm{rec}(y)$", ha="center", va="center")
+        for start, end in ((2.0, 2.3), (4.2, 4.85), (5.25, 5.75), (7.45, 8.03), (8.33, 8.85)):
+            _arrow(top, (start, height), (end, height))
+        top.plot([5.05, 5.05, 8.18], [height + 0.25, height + 0.55, height + 0.55], color="0.3", linewidth=1)
+        _arrow(top, (8.18, height + 0.55), (8.18, height + 0.17))
+    depth, fold = len(sizes.down), sizes.fold
+    bottom.set(xlim=(-0.55, 2 * depth + 1.55), ylim=(-depth - 0.75, 0.75))
+    entry = f"{2 * fold**2} to {sizes.first} channels"
+    bottom.text(-0.45, 0.62, entry, fontsize=8, va="center", color="0.3")
+    bottom.text(2 * depth + 1.45, 0.62, f"to {2 * fold**2} channels", fontsize=8, va="center", ha="right", color="0.3")
+    for level, (before, after) in enumerate(zip(sizes.down, reversed(sizes.up), strict=True)):
+        left, right = level, 2 * depth - level
+        _box(bottom, left, -level, 0.74, f"{before}", "#cfe3f1")
+        _box(bottom, right, -level, 0.74, f"{after}", "#cfe3f1")
+        _arrow(bottom, (left + 0.42, -level), (right - 0.42, -level), "0.65")
+        if level < depth:
+            _arrow(bottom, (left + 0.15, -level - 0.27), (left + 0.82, -level - 0.76), COLORS[0])
+            _arrow(bottom, (right - 0.82, -level - 0.76), (right - 0.15, -level - 0.27), COLORS[1])
+        bottom.text(2 * depth + 1.45, -level, f"$n/{fold * 2**level}$" if fold * 2**level > 1 else "$n$", ha="right", va="center")
+    _box(bottom, depth, -depth, 0.74, f"{sizes.bottleneck}", "#cfe3f1")
+    bottom.text(2 * depth + 1.45, -depth, f"$n/{fold * 2**depth}$", ha="right", va="center")
+    bottom.text(depth, -0.13, "channels joined", ha="center", va="top", fontsize=8, color="0.5")
+    bottom.text(-0.45, -depth, "blue: convolution, maximum of 2 × 2\norange: transposed convolution", fontsize=8, va="center")
+    for ax in (top, bottom):
+        _bare(ax, "")
+    return figure
+
+
+def _box(ax: Axes, x: float, y: float, width: float, text: str, color: str) -> None:
+    style = {"facecolor": color, "edgecolor": "0.3", "linewidth": 0.8, "boxstyle": "round,pad=0,rounding_size=0.08"}
+    ax.add_patch(matplotlib.patches.FancyBboxPatch((x - width / 2, y - 0.25), width, 0.5, **style))
+    ax.text(x, y, text, ha="center", va="center")
+
+
+def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], color: str = "0.3") -> None:
+    ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": color, "linewidth": 1, "shrinkA": 0, "shrinkB": 0})
+
+
+def methods_and_noise(
+    x: Tensor,
+    op: MaskedFourier,
+    methods: Mapping[str, Callable[[Tensor, float], Tensor]],
+    levels: Sequence[float],
+    seed: int,
+    close_up: tuple[int, int] | None = None,
+) -> Figure:
+    """One row for each method, one column for each noise level; each label has the relative error of the modulus."""
+    figure, axes = plt.subplots(len(methods), len(levels), figsize=(WIDTH, 1.13 * WIDTH * len(methods) / len(levels)))
+    for column, level in enumerate(levels):
+        y = add_noise(op.A(x), level, seed)
+        for row, (name, reconstruct) in enumerate(methods.items()):
+            image = reconstruct(y, level).detach()
+            show_image(axes[row, column], image, f"error {relative_error(image.abs(), x):.1%}", close_up)
+            axes[row, 0].set_ylabel(name)
+        axes[0, column].set_title(f"{level:.1%} noise" if level else "no noise", fontsize=10)
+    return figure
+
+
+METHODS = {"zero-filled": ("zero-filled", "0.45"), "tv": ("TV", COLORS[0]), "tira": ("Tira", COLORS[1]), "tirafl": ("TiraFL", COLORS[2])}
+
+
+def networks_error(preset: str = "compact") -> Figure:
+    """Relative error against noise for all methods, mean and spread over the test images, from networks_error.csv."""
+    rows = read_rows(RESULTS / "networks_error.csv")
+    figure, ax = plt.subplots(figsize=(0.75 * WIDTH, 3.6))
+    for method, (label, color) in METHODS.items():
+        chosen = [row for row in rows if row["method"] in (method, f"{method}-{preset}")]
+        if not chosen:
+            continue
+        level, mean, spread = np.array([[float(r[k]) for k in ("noise_rel", "error_mean", "error_std")] for r in chosen]).T
+        ax.plot(100 * level, 100 * mean, "o-", color=color, markersize=4, label=label)
+        ax.fill_between(100 * level, 100 * (mean - spread), 100 * (mean + spread), color=color, alpha=0.15, linewidth=0)
+    ax.set(xlabel="noise, % of the measurements", ylabel="relative error, %", xlim=(0, None), ylim=(0, None))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def training(preset: str = "compact") -> Figure:
+    """Loss and validation error while the networks were trained, from results/train_*.csv."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.1))
+    for method in ("tira", "tirafl"):
+        rows = read_rows(RESULTS / f"train_{method}-{preset}.csv")
+        if not rows:
+            continue
+        label, color = METHODS[method]
+        minutes, loss, clean, noisy = np.array(
+            [[float(row[key]) for key in ("seconds", "loss", "error_clean", "error_noise_4")] for row in rows]
+        ).T
+        left.semilogy(minutes / 60, loss, color=color, label=label)
+        right.plot(minutes / 60, 100 * clean, color=color, label=f"{label}, no noise")
+        right.plot(minutes / 60, 100 * noisy, "--", color=color, label=f"{label}, 4 % noise")
+    left.set(xlabel="minutes of training", ylabel="loss, mean squared difference of moduli")
+    right.set(xlabel="minutes of training", ylabel="validation error, %", ylim=(0, None))
+    left.legend()
+    right.legend(fontsize=8)
+    return figure
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure (PNG) in one step and close it; the same figure gives the same bytes."""
     buffer = io.BytesIO()
@@ -297,9 +410,11 @@ NAMED: dict[str, Callable[[], Figure]] = {
     "2": lambda: undersampling(*_example()),
     "cover": lambda: spike(*_example(), lines=40, noise_rel=0.01, mu=(60, 60)),
     "lambda": lambda_curves,
+    "networks-error": networks_error,
     "peers": peers,
     "scaling": scaling,
     "tolerance": tolerance,
+    "training": training,
 }
 
 

@@ -314,13 +314,17 @@ def save_network(
     ValueError : a weight is not finite in half precision, or too large for one file.
     """
     parts: list[dict[str, Tensor]] = [{}]
+    room = part_bytes
     for name, value in _weights(network).items():
         half = value.detach().cpu().contiguous().half()
         if not bool(half.isfinite().all()):
             raise ValueError(f"save_network: {name} is not finite in half precision")
-        if len(save({**parts[-1], name: half})) > part_bytes:
+        size = half.nbytes + len(name) + 100  # with its entry in the header, which is smaller
+        if size > room and parts[-1]:
             parts.append({})
+            room = part_bytes
         parts[-1][name] = half
+        room -= size
     files = []
     for number, part in enumerate(parts, 1):
         content = save(part)

@@ -212,9 +212,8 @@ def train(
     network.train()
     saved, loss_sum, loss_steps = time.perf_counter(), 0.0, 0
     with tqdm(total=100, desc=key, unit="%", bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}") as bar:
-        bar.update(100 * clock.progress)
+        tick = time.perf_counter()  # validations and checkpoints count, too: for the step after them
         while clock.progress < 1:
-            start = time.perf_counter()
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * clock.rate()
             y, x = training_batch(op, settings, clock.step)
@@ -228,8 +227,10 @@ def train(
             optimizer.step()
             loss_sum, loss_steps = loss_sum + loss.item(), loss_steps + 1
             before = clock.progress
-            clock.tick(time.perf_counter() - start, minutes, steps)
-            bar.update(100 * (clock.progress - before))
+            now = time.perf_counter()
+            clock.tick(now - tick, minutes, steps)
+            tick, bar.n = now, 100 * clock.progress
+            bar.update(0)
             if int(LOOKS * clock.progress) > int(LOOKS * before):
                 network.eval()
                 clean, noisy = (errors(network, op, level, validation_images, VALIDATION) for level in (0, 0.04))
