@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from lib.networks import LINES, NETWORKS, N, load_network, read_manifest
+from lib.networks import LINES, NETWORKS, PRESETS, N, load_network, read_manifest
 from lib.operators import MaskedFourier, radial_mask
 from lib.records import RESULTS, provenance, read_rows, write_rows
 from lib.training import IMAGES, LEVELS, TEST, errors
@@ -34,17 +34,16 @@ def methods(op: MaskedFourier, preset: str) -> dict[str, Callable[[float], Calla
     return found
 
 
-def compare(preset: str, again: bool = False) -> None:
-    """Add what is missing to ``results/networks_error.csv``; rows of networks that were trained since are made anew."""
+def compare(preset: str) -> None:
+    """Add to ``results/networks_error.csv`` what it lacks; rows of networks that were trained since are made anew."""
     path, op = RESULTS / "networks_error.csv", MaskedFourier(radial_mask(N, LINES))
-    manifest = read_manifest()
-    weights = {key: entry["files"][0]["sha256"][:10] for key, entry in manifest.items()}
+    weights = {key: entry["files"][0]["sha256"][:10] for key, entry in read_manifest().items()}
     todo = [(name, method, level) for name, method in methods(op, preset).items() for level in LEVELS]
     for name, method, level in tqdm(todo, unit="cell"):
+        same = {"method": name, "weights": weights.get(name, ""), "noise_rel": f"{level:g}"}
+        same |= {"images": str(IMAGES), "seed": str(TEST)}
         rows = read_rows(path)
-        same = {"method": name, "noise_rel": f"{level:g}"}
-        old = [row for row in rows if all(row[key] == value for key, value in same.items())]
-        if old and not again and old[0]["weights"] == weights.get(name, ""):
+        if any(same.items() <= row.items() for row in rows):
             continue
         start = time.perf_counter()
         moduli, full = errors(method(level), op, level, IMAGES, TEST)
@@ -54,25 +53,20 @@ def compare(preset: str, again: bool = False) -> None:
             "error_std": f"{float(moduli.std()):.5f}",
             "complex_error_mean": f"{float(full.mean()):.5f}",
             "complex_error_std": f"{float(full.std()):.5f}",
-            "images": IMAGES,
-            "seed": TEST,
-            "weights": weights.get(name, ""),
             "seconds": f"{time.perf_counter() - start:.1f}",
             **provenance(),
         }
-        rows = [row for row in rows if row not in old] + [new]
-        write_rows(path, sorted(rows, key=lambda row: (row["method"], float(row["noise_rel"]))))
+        rows = [row for row in rows if (row["method"], row["noise_rel"]) != (name, same["noise_rel"])]
+        write_rows(path, sorted([*rows, new], key=lambda row: (row["method"], float(row["noise_rel"]))))
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m lib.comparison",
-        description="Errors against noise of zero filling, TV and the networks. Computes only what is missing or outdated.",
+        description="Errors of zero filling, TV and the networks against noise. Computes what is missing or outdated.",
     )
-    parser.add_argument("--preset", default="compact", help="which networks: compact or paper")
-    parser.add_argument("--again", action="store_true", help="compute everything anew")
-    args = parser.parse_args(arguments)
-    compare(args.preset, args.again)
+    parser.add_argument("--preset", choices=list(PRESETS), default="compact", help="which networks")
+    compare(parser.parse_args(arguments).preset)
 
 
 if __name__ == "__main__":

@@ -311,11 +311,13 @@ def reconstruction_family(sizes: Sizes) -> Figure:
         if level < depth:
             _arrow(bottom, (left + 0.15, -level - 0.27), (left + 0.82, -level - 0.76), COLORS[0])
             _arrow(bottom, (right - 0.82, -level - 0.76), (right - 0.15, -level - 0.27), COLORS[1])
-        bottom.text(2 * depth + 1.45, -level, f"$n/{fold * 2**level}$" if fold * 2**level > 1 else "$n$", ha="right", va="center")
     _box(bottom, depth, -depth, 0.74, f"{sizes.bottleneck}", "#cfe3f1")
-    bottom.text(2 * depth + 1.45, -depth, f"$n/{fold * 2**depth}$", ha="right", va="center")
+    for level in range(depth + 1):
+        side = f"$n/{fold * 2**level}$" if fold * 2**level > 1 else "$n$"
+        bottom.text(2 * depth + 1.45, -level, side, ha="right", va="center")
     bottom.text(depth, -0.13, "channels joined", ha="center", va="top", fontsize=8, color="0.5")
-    bottom.text(-0.45, -depth, "blue: convolution, maximum of 2 × 2\norange: transposed convolution", fontsize=8, va="center")
+    legend = "blue: convolution, maximum of 2 × 2\norange: transposed convolution"
+    bottom.text(-0.45, -depth, legend, fontsize=8, va="center")
     for ax in (top, bottom):
         _bare(ax, "")
     return figure
@@ -328,7 +330,8 @@ def _box(ax: Axes, x: float, y: float, width: float, text: str, color: str) -> N
 
 
 def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], color: str = "0.3") -> None:
-    ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": color, "linewidth": 1, "shrinkA": 0, "shrinkB": 0})
+    style = {"arrowstyle": "->", "color": color, "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
+    ax.annotate("", end, start, arrowprops=style)
 
 
 def methods_and_noise(
@@ -351,7 +354,12 @@ def methods_and_noise(
     return figure
 
 
-METHODS = {"zero-filled": ("zero-filled", "0.45"), "tv": ("TV", COLORS[0]), "tira": ("Tira", COLORS[1]), "tirafl": ("TiraFL", COLORS[2])}
+METHODS = {  # in results/networks_error.csv: label and colour
+    "zero-filled": ("zero-filled", "0.45"),
+    "tv": ("TV", COLORS[0]),
+    "tira": ("Tira", COLORS[1]),
+    "tirafl": ("TiraFL", COLORS[2]),
+}
 
 
 def networks_error(preset: str = "compact") -> Figure:
@@ -362,7 +370,8 @@ def networks_error(preset: str = "compact") -> Figure:
         chosen = [row for row in rows if row["method"] in (method, f"{method}-{preset}")]
         if not chosen:
             continue
-        level, mean, spread = np.array([[float(r[k]) for k in ("noise_rel", "error_mean", "error_std")] for r in chosen]).T
+        columns = ("noise_rel", "error_mean", "error_std")
+        level, mean, spread = np.array([[float(row[key]) for key in columns] for row in chosen]).T
         ax.plot(100 * level, 100 * mean, "o-", color=color, markersize=4, label=label)
         ax.fill_between(100 * level, 100 * (mean - spread), 100 * (mean + spread), color=color, alpha=0.15, linewidth=0)
     ax.set(xlabel="noise, % of the measurements", ylabel="relative error, %", xlim=(0, None), ylim=(0, None))

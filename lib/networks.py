@@ -1,4 +1,4 @@
-"""The learned reconstructions Tira and TiraFL (Section 2.1): the Tiramisu network, its two front ends, trained weights."""
+"""The learned reconstructions Tira and TiraFL (Section 2.1): the Tiramisu, the inversions before it, their weights."""
 
 from __future__ import annotations
 
@@ -60,9 +60,13 @@ PRESETS = {
 }
 
 
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, momentum=0.02)  # batches are small, so the running statistics take many
+
+
 class _Layer(nn.Sequential):
     def __init__(self, channels: int, growth: int):
-        super().__init__(nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, growth, 3, padding=1))
+        super().__init__(_norm(channels), nn.ReLU(), nn.Conv2d(channels, growth, 3, padding=1))
 
 
 class _DenseBlock(nn.ModuleList):
@@ -104,7 +108,7 @@ class Tiramisu(nn.Module):
             channels += layers * growth
             skips.append(channels)
             self.pool.append(
-                nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, channels, 1), nn.MaxPool2d(2))
+                nn.Sequential(_norm(channels), nn.ReLU(), nn.Conv2d(channels, channels, 1), nn.MaxPool2d(2))
             )
         self.bottom = _DenseBlock(channels, growth, sizes.bottleneck)
         new = sizes.bottleneck * growth
@@ -227,7 +231,7 @@ class Reconstruction(nn.Module):
         return z + self.net(z.contiguous(memory_format=torch.channels_last)).float()
 
     def forward(self, y: Tensor) -> Tensor:
-        """Measurements ``(..., m)`` complex to images ``(..., n, n)`` of the same dtype, computed in single precision."""
+        """Measurements ``(..., m)`` to images ``(..., n, n)`` of their complex dtype, computed in single precision."""
         self.op._check("Reconstruction", y, (self.op.m,), (torch.complex64, torch.complex128))
         if y.numel() == 0:  # folding refuses an empty batch
             return y.new_zeros(*y.shape[:-1], self.op.n, self.op.n)
@@ -265,17 +269,14 @@ def load_network(
         raise FileNotFoundError(f"load_network: no trained {key} in {folder.name}/manifest.json; {remedy}")
     state: dict[str, Tensor] = {}
     for file in entry["files"]:
-        path = folder / file["name"]
+        path, shown = folder / file["name"], f"load_network: {folder.name}/{file['name']}"
         if not path.exists():
-            raise FileNotFoundError(f"load_network: {folder.name}/{file['name']} is missing; {remedy} anew")
+            raise FileNotFoundError(f"{shown} is missing; {remedy} anew")
         content = path.read_bytes()
         if len(content) != file["bytes"]:
-            raise ValueError(
-                f"load_network: {folder.name}/{file['name']} has {len(content)} bytes, "
-                f"the manifest says {file['bytes']}; {remedy} anew"
-            )
+            raise ValueError(f"{shown} has {len(content)} bytes, the manifest says {file['bytes']}; {remedy} anew")
         if hashlib.sha256(content).hexdigest() != file["sha256"]:
-            raise ValueError(f"load_network: {folder.name}/{file['name']} has another SHA-256 than the manifest says; {remedy} anew")
+            raise ValueError(f"{shown} has another SHA-256 than the manifest says; {remedy} anew")
         state |= load(content)
     network = Reconstruction(MaskedFourier(radial_mask(N, LINES)), PRESETS[preset], learned=name == "tirafl")
     counters = {k: v for k, v in network.state_dict().items() if not v.is_floating_point()}  # of batch norm; not stored

@@ -139,7 +139,7 @@ def cut(z: Tensor, x: Tensor, side: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def modulus_loss(z: Tensor, x: Tensor) -> Tensor:
-    """Mean squared difference of moduli, the authors' loss; ``z`` is ``(batch, 2, a, b)``, ``x`` is ``(batch, a, b)``."""
+    """Mean squared difference of moduli, the authors' loss; ``(batch, 2, a, b)`` and ``(batch, a, b)``."""
     return (torch.linalg.vector_norm(z, dim=1) - x).square().mean()
 
 
@@ -173,6 +173,7 @@ def train(
     steps: int | None = None,
     checkpoint: Path,
     log: Path,
+    clock: Clock | None = None,
     validation_images: int = 16,
     save_every: float = SAVE_EVERY,
 ) -> Clock:
@@ -189,6 +190,7 @@ def train(
     minutes, steps : length of the run; at least one of the two.
     checkpoint : file of the checkpoint, weights, moments of Adam and clock.
     log : CSV file to which rows are added as the training goes on.
+    clock : what went before, where there is no checkpoint.
     validation_images : phantoms in a validation.
     save_every : seconds between two checkpoints.
 
@@ -205,13 +207,14 @@ def train(
         + ([{"params": inversion, "peak": settings.inversion_rate}] if inversion else []),
         betas=(0.9, 0.99),
     )
-    clock = load_checkpoint(checkpoint, network, optimizer) if checkpoint.exists() else Clock()
+    clock = load_checkpoint(checkpoint, network, optimizer) if checkpoint.exists() else clock or Clock()
     if clock.progress >= 1:
         clock = Clock(clock.step, clock.seconds, clock.run + 1)
     rows = [row for row in read_rows(log) if int(row["step"]) <= clock.step]
     network.train()
     saved, loss_sum, loss_steps = time.perf_counter(), 0.0, 0
-    with tqdm(total=100, desc=key, unit="%", bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}") as bar:
+    shape = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+    with tqdm(total=100, desc=key, bar_format=shape, smoothing=0) as bar:
         tick = time.perf_counter()  # validations and checkpoints count, too: for the step after them
         while clock.progress < 1:
             for group in optimizer.param_groups:
@@ -291,21 +294,33 @@ def load_checkpoint(path: Path, network: Reconstruction, optimizer: torch.optim.
     return clock
 
 
-def start(name: str, preset: str, *, folder: Path = WEIGHTS) -> Reconstruction:
-    """The network that a training starts from where there is no checkpoint.
+def start(name: str, preset: str, *, folder: Path = WEIGHTS) -> tuple[Reconstruction, Clock]:
+    """The network that a training starts from where there is no checkpoint, and how long it has been trained.
 
-    Its published weights, if any; otherwise new ones, for TiraFL with the network of the published Tira.
+    Its published weights, if they are there and whole; otherwise new ones, for TiraFL with the network of the published
+    Tira.
     """
-    key = f"{name}-{preset}"
-    if key in read_manifest(folder):
-        return load_network(name, preset, folder=folder).requires_grad_()
+    network = published(name, preset, folder)
+    if network is not None:
+        entry = read_manifest(folder)[f"{name}-{preset}"]
+        return network.requires_grad_(), Clock(entry["steps"], 60 * entry["minutes"], entry["runs"] - 1, progress=1)
     network = Reconstruction(MaskedFourier(radial_mask(N, LINES)), PRESETS[preset], learned=name == "tirafl")
     if name == "tirafl":
         network.net.load_state_dict(load_network("tira", preset, folder=folder).net.state_dict())
-    return network
+    return network, Clock()
 
 
-def publish(network: Reconstruction, key: str, settings: Settings, clock: Clock, command: str, folder: Path) -> bool:
+def published(name: str, preset: str, folder: Path) -> Reconstruction | None:
+    """The published network, or nothing if it is missing or broken."""
+    try:
+        return load_network(name, preset, folder=folder)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def publish(
+    network: Reconstruction, name: str, preset: str, settings: Settings, clock: Clock, folder: Path = WEIGHTS
+) -> bool:
     """Write weights and manifest if the network is better on the validation images than what is published.
 
     Returns
@@ -315,14 +330,16 @@ def publish(network: Reconstruction, key: str, settings: Settings, clock: Clock,
     network.eval()
     moduli = {level: errors(network, network.op, level, IMAGES, VALIDATION)[0].mean() for level in LEVELS}
     found = {f"{level:g}": round(float(error), 5) for level, error in moduli.items()}
-    published = read_manifest(folder).get(key)
-    if published and sum(published["validation_error"].values()) <= sum(found.values()):
-        return False
+    key = f"{name}-{preset}"
+    if published(name, preset, folder) is not None:
+        if sum(read_manifest(folder)[key]["validation_error"].values()) <= sum(found.values()):
+            return False
     record = {
-        "command": command,
+        "command": f"make train NETWORK={name} PRESET={preset}",
         "settings": asdict(settings),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "seeds": {"training": TRAINING, "validation": VALIDATION, "test": TEST},
+        "runs": clock.run + 1,
         "steps": clock.step,
         "phantoms_drawn": -(-clock.step // (8 * settings.reuse)) * 8 * settings.batch,
         "minutes": round(clock.seconds / 60, 1),
@@ -355,14 +372,22 @@ def main(arguments: list[str] | None = None) -> None:
     key = f"{args.network}-{args.preset}"
     changes = {name: value for name, value in (("rate", args.rate), ("batch", args.batch)) if value is not None}
     settings = replace(SETTINGS[args.preset], **changes)
-    network = start(args.network, args.preset, folder=WEIGHTS).to(device)
+    network, clock = start(args.network, args.preset, folder=WEIGHTS)
     checkpoint, kept = CHECKPOINTS / f"{key}.safetensors", WEIGHTS / f"{key}.checkpoint.safetensors"
     if not checkpoint.exists() and kept.exists():
         write_bytes(checkpoint, kept.read_bytes())
-    log = RESULTS / f"train_{key}.csv"
-    clock = train(network, key, settings, minutes=args.minutes, steps=args.steps, checkpoint=checkpoint, log=log)
-    command = f"make train NETWORK={args.network} PRESET={args.preset}"
-    if not publish(network, key, settings, clock, command, WEIGHTS):
+    torch.backends.cudnn.benchmark = True  # all steps have the same shapes
+    clock = train(
+        network.to(device),
+        key,
+        settings,
+        minutes=args.minutes,
+        steps=args.steps,
+        checkpoint=checkpoint,
+        log=RESULTS / f"train_{key}.csv",
+        clock=clock,
+    )
+    if not publish(network, args.network, args.preset, settings, clock, WEIGHTS):
         print(f"{key}: no better than the published weights, which stay")
     if checkpoint.stat().st_size <= COMMITTED_BYTES:
         write_bytes(kept, checkpoint.read_bytes())

@@ -108,7 +108,8 @@ def test_any_batch_of_measurements_becomes_a_batch_of_images(learned, batch, dty
 
 @given(st.integers(0, 2**32 - 1))
 def test_tira_is_the_zero_filled_image_plus_what_the_network_adds(seed):
-    network, y = shake(Reconstruction(OP, SMALL, learned=False), seed), random(2, OP.m, dtype=torch.complex64, seed=seed)
+    network = shake(Reconstruction(OP, SMALL, learned=False), seed)
+    y = random(2, OP.m, dtype=torch.complex64, seed=seed)
     z = torch.stack([OP.A_dagger(y).real, OP.A_dagger(y).imag], 1)
     added = network.net(z)
     expected = z + added
