@@ -342,15 +342,17 @@ def methods_and_noise(
     seed: int,
     close_up: tuple[int, int] | None = None,
 ) -> Figure:
-    """One row for each method, one column for each noise level; each label has the relative error of the modulus."""
-    figure, axes = plt.subplots(len(methods), len(levels), figsize=(WIDTH, 1.13 * WIDTH * len(methods) / len(levels)))
-    for column, level in enumerate(levels):
+    """One column for each method, one row for each noise level; each label has the relative error of the modulus."""
+    height = 1.2 * WIDTH * len(levels) / len(methods)
+    figure, axes = plt.subplots(len(levels), len(methods), figsize=(WIDTH, height), squeeze=False)
+    for row, level in zip(axes, levels, strict=True):
         y = add_noise(op.A(x), level, seed)
-        for row, (name, reconstruct) in enumerate(methods.items()):
+        row[0].set_ylabel(f"{level:.1%} noise" if level else "no noise")
+        for ax, reconstruct in zip(row, methods.values(), strict=True):
             image = reconstruct(y, level).detach()
-            show_image(axes[row, column], image, f"error {relative_error(image.abs(), x):.1%}", close_up)
-            axes[row, 0].set_ylabel(name)
-        axes[0, column].set_title(f"{level:.1%} noise" if level else "no noise", fontsize=10)
+            show_image(ax, image, f"error {relative_error(image.abs(), x):.1%}", close_up)
+    for ax, name in zip(axes[0], methods, strict=True):
+        ax.set_title(name, fontsize=10)
     return figure
 
 
@@ -375,6 +377,7 @@ def networks_error(preset: str = "compact") -> Figure:
         ax.plot(100 * level, 100 * mean, "o-", color=color, markersize=4, label=label)
         ax.fill_between(100 * level, 100 * (mean - spread), 100 * (mean + spread), color=color, alpha=0.15, linewidth=0)
     ax.set(xlabel="noise, % of the measurements", ylabel="relative error, %", xlim=(0, None), ylim=(0, None))
+    ax.yaxis.get_major_locator().set_params(integer=True)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
@@ -393,7 +396,7 @@ def training(preset: str = "compact") -> Figure:
         left.semilogy(minutes / 60, loss, color=color, label=label)
         right.plot(minutes / 60, 100 * clean, color=color, label=f"{label}, no noise")
         right.plot(minutes / 60, 100 * noisy, "--", color=color, label=f"{label}, 4 % noise")
-    left.set(xlabel="minutes of training", ylabel="loss, mean squared difference of moduli")
+    left.set(xlabel="minutes of training", ylabel="loss")
     right.set(xlabel="minutes of training", ylabel="validation error, %", ylim=(0, None))
     left.legend()
     right.legend(fontsize=8)

@@ -185,17 +185,18 @@ def place(tmp_path):
 
 
 @pytest.mark.parametrize("learned", [False, True])
-def test_a_few_steps_lower_the_loss_and_the_validation_error(learned, place):
+def test_training_lowers_the_loss_and_the_validation_error(learned, place, monkeypatch):
+    monkeypatch.setattr(training, "LOOKS", 1)
     network = Reconstruction(OP, SMALL, learned, seed=0)
     y, x = training_batch(OP, dataclasses.replace(QUICK, batch=16), 10**6)
     with torch.no_grad():
         before = modulus_loss(network.refine(network.invert(y)), x).item()
         validation = errors(network, OP, 0.02, 16, VALIDATION)[0].mean()
-    train(network, "small", dataclasses.replace(QUICK, batch=8, crop=32, rate=1e-2), steps=60, **place("a"))
+    train(network, "small", dataclasses.replace(QUICK, batch=8, crop=32, rate=1e-2), steps=150, **place("a"))
     with torch.no_grad():
         after = modulus_loss(network.refine(network.invert(y)), x).item()
     assert after < 0.9 * before
-    assert errors(network, OP, 0.02, 16, VALIDATION)[0].mean() < 0.97 * validation
+    assert errors(network, OP, 0.02, 16, VALIDATION)[0].mean() < 0.95 * validation
     assert not network.training
 
 
