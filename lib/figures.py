@@ -285,7 +285,7 @@ def reconstruction_family(sizes: Sizes) -> Figure:
     top.set(xlim=(0, 10), ylim=(0, 2.6))
     for height, name, inversion, color in (
         (1.9, "Tira", r"$\mathcal{A}^\dagger$, fixed", "0.93"),
-        (0.6, "TiraFL", "learned, linear", "#fbe3c8"),
+        (0.6, "TiraFL", r"$\mathcal{L}$, learned", "#fbe3c8"),
     ):
         top.text(0.1, height, name, va="center", weight="bold")
         top.text(1.5, height, r"$y \in \mathbb{C}^m$", ha="center", va="center")

@@ -66,7 +66,7 @@ class Settings:
 
 SETTINGS = {
     "compact": Settings(batch=4, crop=128, rate=2e-3, inversion_rate=1e-5),
-    "paper": Settings(batch=8, crop=256, rate=1e-3, inversion_rate=1e-5),
+    "paper": Settings(batch=8, crop=256, rate=1e-3, inversion_rate=1e-4),
 }
 
 
