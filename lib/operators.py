@@ -93,6 +93,9 @@ class MaskedFourier:
         rows, columns = self.mask.nonzero(as_tuple=True)  # row-major order of the centred mask
         # the same frequencies in the order of torch.fft, where index 0 is the zero frequency
         self._index = ((rows - n // 2) % n) * n + (columns - n // 2) % n
+        position = torch.full((n * n,), self.m, device=self.mask.device)
+        position[self._index] = torch.arange(self.m, device=self.mask.device)
+        self._mirror = position[(-rows + n // 2) % n * n + (-columns + n // 2) % n]  # where y holds -k; m if nowhere
         inner = self.mask[1 - n % 2 :, 1 - n % 2 :]  # without -n/2, which has no mirror image
         self.is_even = bool((inner == inner.flip(0, 1)).all())
 
@@ -120,6 +123,15 @@ class MaskedFourier:
         r"""Pseudo-inverse :math:`\mathcal{A}^\dagger y`, the zero-filled reconstruction (Figure 2, right)."""
         self._check("MaskedFourier.A_dagger", y, (self.m,), _COMPLEX)
         return self.A_adjoint(y)
+
+    def symmetrize(self, y: Tensor) -> Tensor:
+        r"""The nearest measurements with a real :math:`\mathcal{A}^\dagger y`: ``(..., m)`` to the same shape.
+
+        They are conjugate symmetric, and 0 where k is sampled and -k is not.
+        """
+        self._check("MaskedFourier.symmetrize", y, (self.m,), _COMPLEX)
+        partner = torch.cat([y, y.new_zeros(*y.shape[:-1], 1)], -1)[..., self._mirror].conj()
+        return torch.where(self._mirror < self.m, (y + partner) / 2, 0)
 
     def _scatter(self, y: Tensor) -> Tensor:
         """Zero-filled k-space ``(..., n, n)`` in the order of torch.fft."""

@@ -1,4 +1,4 @@
-"""TV reconstruction by ADMM, with a duality gap that proves the accuracy of each result."""
+"""TV reconstruction by ADMM, with a duality gap that proves the accuracy of each result, and its derivative."""
 
 from __future__ import annotations
 
@@ -7,42 +7,37 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from lib import admm
+from lib.admm import Norm, anisotropic, isotropic, separable
 from lib.operators import MaskedFourier, gradient, gradient_adjoint, laplacian_symbol
 from lib.records import RESULTS, read_rows
 
-RELAXATION = 1.9  # over-relaxation alpha in (0, 2)
+__all__ = [
+    "Certificate",
+    "Iterate",
+    "TVReconstruction",
+    "TVResult",
+    "anisotropic",
+    "calibrated_lambda",
+    "certificate",
+    "feasible_dual",
+    "isotropic",
+    "reconstruct_tv",
+    "separable",
+    "tv_objective",
+]
+
 CHECK_EVERY = 10  # iterations between two looks at the duality gap, and between two changes of the threshold
 # The threshold t = lam/rho runs geometrically from THRESHOLD[0] to THRESHOLD[1], in units of lam^(1/4) s^(3/4) with s
 # the root mean square of the image; see book/method.md.
-THRESHOLD, THRESHOLD_DECAY = (0.6, 0.2), 0.85
-
-Norm = Callable[[Tensor], Tensor]
-
-
-def separable(d: Tensor) -> Tensor:
-    r"""Groups of the authors' norm: :math:`\|d\|_1 = \sum |\mathrm{Re}\, d| + |\mathrm{Im}\, d|`, both directions.
-
-    A norm is given by the magnitudes of its groups. Here and below, ``d`` is a field ``(..., 2, n, n, c)``:
-    two directions, then the image, then c = 1 (real) or c = 2 (real and imaginary parts). The magnitudes
-    broadcast against ``d``.
-    """
-    return d.abs()
-
-
-def anisotropic(d: Tensor) -> Tensor:
-    r"""Groups of the norm :math:`\sum |d_0| + |d_1|` with complex moduli; equals `separable` on real images."""
-    return d.square().sum(-1, keepdim=True).sqrt()
-
-
-def isotropic(d: Tensor) -> Tensor:
-    r"""Groups of the isotropic norm :math:`\sum \sqrt{|d_0|^2 + |d_1|^2}` (Rudin, Osher and Fatemi, 1992)."""
-    return d.square().sum((-4, -1), keepdim=True).sqrt()
+THRESHOLD, THRESHOLD_DECAY = (0.5, 0.1), 0.85
 
 
 @dataclass(frozen=True)
@@ -65,6 +60,17 @@ class TVResult:
     gap: Tensor
     n_iter: Tensor
     converged: Tensor
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """An image ``(..., n, n)`` and a dual field ``(..., 2, n, n)`` to start from, real or complex.
+
+    The dual field is rho u in the notation of :func:`reconstruct_tv`. A `TVResult` serves as well.
+    """
+
+    image: Tensor
+    dual: Tensor
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ def tv_objective(x: Tensor, y: Tensor, op: MaskedFourier, lam: float | Tensor, n
     """
     op._check("tv_objective", y, (op.m,), (torch.complex64, torch.complex128))
     lam = torch.as_tensor(lam, dtype=torch.float64, device=y.device)
-    return _squared_norm(op.A(x) - y, -1) / 2 + lam * _total(norm(_real_view(gradient(x))))
+    return _squared_norm(op.A(x) - y, -1) / 2 + lam * admm.total_norm(gradient(x), norm)
 
 
 def certificate(
@@ -140,7 +146,7 @@ def certificate(
     q = spectrum[..., op._index]
     outside = _squared_norm(spectrum.index_fill(-1, op._index, 0), -1)
     length = _squared_norm(p, -3, -2, -1)
-    excess = norm(_real_view(p)).amax((-4, -3, -2, -1)).double() / lam - 1
+    excess = norm(admm.real_view(p)).amax((-4, -3, -2, -1)).double() / lam - 1
     objective = tv_objective(x, y, op, lam, norm)
     dual_objective = (q.conj().to(torch.complex128) * y).real.sum(-1) - _squared_norm(q, -1) / 2
     return Certificate(
@@ -176,21 +182,27 @@ def feasible_dual(p: Tensor, op: MaskedFourier, lam: float | Tensor, norm: Norm 
 
 
 def _feasible(p: Tensor, op: MaskedFourier, lam: float | Tensor, norm: Norm, real: bool) -> Tensor:
-    """`feasible_dual`, also for a dual point of the real problem.
+    """`feasible_dual`, also for a dual point of the real problem (``real``)."""
+    factor = _lift(op, real, p.real.dtype)
+    p = p + gradient(torch.fft.ifft2(torch.fft.fft2(gradient_adjoint(p)) * factor))
+    largest = norm(admm.real_view(p)).amax((-4, -3, -2, -1)).double()
+    lam = torch.as_tensor(lam, dtype=torch.float64, device=p.device)
+    return p * (lam / torch.maximum(largest, lam)).to(p.real.dtype)[..., None, None, None]
+
+
+@functools.lru_cache(maxsize=8)
+def _lift(op: MaskedFourier, real: bool, dtype: torch.dtype) -> Tensor:
+    """What `_feasible` adds to p, as a multiple of p's divergence over the Laplacian, ``(n, n)``.
 
     The real problem differs where k is sampled and -k is not: it has half of the residual at each, the complex
     problem all of it at k.
     """
     sampled = torch.fft.ifftshift(op.mask)
-    change = -(~sampled).to(p.real.dtype)
+    change = -(~sampled).to(dtype)
     if real:
-        change += sampled & ~_mirror(sampled)
-    laplacian = laplacian_symbol(op.n, change.dtype, p.device)
-    factor = torch.where(laplacian > 0, change / laplacian, 0)
-    p = p + gradient(torch.fft.ifft2(torch.fft.fft2(gradient_adjoint(p)) * factor))
-    largest = norm(_real_view(p)).amax((-4, -3, -2, -1)).double()
-    lam = torch.as_tensor(lam, dtype=torch.float64, device=p.device)
-    return p * (lam / torch.maximum(largest, lam)).to(p.real.dtype)[..., None, None, None]
+        change += sampled & ~admm.mirror(sampled)
+    laplacian = laplacian_symbol(op.n, dtype, op.mask.device)
+    return torch.where(laplacian > 0, change / laplacian, 0)
 
 
 @torch.no_grad()
@@ -201,7 +213,7 @@ def reconstruct_tv(
     *,
     tol: float = 1e-3,
     max_iter: int = 2000,
-    init: TVResult | Tensor | None = None,
+    init: TVResult | Iterate | Tensor | None = None,
     norm: Norm = separable,
     on_check: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None] | None = None,
 ) -> TVResult:
@@ -233,7 +245,7 @@ def reconstruct_tv(
 
     Parameters
     ----------
-    y : measurements ``(..., m)``, complex64 or complex128. Not differentiated.
+    y : measurements ``(..., m)``, complex64 or complex128. Not differentiated, see :class:`TVReconstruction`.
     op : the forward operator.
     lam : regularization parameter :math:`\lambda > 0`, a number or a tensor that broadcasts to the batch shape.
     tol : an image is done when its relative duality gap is at most ``tol``. This proves
@@ -266,7 +278,7 @@ def reconstruct_tv(
     """
     op._check("reconstruct_tv", y, (op.m,), (torch.complex64, torch.complex128))
     if y.requires_grad:
-        raise ValueError("reconstruct_tv: y requires grad, but the solver is not differentiated; pass y.detach()")
+        raise ValueError("reconstruct_tv: y requires grad: use TVReconstruction, or pass y.detach()")
     if not bool(torch.isfinite(torch.view_as_real(y)).all()):
         raise ValueError("reconstruct_tv: y is not finite: it contains NaN or infinity")
     lam = torch.as_tensor(lam, dtype=torch.float64, device=y.device)
@@ -292,120 +304,231 @@ def reconstruct_tv(
         n_iter=torch.zeros(len(y), dtype=torch.int64, device=y.device),
         converged=torch.zeros(len(y), dtype=torch.bool, device=y.device),
     )
-    chunk = max(1, (2**19 if y.device.type == "cpu" else 2**24) // n**2)  # what stays in the cache
+    problem = _Problem(y, op, lam, norm, tol, max_iter, on_check)
     for real in (True, False):
         todo = (~result.converged & (result.n_iter < max_iter) & (is_real | (not real))).nonzero().flatten()
-        for index in todo.split(chunk) if len(todo) else ():
-            _solve(y, op, lam, tol, max_iter, norm, real, index, result, on_check)
+        for index in todo.split(_chunk(y, n)) if len(todo) else ():
+            _solve(problem, real, index, result)
     if not bool(torch.isfinite(result.objective + result.gap).all()):
         raise FloatingPointError(f"reconstruct_tv: overflow in {y.dtype}: rescale y and lam, or use complex128")
     return TVResult(**{name: value.reshape(batch + value.shape[1:]) for name, value in vars(result).items()})
 
 
-def _solve(
-    y: Tensor,
-    op: MaskedFourier,
-    lam: Tensor,
-    tol: float,
-    max_iter: int,
-    norm: Norm,
-    real: bool,
-    index: Tensor,
-    result: TVResult,
-    on_check: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None] | None,
-) -> None:
-    """Run ADMM on the images ``index`` of the flat batch from their state in ``result``, and write it back there."""
-    n, dtype = op.n, y.real.dtype
-    fft = torch.fft.rfft2 if real else torch.fft.fft2
-    ifft = functools.partial(torch.fft.irfft2, s=(n, n)) if real else torch.fft.ifft2
-    weight, data = op._scatter(torch.ones_like(y[0])).real, op._scatter(y[index])
-    laplacian = laplacian_symbol(n, dtype, y.device)
-    multiplicity = torch.ones_like(weight)
-    if real:
-        # Only half of k-space is stored. At frequency -n/2 (even n) a sampled k may have an unsampled -k: for a
-        # real image the two are one measurement of weight 1/2 each.
-        weight, data = (weight + _mirror(weight)) / 2, (data + _mirror(data).conj()) / 2
-        multiplicity[:, 1 : (n + 1) // 2] = 2
-        weight, data, laplacian, multiplicity = (
-            a[..., : n // 2 + 1].contiguous() for a in (weight, data, laplacian, multiplicity)
-        )
-    sampled = weight.flatten().nonzero().flatten()
-    weight_s, laplacian_s = weight.flatten()[sampled].double(), laplacian.flatten()[sampled].double()
-    importance = weight_s * multiplicity.flatten()[sampled]
-    y_sampled = data.flatten(-2)[:, sampled] / weight_s
+@dataclass(frozen=True)
+class TVReconstruction:
+    r"""The map :math:`y \mapsto \mathrm{rec}_{TV}(y)` as attacks need it: differentiable, and started near the solution.
 
-    lam, spent = lam[index], result.n_iter[index]
-    size = _squared_norm(y[index], -1).sqrt() / n
-    unit = lam**0.25 * torch.where(size > 0, size, 1) ** 0.75
+    Called with measurements ``(..., m)`` it gives images ``(..., n, n)``, the result of ``iterations`` iterations of
+    :func:`reconstruct_tv` with a fixed threshold. Their derivative is taken in one of two ways.
+
+    - Unrolled: the derivative of these iterations. Each stores one bit for each difference (separable norm).
+    - Implicit: the derivative of the fixed point, with the last iterate in its place, as far as ``iterations`` terms
+      of the Neumann series go. The iterations store nothing. It equals the unrolled one if the same differences are
+      zero in all of them, as they are near the solution.
+
+    Where ``y`` are measurements of real images, so is the result, and the derivative is that along real images: the
+    gradient with respect to y is A applied to a real image.
+
+    Parameters
+    ----------
+    op : the forward operator.
+    lam : regularization parameter :math:`\lambda > 0`, see :func:`reconstruct_tv`.
+    iterations : number of iterations of a call.
+    implicit : take the implicit derivative, not the unrolled one.
+    threshold : :math:`t = \lambda/\rho`, a number or one for each image of a flat batch. None sets it from ``y`` and
+        ``lam``; the derivative does not see that.
+    norm : `separable`, `anisotropic` or `isotropic`.
+    tol : relative duality gap of :meth:`solve`.
+
+    Raises
+    ------
+    TypeError, ValueError : a parameter is out of range, or ``y`` or a start does not fit ``op``.
+
+    >>> from lib.operators import radial_mask
+    >>> op = MaskedFourier(radial_mask(16, 4))
+    >>> y = op.A(torch.eye(16)).requires_grad_()
+    >>> TVReconstruction(op, lam=1e-3)(y).abs().square().sum().backward()
+    >>> y.grad.shape == (op.m,)
+    True
+    """
+
+    op: MaskedFourier
+    lam: float
+    iterations: int = 50
+    implicit: bool = False
+    threshold: float | Tensor | None = None
+    norm: Norm = separable
+    tol: float = 1e-3
+
+    def __post_init__(self) -> None:
+        for name in ("lam", "threshold"):
+            value = torch.as_tensor(1.0 if getattr(self, name) is None else getattr(self, name))
+            if not bool(((value > 0) & torch.isfinite(value)).all()):
+                raise ValueError(f"TVReconstruction: {name} must be positive and finite, got {value.tolist()}")
+        if not isinstance(self.iterations, Integral) or isinstance(self.iterations, bool) or self.iterations < 1:
+            raise ValueError(f"TVReconstruction: iterations must be an integer >= 1, got {self.iterations!r}")
+        if not 0 < self.tol < 1:
+            raise ValueError(f"TVReconstruction: tol must lie in (0, 1), got {self.tol!r}")
+
+    def __call__(self, y: Tensor) -> Tensor:
+        return self.resume(y)[0]
+
+    def resume(self, y: Tensor, start: TVResult | Iterate | None = None) -> tuple[Tensor, Iterate]:
+        """The differentiable image after ``iterations`` iterations, and where they ended.
+
+        Parameters
+        ----------
+        y : measurements ``(..., m)``, complex64 or complex128.
+        start : where to begin, broadcast to the batch shape of ``y``; at zero if None.
+        """
+        op, batch = self.op, y.shape[:-1]
+        op._check("TVReconstruction", y, (op.m,), (torch.complex64, torch.complex128))
+        image, dual = _initial(start, batch, op.n, y)
+        image, dual = _Iterations.apply(y.reshape(-1, op.m), image, dual, self)
+        image = image.unflatten(0, batch) if batch else image[0]
+        return image, Iterate(image.detach(), dual.unflatten(0, batch) if batch else dual[0])
+
+    def solve(self, y: Tensor, start: TVResult | Iterate | None = None) -> tuple[Tensor, TVResult]:
+        """The image up to the tolerance, not differentiable, and a start for nearby problems.
+
+        Raises
+        ------
+        RuntimeError : a relative gap is above ``tol`` after 20 000 iterations.
+        """
+        result = reconstruct_tv(
+            y.detach(), self.op, self.lam, tol=self.tol, max_iter=20_000, init=start, norm=self.norm
+        )
+        if not bool(result.converged.all()):
+            gap = float((result.gap / result.objective).max())
+            raise RuntimeError(f"TVReconstruction.solve: relative gap {gap:.1e} after 20 000 iterations, tol {self.tol}")
+        return result.image, result
+
+
+class _Iterations(torch.autograd.Function):
+    """The iterations of `TVReconstruction` on a flat batch, and their adjoint."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, image: Tensor, dual: Tensor, rec: TVReconstruction) -> tuple[Tensor, Tensor]:
+        op, norm, dtype = rec.op, rec.norm, y.real.dtype
+        real = bool(_is_real_problem(y, op, norm).all())
+        k = admm.k_space(op, real, dtype)
+        lam = torch.full((len(y),), float(rec.lam), dtype=torch.float64, device=y.device)
+        if rec.threshold is None:
+            t = (THRESHOLD[1] * _threshold_unit(y, lam, op)).to(dtype)
+        else:
+            t = torch.as_tensor(rec.threshold, dtype=dtype, device=y.device).expand(len(y)).contiguous()
+        ctx.rec, ctx.k, ctx.saved = rec, k, []
+        images, duals = torch.empty_like(image), torch.empty_like(dual)
+        for i in torch.arange(len(y), device=y.device).split(_chunk(y, op.n)):
+            x, p = (image[i].real.contiguous(), dual[i].real) if real else (image[i], dual[i])
+            v = gradient(x) + p * (t[i] / lam[i].to(dtype))[:, None, None, None]
+            state = admm.start(k, k.values(y[i]), lam[i], t[i], x, v, norm)
+            jacobians = []
+            for step in range(rec.iterations):
+                if ctx.needs_input_grad[0] and (not rec.implicit or step == rec.iterations - 1):
+                    jacobians.append(admm.jacobian(state.v, state.t, norm))
+                admm.x_update(state, k)
+                admm.v_update(state, k, norm)
+            ctx.saved.append((state.rho, state.inverse, jacobians))
+            images[i] = state.x.to(y.dtype)
+            duals[i] = (admm.project(state.v, state.t, norm) * state.rho[:, None, None, None]).to(y.dtype)
+        ctx.mark_non_differentiable(duals)
+        return images, duals
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:
+        rec, k = ctx.rec, ctx.k
+        out = []
+        for g, (rho, inverse, jacobians) in zip(grad.split(_chunk(grad, rec.op.n)), ctx.saved, strict=True):
+            if rec.implicit:
+                jacobians = jacobians * rec.iterations
+            g = g.clone() if k.second is None else g.real.contiguous()
+            out.append(k.measured(admm.adjoint(g, jacobians, rho, inverse, k, rec.norm), rec.op.m))
+        return torch.cat(out), None, None, None
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What `reconstruct_tv` was asked for, with a flat batch of measurements."""
+
+    y: Tensor
+    op: MaskedFourier
+    lam: Tensor
+    norm: Norm
+    tol: float
+    max_iter: int
+    on_check: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None] | None
+
+
+def _solve(problem: _Problem, real: bool, index: Tensor, result: TVResult) -> None:
+    """Run ADMM on the images ``index`` of the flat batch from their state in ``result``, and write it back there."""
+    op, norm, tol, max_iter = problem.op, problem.norm, problem.tol, problem.max_iter
+    y, lam, spent = problem.y[index], problem.lam[index], result.n_iter[index]
+    k, dtype = admm.k_space(op, real, y.real.dtype), y.real.dtype
+    values = k.values(y)
+    y_sampled = values / k.weight_s
+    unit = _threshold_unit(y, lam, op)
     t_last = (THRESHOLD[1] * unit).to(dtype)
     t = torch.where(spent > 0, t_last, (THRESHOLD[0] * unit).to(dtype))
-    rho = lam.to(dtype) / t
     x, p = result.image[index], result.dual[index]
     x, p = (x.real.contiguous(), p.real) if real else (x, p)
-    v = gradient(x) + p / rho[:, None, None, None]
-    r = gradient_adjoint(v - 2 * _project(v, t, norm)) * rho[:, None, None]
-    kernel, spectrum, unchanged = _inverse(weight, laplacian, rho), torch.empty_like(data), torch.ones_like(t)
+    v = gradient(x) + p * (t / lam.to(dtype))[:, None, None, None]
+    state = admm.start(k, values, lam, t, x, v, norm)
     margin = torch.full_like(lam, 0.95)  # a little room for rounding before a proof is tried
     while True:
         steps = min(CHECK_EVERY, max_iter - int(spent.max()))
         for i in range(steps):
             if i > 0:
-                _step(x, v, r, t, unchanged, rho, norm)
-            fft(r, norm="ortho", out=spectrum)
-            r_sampled = spectrum.flatten(-2)[:, sampled] if i == steps - 1 else None
-            spectrum.add_(data).mul_(kernel)
-            ifft(spectrum, norm="ortho", out=x)
+                admm.v_update(state, k, norm)
+            r_sampled = admm.x_update(state, k, look=i == steps - 1)
         spent = spent + steps
-        total, violation = _measure(x, v, t, norm)
+        total, violation = admm.measure(state.x, state.v, state.t, norm)
         # y - Ax from the x-update itself: the difference of the two would be lost in rounding
-        stiffness = rho.double()[:, None] * laplacian_s
-        residual = torch.where(stiffness > 0, (stiffness * y_sampled - r_sampled) / (weight_s + stiffness), 0)
-        misfit = (importance * residual.abs().square()).sum(-1)
-        inner = (importance * (residual.conj() * y_sampled).real).sum(-1)
+        stiffness = state.rho.double()[:, None] * k.laplacian_s
+        residual = torch.where(stiffness > 0, (stiffness * y_sampled - r_sampled) / (k.weight_s + stiffness), 0)
+        misfit = (k.importance * residual.abs().square()).sum(-1)
+        inner = (k.importance * (residual.conj() * y_sampled).real).sum(-1)
         objective = misfit / 2 + lam * total
-        s = t / torch.maximum(violation, t)  # scales the dual point into the ball
-        gap = objective - (s * inner - s * s * misfit / 2)
-        if on_check is not None:
-            on_check(spent, index, x, objective, gap)
+        scale = state.t / torch.maximum(violation, state.t)  # of the dual point, into the ball
+        gap = objective - (scale * inner - scale * scale * misfit / 2)
+        if problem.on_check is not None:
+            problem.on_check(spent, index, state.x, objective, gap)
         exhausted = spent >= max_iter
         look = exhausted | (gap <= margin * tol * objective)
         if bool(look.any()):
             at = look.nonzero().flatten()
-            p = gradient(x[at]) - v[at] + 2 * _project(v[at], t[at], norm)
-            p = _feasible(p * rho[at, None, None, None], op, lam[at], norm, real)
-            proof = certificate(x[at], p, y[index[at]], op, lam[at], norm)
+            x, v, t = state.x[at], state.v[at], state.t[at]
+            p = (gradient(x) - v + 2 * admm.project(v, t, norm)) * state.rho[at, None, None, None]
+            p = _feasible(p, op, lam[at], norm, real)
+            proof = certificate(x, p, y[at], op, lam[at], norm)
             proved = proof.gap <= tol * proof.objective
             # A proof can fail by rounding: iterate on. If it fails again and again, the problem is not a real one.
             settled = proved | exhausted[at] | (real & (margin[at] < 0.4))
             margin[at] *= 0.7
             done, i = at[settled], index[at[settled]]
-            result.image[i], result.dual[i] = x[done].to(y.dtype), p[settled]
+            result.image[i], result.dual[i] = x[settled].to(y.dtype), p[settled]
             result.objective[i], result.gap[i] = proof.objective[settled], proof.gap[settled]
             result.n_iter[i], result.converged[i] = spent[done], proved[settled]
             keep = torch.ones_like(look).index_fill(0, done, False)
             if not bool(keep.any()):
                 return
-            state = (index, spent, x, v, r, data, spectrum, y_sampled, lam, rho, t, t_last, unchanged, margin)
-            index, spent, x, v, r, data, spectrum, y_sampled, lam, rho, t, t_last, unchanged, margin = (
-                a[keep] for a in state
-            )
-        ratio = (t_last / t).clamp(min=THRESHOLD_DECAY)
-        rho = rho / ratio
-        if len(kernel) != len(rho) or bool((ratio < 1).any()):
-            kernel = _inverse(weight, laplacian, rho)
-        _step(x, v, r, t, ratio, rho, norm)
-        t = t * ratio
+            if not bool(keep.all()):
+                state = state.keep(keep)
+                index, y, lam, spent, y_sampled, t_last, margin = (
+                    a[keep] for a in (index, y, lam, spent, y_sampled, t_last, margin)
+                )
+        admm.v_update(state, k, norm, ratio=(t_last / state.t).clamp(min=THRESHOLD_DECAY))
 
 
-def _inverse(weight: Tensor, laplacian: Tensor, rho: Tensor) -> Tensor:
-    """Fourier symbol of the x-update's inverse; 0 where nothing determines the solution (the mean)."""
-    symbol = weight + rho[:, None, None] * laplacian
-    return torch.where(symbol > 0, 1 / symbol, 0)
+def _threshold_unit(y: Tensor, lam: Tensor, op: MaskedFourier) -> Tensor:
+    size = _squared_norm(y, -1).sqrt() / op.n
+    return lam**0.25 * torch.where(size > 0, size, 1) ** 0.75
 
 
-def _mirror(grid: Tensor) -> Tensor:
-    """The grid at -k, modulo n, in the order of torch.fft."""
-    return grid.flip(-2, -1).roll((1, 1), (-2, -1))
+def _chunk(y: Tensor, n: int) -> int:
+    """How many images to work on at a time: on a CPU, what stays in its cache."""
+    return max(1, (2**19 if y.device.type == "cpu" else 2**24) // n**2)
 
 
 def _is_real_problem(y: Tensor, op: MaskedFourier, norm: Norm) -> Tensor:
@@ -414,23 +537,21 @@ def _is_real_problem(y: Tensor, op: MaskedFourier, norm: Norm) -> Tensor:
     Where a frequency -n/2 is sampled without its mirror image, the minimiser among complex images need not be real.
     With the separable norm it is for radial masks and images, and the proof will tell; with the others it is not.
     """
-    mask = op._scatter(torch.ones_like(y[:1])).real
-    paired = mask * _mirror(mask)
-    if not op.is_even or (norm is not separable and not torch.equal(mask, paired)):
+    k = admm.k_space(op, True, y.real.dtype)
+    if not op.is_even or (norm is not separable and bool((k.weight_s < 1).any())):
         return torch.zeros(len(y), dtype=torch.bool, device=y.device)
-    grid = op._scatter(y)
-    odd = _squared_norm((grid - _mirror(grid).conj()) * paired, -2, -1)
-    return odd <= (16 * torch.finfo(y.real.dtype).eps) ** 2 * _squared_norm(y, -1)
+    return k.odd_part(y) <= (16 * torch.finfo(y.real.dtype).eps) ** 2 * _squared_norm(y, -1)
 
 
-def _initial(init: TVResult | Tensor | None, batch: torch.Size, n: int, y: Tensor) -> tuple[Tensor, Tensor]:
+def _initial(init: TVResult | Iterate | Tensor | None, batch: torch.Size, n: int, y: Tensor) -> tuple[Tensor, Tensor]:
     """Flat copies of the starting image and dual point."""
-    image = init.image if isinstance(init, TVResult) else init
-    if image is None:
-        image = y.new_zeros(n, n)
-    elif not isinstance(image, Tensor):
+    if init is None:
+        count = math.prod(batch)
+        return y.new_zeros(count, n, n), y.new_zeros(count, 2, n, n)
+    image = init.image if isinstance(init, (TVResult, Iterate)) else init
+    if not isinstance(image, Tensor):
         raise TypeError(f"reconstruct_tv: init must be a TVResult or a tensor, got {type(init).__name__}")
-    dual = init.dual if isinstance(init, TVResult) else y.new_zeros(2, n, n)
+    dual = init.dual if isinstance(init, (TVResult, Iterate)) else y.new_zeros(2, n, n)
     if image.device != y.device:
         raise ValueError(f"reconstruct_tv: init on {image.device}, y on {y.device}")
     wrong = f"reconstruct_tv: init has image shape {tuple(image.shape)}, expected {(*batch, n, n)}"
@@ -445,122 +566,10 @@ def _initial(init: TVResult | Tensor | None, batch: torch.Size, n: int, y: Tenso
     return image.reshape(-1, n, n).clone(), dual.reshape(-1, 2, n, n).clone()
 
 
-def _real_view(d: Tensor) -> Tensor:
-    """``(..., c)`` real, c = 1 or 2."""
-    return torch.view_as_real(d) if d.is_complex() else d[..., None]
-
-
 def _squared_norm(a: Tensor, *dims: int) -> Tensor:
     """Sum of squared moduli of complex numbers, in float64."""
-    return torch.view_as_real(a).double().square().sum([*(d - 1 for d in dims), -1])
-
-
-def _total(magnitudes: Tensor) -> Tensor:
-    return magnitudes.sum((-4, -3, -2, -1), dtype=torch.float64)
-
-
-def _project(v: Tensor, t: Tensor, norm: Norm) -> Tensor:
-    """Projection on the dual ball of radius t, group by group."""
-    d, t = _real_view(v), t[:, None, None, None, None]
-    d = d * (t / torch.maximum(norm(d), t))
-    return torch.view_as_complex(d) if v.is_complex() else d[..., 0]
-
-
-def _measure(x: Tensor, v: Tensor, t: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
-    """Total variation of x, and the largest group magnitude of p/rho = grad x - z + u."""
-    if norm is separable and x.device.type == "cpu":
-        total, violation = np.empty(len(x)), np.empty(len(x))
-        _measure_cpu(_rows(x), _rows(v), t.numpy(), 1 + x.is_complex(), total, violation)
-        return torch.from_numpy(total), torch.from_numpy(violation)
-    d = gradient(x)
-    q = d - v + 2 * _project(v, t, norm)
-    return _total(norm(_real_view(d))), norm(_real_view(q)).amax((-4, -3, -2, -1)).double()
-
-
-def _step(x: Tensor, v: Tensor, r: Tensor, t: Tensor, ratio: Tensor, rho: Tensor, norm: Norm) -> None:
-    """In place: z- and u-update, change of the threshold from t to ratio * t, then r = rho grad*(z - u)."""
-    if norm is separable and x.device.type == "cpu":
-        scalars = t.numpy(), ratio.numpy(), rho.numpy(), RELAXATION, 1 + x.is_complex()
-        _step_cpu(_rows(x), _rows(v), _rows(r), *scalars)
-        return
-    v += RELAXATION * (gradient(x) - v + _project(v, t, norm))
-    u = _project(v, t, norm)
-    v += (ratio[:, None, None, None] - 1) * u
-    r.copy_(gradient_adjoint(v - 2 * ratio[:, None, None, None] * u) * rho[:, None, None])
-
-
-def _rows(a: Tensor) -> np.ndarray:
-    """The same memory with rows of n or, real and imaginary parts interleaved, 2n numbers."""
-    return (torch.view_as_real(a).flatten(-2) if a.is_complex() else a).numpy()
-
-
-# The two element-wise passes over x and v, each in one sweep. A row holds c = 1 or 2 numbers a pixel; x_next is
-# the neighbour in the direction at hand. Written as functions of one row so that the compiler vectorises them.
-_compile = functools.partial(numba.njit, cache=True, nogil=True, fastmath=True)
-
-
-@_compile
-def _step_row(x, x_next, v, q, t, ratio, alpha):
-    for j in range(v.shape[0]):
-        w = v[j]
-        w += alpha * (x_next[j] - x[j] - w + min(max(w, -t), t))
-        u = min(max(w, -t), t)
-        z, u = w - u, ratio * u
-        v[j] = z + u
-        q[j] = z - u
-
-
-@_compile
-def _adjoint_row(above, here, left, right, r, rho):
-    for j in range(r.shape[0]):
-        r[j] = rho * (above[j] - here[j] + left[j] - right[j])
-
-
-@_compile
-def _step_cpu(x, v, r, t, ratio, rho, relaxation, c):
-    images, n, length = x.shape
-    alpha = x.dtype.type(relaxation)
-    down = np.empty((2, length), x.dtype)
-    right = np.empty(length + c, x.dtype)  # right[c + j] belongs to pixel j, right[:c] wraps around
-    for b in range(images):
-        s = t[b], ratio[b], alpha
-        down[1] = 0
-        for i in range(n):
-            row, here, above = x[b, i], down[i % 2], down[1 - i % 2]
-            _step_row(row, x[b, (i + 1) % n], v[b, 0, i], here, *s)
-            _step_row(row[:-c], row[c:], v[b, 1, i, :-c], right[c:-c], *s)
-            _step_row(row[-c:], row[:c], v[b, 1, i, -c:], right[-c:], *s)
-            right[:c] = right[-c:]
-            _adjoint_row(above, here, right[:-c], right[c:], r[b, i], rho[b])
-        for j in range(length):
-            r[b, 0, j] += rho[b] * down[(n - 1) % 2, j]
-
-
-@_compile
-def _measure_row(x, x_next, v, t):
-    total, largest = x.dtype.type(0), x.dtype.type(0)
-    for j in range(v.shape[0]):
-        w = v[j]
-        d = x_next[j] - x[j]
-        u = min(max(w, -t), t)
-        total += abs(d)
-        largest = max(largest, abs(d - w + u + u))
-    return total, largest
-
-
-@_compile
-def _measure_cpu(x, v, t, c, total, largest):
-    for b in range(x.shape[0]):
-        total[b] = largest[b] = 0.0
-        for i in range(x.shape[1]):
-            row, below = x[b, i], x[b, (i + 1) % x.shape[1]]
-            for a, m in (
-                _measure_row(row, below, v[b, 0, i], t[b]),
-                _measure_row(row[:-c], row[c:], v[b, 1, i, :-c], t[b]),
-                _measure_row(row[-c:], row[:c], v[b, 1, i, -c:], t[b]),
-            ):
-                total[b] += a
-                largest[b] = max(largest[b], m)
+    dims = (*(d - 1 for d in dims), -1)
+    return torch.linalg.vector_norm(torch.view_as_real(a), dim=dims, dtype=torch.float64).square()
 
 
 def calibrated_lambda(noise_rel: float, lines: int) -> float:

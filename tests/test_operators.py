@@ -16,7 +16,7 @@ from helpers import (
     random,
     tolerance,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.transform import rotate
 
@@ -362,3 +362,18 @@ def test_the_adjoint_of_the_gradient_refuses_what_is_not_a_field(shape):
 def test_the_laplacian_symbol_is_that_of_the_gradient_squared(n):
     assert torch.allclose(laplacian_symbol(n), gradient_symbol(n).abs().square().sum(0), atol=1e-14)
     assert laplacian_symbol(n, torch.float32).dtype == torch.float32
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 9), st.booleans(), st.integers(0, 2**31))
+def test_symmetrize_is_the_orthogonal_projection_on_real_images(n, even, seed):
+    op = MaskedFourier(even_mask(n, 0.4, seed) if even else random_mask(n, 0.4, seed))
+    y, z = random(2, op.m, seed=seed), random(op.m, seed=seed + 1)
+    projected = op.symmetrize(y)
+    assert op.A_dagger(projected).imag.abs().max() < 1e-13
+    assert torch.allclose(op.symmetrize(projected), projected, atol=1e-14)
+    assert abs(torch.vdot(y[0] - projected[0], op.symmetrize(z)).real) < 1e-12  # orthogonal over the reals
+    symmetric = op.A(op.A_dagger(z).real) if even and n % 2 else projected[1]
+    assert torch.allclose(op.symmetrize(symmetric), symmetric, atol=1e-13)  # where every -k is sampled, nothing is lost
+    with pytest.raises(ValueError, match="MaskedFourier.symmetrize: expected shape"):
+        op.symmetrize(y[:, :-1])

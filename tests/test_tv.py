@@ -11,7 +11,7 @@ from helpers import difference_matrices, even_mask, fourier_matrix, masks, rando
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import tv
+from lib import admm, tv
 from lib.calibration import add_noise
 from lib.operators import MaskedFourier, gradient, gradient_adjoint, radial_mask
 from lib.phantoms import ellipses, shepp_logan
@@ -354,11 +354,11 @@ def test_the_projection_is_the_nearest_point_of_the_dual_ball(norm, dtype):
     # v -> P v is the projection on a convex set if and only if P v lies in it and Re<v - P v, w - P v> <= 0 for each
     # w in it. The largest value over the ball is t ||v - P v||_1, with the norm itself.
     v, t = 2 * random(3, 2, 6, 6, dtype=dtype), torch.tensor([0.5, 2.0, 100.0], dtype=torch.float64)
-    projected = tv._project(v, t, norm)
+    projected = admm.project(v, t, norm)
     assert projected.shape == v.shape and projected.dtype == dtype
     for i in range(3):
         p, rest = projected[i], v[i] - projected[i]
-        inside = norm(tv._real_view(p)).max() <= t[i] * (1 + 1e-14)
+        inside = norm(admm.real_view(p)).max() <= t[i] * (1 + 1e-14)
         largest = t[i] * norm_of_field(rest.numpy(), norm)
         assert inside and abs(torch.sum(rest.conj() * p).real - largest) < 1e-11
     assert torch.equal(projected[2], v[2])  # all inside
@@ -375,46 +375,11 @@ def test_the_projection_agrees_with_numerical_minimisation(norm):
     ball = [cp.norm(cp.vstack(group), 2, axis=0) <= t for group in groups]
     problem = cp.Problem(cp.Minimize(cp.sum_squares(a - flat.real) + cp.sum_squares(b - flat.imag)), ball)
     problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
-    projected = tv._project(v, torch.tensor([t], dtype=torch.float64), norm)
+    projected = admm.project(v, torch.tensor([t], dtype=torch.float64), norm)
     assert np.allclose(projected.numpy().reshape(2, n * n), a.value + 1j * b.value, atol=1e-5)
 
 
 # --- Compiled and plain formulas
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64, torch.complex128])
-@pytest.mark.parametrize("n", [1, 2, 3, 8, 17])
-def test_the_compiled_steps_equal_the_plain_formulas(n, dtype):
-    real = dtype.to_real()
-    x, v = random(3, n, n, dtype=dtype), 2 * random(3, 2, n, n, dtype=dtype, seed=1)
-    t, ratio, rho = (torch.tensor(a, dtype=real) for a in ([0.3, 1.0, 2.0], [1.0, 0.85, 0.9], [2.0, 0.5, 1.3]))
-    eps = {torch.float32: 1e-5, torch.float64: 1e-13}[real]
-    results = []
-    for norm in (separable, plain):
-        state = x.clone(), v.clone(), torch.full_like(x, math.nan)
-        tv._step(*state, t, ratio, rho, norm)
-        assert torch.equal(state[0], x)
-        results.append(state)
-    for compiled, formula in zip(*results, strict=True):
-        assert torch.allclose(compiled, formula, atol=10 * eps, rtol=eps)
-    for compiled, formula in zip(tv._measure(x, v, t, separable), tv._measure(x, v, t, plain), strict=True):
-        assert compiled.dtype == formula.dtype == torch.float64 and torch.allclose(compiled, formula, rtol=eps)
-
-
-@each_norm
-def test_a_step_is_that_of_the_docstring(norm):
-    # ADMM with z and u apart, as Boyd et al. write it, while the solver keeps v = z + u alone.
-    x, v, t, rho = random(1, 6, 6), 2 * random(1, 2, 6, 6, seed=1), 0.8, 1.7
-    threshold, one = torch.tensor([t], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-    u = tv._project(v, threshold, norm)
-    z = v - u
-    d = tv.RELAXATION * gradient(x) + (1 - tv.RELAXATION) * z
-    shrunk = d + u - tv._project(d + u, threshold, norm)  # Moreau
-    z, u = shrunk, u + d - shrunk
-    r = torch.empty_like(x)
-    tv._step(x, v, r, threshold, one, torch.tensor([rho], dtype=torch.float64), norm)
-    assert torch.allclose(v, z + u, atol=1e-13)
-    assert torch.allclose(r, rho * gradient_adjoint(z - u), atol=1e-12)
 
 
 @pytest.mark.parametrize("n", [16, 17])
@@ -732,7 +697,7 @@ def test_results_are_repeatable_to_the_last_bit():
 
 def test_measurements_that_require_grad_are_refused_and_not_silently_detached():
     op, y = problem()
-    with pytest.raises(ValueError, match=r"y requires grad, but the solver is not differentiated; pass y.detach\(\)"):
+    with pytest.raises(ValueError, match=r"y requires grad: use TVReconstruction, or pass y.detach\(\)"):
         reconstruct_tv(y.requires_grad_(), op, 0.01)
 
 

@@ -1,0 +1,536 @@
+"""Adversarial perturbations of the measurements: objective (6), two optimisers, the location grid, amplification."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from lib.admm import Norm, separable
+from lib.operators import MaskedFourier
+from lib.tv import TVReconstruction
+
+# power_ascent, measured in benchmarks/bench_attack.py: few iterations with a large threshold, in units of the height
+# eta n/sqrt(m) of the spike that noise-free recovery would show
+ITERATIONS, THRESHOLD = 5, 0.05
+STEPS, CANDIDATES, GAIN = 10, (3, 6), 2e-3  # the artifact is highest after about 3 steps, objective (6) at the end
+CHUNK = 16  # perturbations that are worked on at a time
+
+Reconstruct = Callable[[Tensor], Tensor]
+Optimiser = Callable[["Problem"], tuple[list[tuple[Tensor, Any]], Tensor]]
+
+
+@dataclass(frozen=True)
+class Attack:
+    r"""Perturbations and what they do. Shapes without the image are the batch shape.
+
+    Attributes
+    ----------
+    e : ``(..., m)`` complex, the perturbation of the measurements.
+    image_perturbation : ``(..., n, n)`` complex, :math:`r = \mathcal{A}^\dagger e` (Section 3.1).
+    artifact : ``(..., n, n)`` complex, :math:`\rho = \mathrm{rec}(y + e) - \mathrm{rec}(y)`, converged (eq. 5).
+    objective : :math:`\|\phi \odot \rho\|_2` (eq. 6).
+    amplification : :math:`\alpha = \|\rho\|_\infty / \|r\|_\infty` (Section 4).
+    history : ``(2, steps, ...)``, the objective and :math:`\|\rho\|_\infty` as the optimiser saw them, not converged.
+    """
+
+    e: Tensor
+    image_perturbation: Tensor
+    artifact: Tensor
+    objective: Tensor
+    amplification: Tensor
+    history: Tensor
+
+
+@dataclass(frozen=True)
+class GridAttack:
+    r"""The attack of Section 3: all locations, and the one with the largest artifact.
+
+    Attributes
+    ----------
+    best : the selected attack, without batch dimension.
+    mu : ``(2,)`` int64, its location.
+    locations : ``(l, 2)`` int64, row and column.
+    peaks : ``(l,)``, :math:`\|\rho\|_\infty` at each location; NaN where screening left it out.
+    objectives, amplifications : ``(l,)``, of the same perturbations.
+    e : ``(l, m)`` complex, the perturbations; NaN where screening left them out.
+    """
+
+    best: Attack
+    mu: Tensor
+    locations: Tensor
+    peaks: Tensor
+    objectives: Tensor
+    amplifications: Tensor
+    e: Tensor
+
+
+def disk_weight(n: int, mu: Sequence[float] | Tensor, sigma: float) -> Tensor:
+    r"""Indicator :math:`\phi^{\mu,\sigma}` of the disk :math:`(i - \mu_1)^2 + (j - \mu_2)^2 \le \sigma^2` (Section 3).
+
+    Parameters
+    ----------
+    n : image side.
+    mu : centre or centres ``(..., 2)``, row and column in pixels, counted from 0 (the paper counts from 1).
+    sigma : radius in pixels. From :math:`\sqrt2\, n` on it covers the image, and (6) is (4).
+
+    Returns
+    -------
+    ``(..., n, n)`` float32.
+
+    Raises
+    ------
+    ValueError : ``mu`` is outside the image, or ``sigma`` is not in :math:`(0, \sqrt2\, n]`.
+
+    >>> int(disk_weight(64, (30, 40), 5).sum())
+    81
+    """
+    if not 0 < sigma <= math.sqrt(2) * n:
+        raise ValueError(f"disk_weight: sigma must lie in (0, {math.sqrt(2) * n:.1f}], the image's diagonal, got {sigma!r}")
+    mu = _checked_mu("disk_weight", mu, n)
+    i = torch.arange(n, dtype=torch.float64, device=mu.device)
+    squared = (i - mu[..., :1]) ** 2, (i - mu[..., 1:]) ** 2
+    return (squared[0][..., :, None] + squared[1][..., None, :] <= sigma**2).float()
+
+
+def location_grid(n: int, count: int = 8) -> Tensor:
+    r"""The ``count**2`` centres :math:`((i + \tfrac12) n/c, (j + \tfrac12) n/c)`, rounded down, ``(count**2, 2)`` int64.
+
+    Raises
+    ------
+    ValueError : ``count`` is not between 1 and n.
+    """
+    if not 1 <= count <= n:
+        raise ValueError(f"location_grid: count must lie between 1 and n = {n}, got {count!r}")
+    centres = (2 * torch.arange(count) + 1) * n // (2 * count)
+    return torch.cartesian_prod(centres, centres)
+
+
+def spike_perturbation(op: MaskedFourier, mu: Sequence[float] | Tensor, eta: float | Tensor) -> Tensor:
+    r"""The measurements of a spike, :math:`e = \eta\, \mathcal{A}\delta_\mu / \|\mathcal{A}\delta_\mu\|_2` (Section 5).
+
+    Exact recovery of the spike would show it with the height :math:`\eta\, n/\sqrt m`, while :math:`\mathcal{A}^\dagger e`
+    has the height :math:`\eta\sqrt m/n`: the amplification is :math:`n^2/m`.
+
+    Parameters
+    ----------
+    op : the forward operator.
+    mu : pixel or pixels ``(..., 2)``, counted from 0; rounded.
+    eta : the norm of e, a number or one for each.
+
+    Returns
+    -------
+    ``(..., m)`` complex64 (complex128 if ``eta`` is a float64 tensor), real in the image domain.
+    """
+    mu = _checked_mu("spike_perturbation", mu, op.n).round().long().clamp(max=op.n - 1)
+    eta = torch.as_tensor(eta, device=op.mask.device)
+    dtype = torch.float64 if eta.dtype == torch.float64 and eta.ndim else torch.float32
+    delta = torch.zeros(*mu.shape[:-1], op.n**2, dtype=dtype, device=op.mask.device)
+    delta = delta.scatter(-1, (mu[..., :1] * op.n + mu[..., 1:]).to(delta.device), 1).unflatten(-1, (op.n, op.n))
+    return _scale(op.symmetrize(op.A(delta)), eta.to(dtype))
+
+
+def fast_tv(
+    op: MaskedFourier, lam: float, eta: float | Tensor, *, tol: float = 3e-3, norm: Norm = separable
+) -> TVReconstruction:
+    r"""The TV reconstruction set up for `power_ascent`: few iterations with a threshold that suits the spike.
+
+    The threshold is 0.05 times the height :math:`\eta\, n/\sqrt m` of the spike to expect. At the default ``tol`` the
+    artifact's peak is accurate to about 0.1 % (``results/bench_attack.csv``).
+    """
+    threshold = THRESHOLD * torch.as_tensor(eta, dtype=torch.float64) * op.n / math.sqrt(op.m)
+    return TVReconstruction(op, lam, iterations=ITERATIONS, threshold=threshold, norm=norm, tol=tol)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Objective (6) for a flat batch, as the optimisers see it.
+
+    Attributes
+    ----------
+    reconstruct : the reconstruction, differentiable.
+    op : the forward operator.
+    y : ``(b, m)``, measurements.
+    eta : ``(b,)``, the norm of e.
+    phi : ``(b, n, n)``, weights.
+    reference : ``(b, n, n)``, the reconstruction of y that the artifact is counted from.
+    state : where ``reconstruct.resume`` starts, or None.
+    start : ``(b, m)``, the first perturbation of `power_ascent`.
+    real : whether e is restricted to real image perturbations.
+    """
+
+    reconstruct: Reconstruct
+    op: MaskedFourier
+    y: Tensor
+    eta: Tensor
+    phi: Tensor
+    reference: Tensor
+    state: Any
+    start: Tensor
+    real: bool
+
+    def gradient(
+        self, e: Tensor, state: Any, difference: Callable[[Tensor, Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, Any]:
+        """Objective (6) and its square's gradient at ``e``, the peak of the artifact, and the solver's next state."""
+        e = e.detach().requires_grad_()
+        image, state = _resume(self.reconstruct, self.y + e, state)
+        if not image.requires_grad:
+            raise ValueError("localized_attack: reconstruct is not differentiable: its result does not require grad")
+        rho = difference(image, self.reference)
+        squared = (self.phi * rho).abs().square().sum((-2, -1))
+        if not bool(torch.isfinite(squared).all()):
+            raise ValueError("localized_attack: reconstruct returned NaN or infinity")
+        (gradient,) = torch.autograd.grad(squared.sum(), e)
+        if self.real:
+            gradient = self.op.symmetrize(gradient)
+        return squared.detach().sqrt(), gradient, rho.detach().abs().amax((-2, -1)), state
+
+
+def power_ascent(
+    problem: Problem, steps: int = STEPS, keep: Sequence[int] = CANDIDATES, gain: float = GAIN
+) -> tuple[list[tuple[Tensor, Any]], Tensor]:
+    r"""Our optimiser: :math:`e \leftarrow \eta\, g/\|g\|_2` with g the gradient of objective (6), from a spike.
+
+    For a linear reconstruction this is the power method, for a convex objective it ascends (Journée et al., 2010).
+    Each gradient is that of a few solver iterations, which go on from those of the step before. See
+    ``book/method.md`` for why few do better than many.
+
+    Parameters
+    ----------
+    problem : what `localized_attack` sets up.
+    steps : the largest number of steps.
+    keep : steps after which an iterate becomes a candidate; so does the last one.
+    gain : stop when in three steps no image of the batch has gained this much, relatively.
+
+    Returns
+    -------
+    candidates : perturbations ``(b, m)``, each with the state that its reconstruction can start from.
+    history : ``(2, s, b)``, the objective and the peak of the artifact at the s iterates, not converged.
+    """
+    e, state, candidates, history = problem.start, problem.state, [], []
+    for step in range(steps + 1):
+        objective, gradient, peak, state = problem.gradient(e, state, torch.sub)
+        history.append(torch.stack([objective, peak]))
+        # the first values overshoot: compare with those of step 2 and later
+        done = step == steps or (step >= 5 and bool((objective <= (1 + gain) * history[-4][0]).all()))
+        if done or step in keep:
+            candidates.append((e, state))
+        if done:
+            break
+        e = _scale(gradient, problem.eta, otherwise=e)
+    return candidates, torch.stack(history, 1)
+
+
+def projected_adam(
+    problem: Problem, steps: int = 30, step_size: float = 5.0, seed: int = 0
+) -> tuple[list[tuple[Tensor, Any]], Tensor]:
+    r"""The authors' optimiser: Adam with a projection on :math:`\|e\|_2 \le \eta` after each step, random start.
+
+    As in their code: the loss is the sum over the disk of squared differences of moduli, the start is Gaussian with
+    :math:`\mathbb{E}\|e\|_2^2 = 9\eta^2`, Adam has the usual decay rates and :math:`\epsilon = 10^{-5}`, each gradient
+    starts the solver at the unperturbed reconstruction, and the last iterate is the result. With
+    ``TVReconstruction(op, lam, iterations=50)`` this is their setting, up to our faster solver iterations.
+
+    Parameters
+    ----------
+    problem : what `localized_attack` sets up.
+    steps : number of steps.
+    step_size : of Adam, in the units of the measurements.
+    seed : of the random start.
+
+    Returns
+    -------
+    candidates : the last iterate ``(b, m)``, with the state of the unperturbed reconstruction.
+    history : ``(2, steps, b)``, the objective and the peak of the artifact at each iterate but the last.
+    """
+    shape, m = problem.start.shape, problem.op.m
+    noise = torch.randn(shape, dtype=torch.complex128, generator=torch.Generator().manual_seed(seed))
+    noise = noise.to(problem.start.device, problem.start.dtype)
+    if problem.real:
+        noise = math.sqrt(2) * problem.op.symmetrize(noise)
+    # torch's complex Gaussian has the variance 1, theirs 2
+    e = (3 * problem.eta / math.sqrt(m))[:, None] * noise
+    parameter = torch.view_as_real(e).clone().requires_grad_()
+    optimiser, history = torch.optim.Adam([parameter], lr=step_size, eps=1e-5, maximize=True), []
+    for _ in range(steps):
+        e = torch.view_as_complex(parameter.detach())
+        objective, gradient, peak, _ = problem.gradient(e, problem.state, lambda x, ref: x.abs() - ref.abs())
+        history.append(torch.stack([objective, peak]))
+        parameter.grad = torch.view_as_real(gradient)
+        optimiser.step()
+        with torch.no_grad():
+            length = torch.linalg.vector_norm(parameter, dim=(-2, -1))
+            parameter *= (problem.eta / torch.maximum(length, problem.eta))[:, None, None]
+    return [(torch.view_as_complex(parameter.detach()), problem.state)], torch.stack(history, 1)
+
+
+def evaluate_perturbation(
+    reconstruct: Reconstruct, y: Tensor, op: MaskedFourier, e: Tensor, phi: Tensor, clean: Any = None
+) -> Attack:
+    r"""What a perturbation does: both reconstructions of :math:`\rho` (eq. 5) converged.
+
+    Parameters
+    ----------
+    reconstruct : see :func:`localized_attack`.
+    y : measurements ``(..., m)``.
+    op : the forward operator.
+    e : perturbations ``(..., m)``.
+    phi : weights ``(..., n, n)``; all three broadcast.
+    clean : what `unperturbed` returned for ``y``, to spare its computation.
+
+    Returns
+    -------
+    Attack : with an empty history.
+    """
+    image, state = unperturbed(reconstruct, y) if clean is None else clean
+    perturbed, _ = _solve(reconstruct, y + e, state)
+    rho, r = perturbed - image, op.A_dagger(e)
+    largest = r.abs().amax((-2, -1))
+    return Attack(
+        e=e,
+        image_perturbation=r,
+        artifact=rho,
+        objective=torch.linalg.vector_norm(phi * rho, dim=(-2, -1)),
+        amplification=torch.where(largest > 0, rho.abs().amax((-2, -1)) / largest, math.nan),
+        history=rho.real.new_empty(2, 0, *rho.shape[:-2]),
+    )
+
+
+def unperturbed(reconstruct: Reconstruct, y: Tensor) -> tuple[Tensor, Any]:
+    """The converged reconstruction of ``y`` and the state that nearby problems can start from (None if there is none)."""
+    return _solve(reconstruct, y, None)
+
+
+def localized_attack(
+    reconstruct: Reconstruct,
+    y: Tensor,
+    op: MaskedFourier,
+    noise_rel: float,
+    phi: Tensor,
+    *,
+    optimiser: Optimiser = power_ascent,
+    real: bool = True,
+    start: Tensor | None = None,
+    reference: Tensor | None = None,
+    clean: tuple[Tensor, Any] | None = None,
+    by_peak: bool = False,
+) -> Attack:
+    r"""The perturbation of objective (6),
+
+    .. math:: e = \arg\max_{\|e\|_2 \le \eta} \|\phi \odot (\mathrm{rec}(y + e) - \mathrm{rec}(y))\|_2, \quad \eta = \mathtt{noise\_rel}\, \|y\|_2 .
+
+    With :math:`\phi = 1` it is (4).
+
+    Parameters
+    ----------
+    reconstruct : any differentiable map from measurements ``(b, m)`` to images ``(b, n, n)``. Two methods are used if
+        it has them (:class:`lib.tv.TVReconstruction` does): ``resume(y, state)``, which returns an image and a state
+        from which a call with nearby measurements goes on, and ``solve(y, state)``, the same without derivative and
+        converged. The result is always evaluated with ``solve``.
+    y : measurements ``(m,)`` or ``(b, m)``.
+    op : the forward operator.
+    noise_rel : :math:`\eta / \|y\|_2`, in (0, 1).
+    phi : weights ``(n, n)`` or ``(b, n, n)``, see :func:`disk_weight`.
+    optimiser : `power_ascent` or `projected_adam`, or a ``functools.partial`` of one.
+    real : restrict e to :math:`\mathcal{A}^\dagger e \in \mathbb{R}^{n \times n}`. For TV with the separable norm,
+        an even mask and a real image nothing is lost: see ``book/method.md``.
+    start : the first e of `power_ascent`, scaled to the norm :math:`\eta`; by default the spike at the centre of
+        mass of phi.
+    reference : the reconstruction that the optimiser counts the artifact from; by default the converged one. The
+        authors took that of 100 iterations. The result is counted from the converged one in any case.
+    clean : what `unperturbed` returned for ``y``, to spare its computation.
+    by_peak : of the optimiser's candidates take the one with the largest artifact, not the largest objective.
+
+    Returns
+    -------
+    Attack : with :math:`\|e\|_2 = \eta` for `power_ascent`.
+
+    Raises
+    ------
+    ValueError : ``noise_rel`` or ``phi`` is not as described; ``reconstruct`` is not differentiable, or it returns
+        NaN, infinity or images of another shape.
+    """
+    problem, clean = _problem(reconstruct, y, op, noise_rel, phi, real, start, reference, clean)
+    candidates, history = optimiser(problem)
+    image = clean[0].expand(*problem.phi.shape)
+    results = [
+        evaluate_perturbation(reconstruct, problem.y, op, e, problem.phi, clean=(image, state)) for e, state in candidates
+    ]
+    scores = [a.artifact.abs().amax((-2, -1)) if by_peak else a.objective for a in results]
+    best = torch.stack(scores).argmax(0)
+
+    def pick(name: str) -> Tensor:
+        values = torch.stack([getattr(result, name) for result in results])
+        return values[best, torch.arange(len(best), device=best.device)]
+
+    attack = Attack(*(pick(field.name) for field in fields(Attack)[:-1]), history=history)
+    return _take(attack, 0) if y.ndim == 1 and phi.ndim == 2 else attack
+
+
+def grid_attack(
+    reconstruct: Reconstruct,
+    y: Tensor,
+    op: MaskedFourier,
+    noise_rel: float,
+    sigma: float = 5,
+    count: int = 8,
+    *,
+    optimiser: Optimiser = power_ascent,
+    screen: int | None = None,
+    compare: Tensor | None = None,
+    real: bool = True,
+    reference: Tensor | None = None,
+    progress: bool = False,
+) -> GridAttack:
+    r"""The attack of Section 3: (6) at each location of a grid, then the perturbation with the largest artifact.
+
+    Parameters
+    ----------
+    reconstruct, y, op, noise_rel, optimiser, real, reference : see :func:`localized_attack`; ``y`` is one vector
+        ``(m,)``.
+    sigma : radius of the disks.
+    count : the grid has ``count**2`` locations, see :func:`location_grid`.
+    screen : refine only this many locations: those where three steps of `power_ascent` show the largest artifact.
+        None refines all. ``results/bench_attack.csv`` has what is lost.
+    compare : the image from which the selection counts the artifact; by default rec(y), as in the paper. The authors'
+        code takes the true image.
+    progress : show a progress bar.
+
+    Returns
+    -------
+    GridAttack
+
+    Raises
+    ------
+    ValueError : ``screen`` or another argument is out of range.
+    """
+    if y.ndim != 1:
+        raise ValueError(f"grid_attack: expected y of shape ({op.m},), got {tuple(y.shape)}")
+    locations = location_grid(op.n, count)
+    if screen is not None and not 1 <= screen <= len(locations):
+        raise ValueError(f"grid_attack: screen must lie between 1 and {len(locations)}, got {screen!r}")
+    clean = unperturbed(reconstruct, y)
+    refined = torch.arange(len(locations))
+    if screen is not None:
+        seen = []
+        for index in refined.split(CHUNK):
+            phi = disk_weight(op.n, locations[index], sigma)
+            problem, _ = _problem(reconstruct, y, op, noise_rel, phi, real, None, reference, clean)
+            seen.append(power_ascent(problem, steps=CANDIDATES[0])[1][1, -1])
+        refined = torch.cat(seen).topk(screen).indices.sort().values.cpu()
+    peaks, objectives, amplifications = torch.full((3, len(locations)), math.nan, dtype=y.real.dtype, device=y.device)
+    e = y.new_full((len(locations), op.m), complex(math.nan, math.nan))
+    best, mu, highest = None, locations[0], -math.inf
+    with tqdm(total=len(refined), unit="location", disable=not progress) as bar:
+        for index in refined.split(CHUNK):
+            attack = localized_attack(
+                reconstruct,
+                y,
+                op,
+                noise_rel,
+                disk_weight(op.n, locations[index], sigma),
+                optimiser=optimiser,
+                real=real,
+                reference=reference,
+                clean=clean,
+                by_peak=True,
+            )
+            peak = attack.artifact.abs().amax((-2, -1))
+            peaks[index], objectives[index], amplifications[index] = peak, attack.objective, attack.amplification
+            e[index] = attack.e
+            score = peak if compare is None else (clean[0] + attack.artifact - compare).abs().amax((-2, -1))
+            i = int(score.argmax())
+            if best is None or float(score[i]) > highest:
+                best, mu, highest = _take(attack, i), locations[index[i]], float(score[i])
+            bar.update(len(index))
+    return GridAttack(best, mu, locations, peaks, objectives, amplifications, e)
+
+
+def _take(attack: Attack, i: int) -> Attack:
+    batched = {name: value[i] for name, value in vars(attack).items() if name != "history"}
+    return Attack(**batched, history=attack.history[..., i])
+
+
+def _problem(
+    reconstruct: Reconstruct,
+    y: Tensor,
+    op: MaskedFourier,
+    noise_rel: float,
+    phi: Tensor,
+    real: bool,
+    start: Tensor | None,
+    reference: Tensor | None,
+    clean: tuple[Tensor, Any] | None,
+) -> tuple[Problem, tuple[Tensor, Any]]:
+    """Check the arguments of `localized_attack` and bring them to one batch."""
+    op._check("localized_attack", y, (op.m,), (torch.complex64, torch.complex128))
+    if not 0 < noise_rel < 1:
+        raise ValueError(f"localized_attack: noise_rel must lie in (0, 1), got {noise_rel!r}")
+    if phi.shape[-2:] != (op.n, op.n) or not bool((phi != 0).any(-1).any(-1).all()):
+        raise ValueError(f"localized_attack: expected phi (..., {op.n}, {op.n}), nowhere all 0, got {tuple(phi.shape)}")
+    if y.ndim > 2 or phi.ndim > 3 or (y.ndim == 2 and phi.ndim == 3 and len(y) != len(phi)):
+        raise ValueError(
+            f"localized_attack: expected one batch dimension at most, got y {tuple(y.shape)} and phi {tuple(phi.shape)}"
+        )
+    y = y.detach()
+    clean = unperturbed(reconstruct, y) if clean is None else clean
+    if clean[0].shape != (*y.shape[:-1], op.n, op.n):
+        raise ValueError(f"localized_attack: reconstruct returned {tuple(clean[0].shape)} for y {tuple(y.shape)}")
+    b = len(y) if y.ndim == 2 else len(phi) if phi.ndim == 3 else 1
+    phi = phi.to(y.device, y.real.dtype)
+    eta = noise_rel * torch.linalg.vector_norm(y, dim=-1).expand(b)
+    if start is None:
+        start = spike_perturbation(op, _centre(phi), eta.new_ones(phi.shape[:-2])).to(y.dtype)
+    problem = Problem(
+        reconstruct=reconstruct,
+        op=op,
+        y=y.expand(b, op.m),
+        eta=eta,
+        phi=phi.expand(b, op.n, op.n),
+        reference=(clean[0] if reference is None else reference).expand(b, op.n, op.n),
+        state=clean[1],
+        start=_scale((op.symmetrize(start) if real else start).expand(b, op.m), eta),
+        real=real,
+    )
+    return problem, clean
+
+
+def _centre(phi: Tensor) -> Tensor:
+    """Centre of mass, row and column, ``(..., 2)``."""
+    weight = phi.abs()
+    i = torch.arange(phi.shape[-1], dtype=phi.dtype, device=phi.device)
+    return torch.stack([weight.sum(-1) @ i, weight.sum(-2) @ i], -1) / weight.sum((-2, -1))[..., None]
+
+
+def _scale(e: Tensor, eta: Tensor, otherwise: Tensor | None = None) -> Tensor:
+    """e with the norm eta; where e is 0, ``otherwise``."""
+    length = torch.linalg.vector_norm(e, dim=-1, keepdim=True)
+    scaled = e * (eta[..., None] / length)
+    return scaled if otherwise is None else torch.where(length > 0, scaled, otherwise)
+
+
+def _checked_mu(name: str, mu: Sequence[float] | Tensor, n: int) -> Tensor:
+    mu = torch.as_tensor(mu, dtype=torch.float64)
+    if mu.shape[-1:] != (2,) or not bool(((mu >= 0) & (mu <= n - 1)).all()):
+        raise ValueError(f"{name}: mu must hold rows and columns in [0, {n - 1}], got {mu.tolist()}")
+    return mu
+
+
+def _resume(reconstruct: Reconstruct, y: Tensor, state: Any) -> tuple[Tensor, Any]:
+    if hasattr(reconstruct, "resume"):
+        return reconstruct.resume(y, state)
+    return reconstruct(y), None
+
+
+@torch.no_grad()
+def _solve(reconstruct: Reconstruct, y: Tensor, state: Any) -> tuple[Tensor, Any]:
+    if hasattr(reconstruct, "solve"):
+        return reconstruct.solve(y, state)
+    image = reconstruct(y.reshape(-1, y.shape[-1]))
+    return image.reshape(*y.shape[:-1], *image.shape[-2:]), None

@@ -1,0 +1,231 @@
+"""The ADMM iteration against its formulas, its derivative against autograd and finite differences."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from helpers import even_mask, random, random_mask
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib import admm
+from lib.admm import anisotropic, isotropic, separable
+from lib.operators import MaskedFourier, gradient, gradient_adjoint, laplacian_symbol, radial_mask
+from lib.tv import Iterate, TVReconstruction, reconstruct_tv
+
+each_norm = pytest.mark.parametrize("norm", (separable, anisotropic, isotropic))
+seeds = st.integers(0, 2**32 - 1)
+
+
+def plain(d):
+    """`separable` under another name: the torch formulas are taken instead of the compiled ones."""
+    return d.abs()
+
+
+# --- The iteration
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64, torch.complex128])
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 17])
+def test_the_compiled_steps_equal_the_plain_formulas(n, dtype):
+    real = dtype.to_real()
+    x, v = random(3, n, n, dtype=dtype), 2 * random(3, 2, n, n, dtype=dtype, seed=1)
+    t, ratio, rho = (torch.tensor(a, dtype=real) for a in ([0.3, 1.0, 2.0], [1.0, 0.85, 0.9], [2.0, 0.5, 1.3]))
+    eps = {torch.float32: 1e-5, torch.float64: 1e-13}[real]
+    results = []
+    for norm in (separable, plain):
+        state = x.clone(), v.clone(), torch.full_like(x, math.nan)
+        admm.step(*state, t, ratio, rho, norm)
+        assert torch.equal(state[0], x)
+        results.append(state)
+    for compiled, formula in zip(*results, strict=True):
+        assert torch.allclose(compiled, formula, atol=10 * eps, rtol=eps)
+    for compiled, formula in zip(admm.measure(x, v, t, separable), admm.measure(x, v, t, plain), strict=True):
+        assert compiled.dtype == formula.dtype == torch.float64 and torch.allclose(compiled, formula, rtol=eps)
+
+
+@each_norm
+def test_a_step_is_that_of_the_docstring(norm):
+    # ADMM with z and u apart, as Boyd et al. write it, while the solver keeps v = z + u alone.
+    x, v, t, rho = random(1, 6, 6), 2 * random(1, 2, 6, 6, seed=1), 0.8, 1.7
+    threshold, one = torch.tensor([t], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    u = admm.project(v, threshold, norm)
+    z = v - u
+    d = admm.RELAXATION * gradient(x) + (1 - admm.RELAXATION) * z
+    shrunk = d + u - admm.project(d + u, threshold, norm)  # Moreau
+    z, u = shrunk, u + d - shrunk
+    r = torch.empty_like(x)
+    admm.step(x, v, r, threshold, one, torch.tensor([rho], dtype=torch.float64), norm)
+    assert torch.allclose(v, z + u, atol=1e-13)
+    assert torch.allclose(r, rho * gradient_adjoint(z - u), atol=1e-12)
+
+
+# --- K-space
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 9), st.booleans(), st.booleans(), seeds)
+def test_half_of_k_space_holds_all_of_it_for_real_images(n, even, real, seed):
+    op = MaskedFourier(even_mask(n, 0.4, seed) if even else random_mask(n, 0.4, seed))
+    k = admm.k_space(op, real, torch.float64)
+    x = random(2, n, n, dtype=torch.float64 if real else torch.complex128, seed=seed)
+    spectrum = torch.empty(2, *k.weight.shape, dtype=torch.complex128)
+    admm.fourier(x, spectrum)
+    assert torch.allclose(k.measured(k.gather(spectrum), op.m), op.A(x), atol=1e-13)
+    y = op.A(x)
+    grid = k.scatter(k.values(y))
+    assert torch.allclose(grid, spectrum * k.weight, atol=1e-13)
+    assert math.isclose((k.importance * k.gather(spectrum)[0].abs().square()).sum(), y[0].abs().square().sum(), rel_tol=1e-12)
+    if real:
+        assert k.odd_part(y).max() < 1e-24
+        back = torch.empty_like(x)
+        admm.inverse_fourier(grid.clone(), back)
+        assert torch.allclose(back, op.A_adjoint(y).real, atol=1e-13)
+
+
+# --- The derivative
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64, torch.complex128])
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 17])
+def test_the_compiled_adjoint_equals_the_plain_formula(n, dtype):
+    q, w, v = random(3, n, n, dtype=dtype), random(3, 2, n, n, dtype=dtype, seed=1), random(3, 2, n, n, dtype=dtype, seed=2)
+    t, rho = (torch.tensor(a, dtype=dtype.to_real()) for a in ([0.3, 1.0, 2.0], [2.0, 0.5, 1.3]))
+    eps = 1e-5 if dtype.to_real() == torch.float32 else 1e-13
+    results = []
+    for norm in (separable, plain):
+        state = w.clone(), torch.full_like(q, math.nan)
+        admm.pull_back(q, state[0], admm.jacobian(v, t, norm), state[1], rho, norm)
+        results.append(state)
+    for compiled, formula in zip(*results, strict=True):
+        assert torch.allclose(compiled, formula, atol=10 * eps, rtol=eps)
+
+
+def textbook(y, op, lam, t, iterations, norm):
+    """The iteration in complex numbers, through which autograd finds its way."""
+    rho, v = lam / t, torch.zeros(len(y), 2, op.n, op.n, dtype=y.dtype)
+    symbol = torch.fft.ifftshift(op.mask) + rho * laplacian_symbol(op.n)
+    for _ in range(iterations):
+        u = admm.project(v, torch.full((len(y),), t, dtype=torch.float64), norm)
+        x = torch.fft.ifft2(torch.fft.fft2(op.A_adjoint(y) + rho * gradient_adjoint(v - 2 * u)) / symbol)
+        v = v + admm.RELAXATION * (gradient(x) - v + u)
+    return x
+
+
+def loss(image):
+    weight = random(*image.shape[-2:], dtype=torch.float64, seed=9)
+    return (weight * (image - 0.3).abs().square()).sum()
+
+
+def gradient_of(reconstruct, y):
+    y = y.clone().requires_grad_()
+    loss(reconstruct(y)).backward()
+    return y.grad
+
+
+def some_problem(n, real, seed=0):
+    op = MaskedFourier(even_mask(n, 0.3, seed=4))
+    x = random(2, n, n, dtype=torch.float64 if real else torch.complex128, seed=seed)
+    x[:, 2:6, 3:7] += 4
+    return op, op.A(x)
+
+
+@pytest.mark.parametrize("real", [True, False], ids=["real", "complex"])
+@pytest.mark.parametrize("iterations", [1, 2, 25])
+@each_norm
+def test_the_unrolled_derivative_is_that_of_the_iterations(norm, iterations, real):
+    op, y = some_problem(11, real)
+    rec = TVReconstruction(op, 0.2, iterations, threshold=0.3, norm=norm)
+    assert torch.allclose(rec(y), textbook(y, op, 0.2, 0.3, iterations, norm), atol=1e-12)
+    mine = gradient_of(rec, y)
+    theirs = gradient_of(lambda y: textbook(y, op, 0.2, 0.3, iterations, norm), y)
+    if real:  # along real images
+        theirs = op.A(op.A_adjoint(theirs).real)
+    assert torch.allclose(mine, theirs, atol=1e-11)
+
+
+@pytest.mark.parametrize("implicit", [True, False], ids=["implicit", "unrolled"])
+@pytest.mark.parametrize("real", [True, False], ids=["real", "complex"])
+@each_norm
+def test_both_derivatives_are_that_of_the_minimiser(norm, real, implicit):
+    # central differences of converged solutions
+    op, y = some_problem(9, real)
+    y = y[0]
+    direction = op.A(random(9, 9, dtype=torch.float64 if real else torch.complex128, seed=3))
+    step = 1e-5
+
+    def value(y):
+        return loss(reconstruct_tv(y, op, 0.3, tol=1e-13, max_iter=1000, norm=norm).image)
+
+    expected = (value(y + step * direction) - value(y - step * direction)) / (2 * step)
+    rec = TVReconstruction(op, 0.3, 800, implicit=implicit, norm=norm)
+    slope = (gradient_of(rec, y).conj() * direction).real.sum()
+    assert math.isclose(slope, expected, rel_tol=2e-3)
+
+
+def test_the_implicit_derivative_equals_the_unrolled_one_near_the_solution():
+    op, y = some_problem(16, True)
+    start, gradients = TVReconstruction(op, 0.3, 4000).resume(y)[1], []
+    for implicit in (True, False):
+        rec = TVReconstruction(op, 0.3, 12, implicit=implicit)
+        measured = y.clone().requires_grad_()
+        loss(rec.resume(measured, start)[0]).backward()
+        gradients.append(measured.grad)
+    assert torch.allclose(*gradients, atol=1e-12)
+
+
+@pytest.mark.parametrize(("implicit", "stored"), [(True, 1), (False, 30)])
+def test_implicit_derivatives_store_nothing_for_an_iteration(implicit, stored):
+    op, y = some_problem(16, True)
+    node = TVReconstruction(op, 0.3, 30, implicit=implicit)(y.requires_grad_()).grad_fn
+    while not hasattr(node, "saved"):  # below the reshapes
+        node = node.next_functions[0][0]
+    ((_, _, jacobians),) = node.saved
+    assert len(jacobians) == stored
+
+
+def test_a_call_goes_on_where_another_ended():
+    op, y = some_problem(12, True)
+    rec = TVReconstruction(op, 0.3, 10, threshold=0.4)
+    errors, state, target = [], None, reconstruct_tv(y, op, 0.3, tol=1e-12, max_iter=20000).image
+    for _ in range(6):
+        image, state = rec.resume(y, state)
+        errors.append(float((image - target).abs().max()))
+    assert errors[-1] < 0.1 * errors[0]
+    shared = Iterate(state.image[0], state.dual[0])  # broadcast to the batch
+    assert torch.equal(rec.resume(y, shared)[0][0], rec.resume(y, state)[0][0])
+    assert rec.resume(y[0], shared)[0].shape == (12, 12)
+
+
+def test_a_reconstruction_can_be_solved_and_says_if_it_cannot():
+    op, y = some_problem(12, False)
+    rec = TVReconstruction(op, 0.3, tol=1e-6)
+    image, start = rec.solve(y.requires_grad_())
+    assert not image.requires_grad and bool(start.converged.all())
+    assert int(rec.solve(y, start)[1].n_iter.max()) < int(start.n_iter.min())
+    with pytest.raises(RuntimeError, match="relative gap .* after 20 000 iterations, tol 1e-15"):
+        dataclasses.replace(rec, tol=1e-15).solve(y)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lam": 0}, "lam must be positive and finite, got 0"),
+        ({"lam": math.nan}, "lam"),
+        ({"threshold": -1.0}, "threshold must be positive and finite, got -1.0"),
+        ({"threshold": torch.tensor([1.0, 0.0])}, "threshold"),
+        ({"iterations": 0}, "iterations must be an integer >= 1, got 0"),
+        ({"iterations": 2.5}, "iterations"),
+        ({"tol": 0}, r"tol must lie in \(0, 1\), got 0"),
+    ],
+)
+def test_reconstructions_with_wrong_parameters_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        TVReconstruction(**{"op": MaskedFourier(radial_mask(8, 3)), "lam": 1.0} | change)
+
+
+def test_measurements_of_another_length_are_refused():
+    op, y = some_problem(8, True)
+    with pytest.raises(ValueError, match="TVReconstruction: expected shape"):
+        TVReconstruction(op, 1.0)(y[:, :-1])

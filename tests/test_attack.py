@@ -1,0 +1,329 @@
+"""The attack against linear algebra where the reconstruction is linear, its own definitions elsewhere; wrong inputs."""
+
+import functools
+import math
+
+import pytest
+import torch
+from helpers import even_mask, random, random_mask
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib.attack import (
+    disk_weight,
+    evaluate_perturbation,
+    fast_tv,
+    grid_attack,
+    localized_attack,
+    location_grid,
+    power_ascent,
+    projected_adam,
+    spike_perturbation,
+    unperturbed,
+)
+from lib.operators import MaskedFourier, radial_mask
+from lib.phantoms import ellipses
+from lib.tv import TVReconstruction, isotropic
+
+N, LEVEL, LAM = 32, 0.04, 3e-3
+
+
+def problem(lines=7, n=N, dtype=torch.float32, count=None):
+    op, x = MaskedFourier(radial_mask(n, lines)), ellipses(count or 1, n, seed=4).to(dtype)
+    y = op.A(x if count else x[0])
+    return op, y, LEVEL * torch.linalg.vector_norm(y, dim=-1)
+
+
+def norm(a, dims=-1):
+    return torch.linalg.vector_norm(a, dim=dims)
+
+
+# --- Weights, locations, spikes
+
+
+@pytest.mark.parametrize("mu", [(0, 0), (10.5, 3), (31, 31), (16, 16)])
+@pytest.mark.parametrize("sigma", [0.5, 1, 5, 10.7])
+def test_the_disk_is_that_of_the_paper(mu, sigma):
+    phi = disk_weight(N, mu, sigma)
+    expected = [[float((i - mu[0]) ** 2 + (j - mu[1]) ** 2 <= sigma**2) for j in range(N)] for i in range(N)]
+    assert phi.dtype == torch.float32 and torch.equal(phi, torch.tensor(expected))
+
+
+def test_disks_come_in_batches_and_the_largest_cover_the_image():
+    mu = torch.tensor([[[3, 4], [5, 30]]])
+    phi = disk_weight(N, mu, 3)
+    assert phi.shape == (1, 2, N, N) and torch.equal(phi[0, 1], disk_weight(N, (5, 30), 3))
+    assert disk_weight(N, (0, N - 1), math.sqrt(2) * N).min() == 1
+
+
+def test_the_grid_has_the_authors_centres():
+    centres = location_grid(256)
+    assert centres.shape == (64, 2) and centres.dtype == torch.int64
+    assert centres[:9, 0].tolist() == [16] * 8 + [48] and centres[:8, 1].tolist() == list(range(16, 256, 32))
+    assert location_grid(10, 3)[:, 1].tolist()[:3] == [1, 5, 8]  # 1.67, 5, 8.33
+    assert len(location_grid(5, 5).unique(dim=0)) == 25
+
+
+@pytest.mark.parametrize("n", [16, 17])
+def test_a_spike_perturbation_is_a_spike_of_the_stated_height(n):
+    op = MaskedFourier(radial_mask(n, 5))
+    e = spike_perturbation(op, [[3, 4], [n - 1, 0]], torch.tensor([0.5, 2.0], dtype=torch.float64))
+    assert e.dtype == torch.complex128 and torch.allclose(norm(e), torch.tensor([0.5, 2.0], dtype=torch.float64))
+    r = op.A_dagger(e)
+    assert r.imag.abs().max() < 1e-14
+    assert r.real[0].argmax() == 3 * n + 4 and r.real[1].argmax() == (n - 1) * n
+    if n % 2:  # for even n the frequencies -n/2 without mirror image are left out
+        height = torch.tensor([0.5, 2.0], dtype=torch.float64) * math.sqrt(op.m) / n
+        assert torch.allclose(r.real.amax((1, 2)), height)
+        delta = torch.zeros(n, n, dtype=torch.float64)
+        delta[3, 4] = 0.5 * n / math.sqrt(op.m)
+        assert torch.allclose(op.A(delta), e[0])
+
+
+# --- The objective
+
+
+@pytest.mark.parametrize("real", [True, False], ids=["real", "complex"])
+def test_for_a_linear_reconstruction_the_ascent_finds_the_largest_singular_value(real):
+    n = 12
+    op = MaskedFourier(random_mask(n, 0.4, seed=1) if not real else even_mask(n, 0.4, seed=1))
+    y, phi = op.A(random(n, n, dtype=torch.float64)), disk_weight(n, (5, 6), 2)
+    start = op.A(random(n, n, dtype=torch.float64, seed=2))
+    attack = localized_attack(
+        op.A_dagger, y, op, 0.1, phi, real=real, start=start, optimiser=functools.partial(power_ascent, steps=3000, gain=0)
+    )
+    basis = torch.eye(op.m, dtype=torch.complex128)
+    if real:  # the columns of a real basis of the symmetric vectors
+        basis = torch.cat([op.symmetrize(basis), op.symmetrize(1j * basis)])
+        basis = torch.linalg.svd(torch.view_as_real(basis).flatten(1))[2][: torch.linalg.matrix_rank(torch.view_as_real(basis).flatten(1))]
+        basis = torch.view_as_complex(basis.unflatten(1, (op.m, 2)).contiguous())
+    images = torch.view_as_real((phi * op.A_dagger(basis)).flatten(1)).flatten(1)
+    if not real:
+        images = (phi * op.A_dagger(basis)).flatten(1)
+    largest = torch.linalg.svdvals(images)[0]
+    assert math.isclose(attack.objective, 0.1 * norm(y) * largest, rel_tol=1e-6)
+    assert math.isclose(norm(attack.e), 0.1 * norm(y), rel_tol=1e-12)
+
+
+def test_a_large_radius_is_the_global_attack():
+    op, y, eta = problem(dtype=torch.float64)
+    rec = fast_tv(op, LAM, eta)
+    everywhere, ones = disk_weight(N, (3, 5), math.sqrt(2) * N), torch.ones(N, N)
+    a, b = (localized_attack(rec, y, op, LEVEL, phi, start=spike_perturbation(op, (9, 9), 1.0)) for phi in (everywhere, ones))
+    assert torch.equal(a.e, b.e) and torch.equal(a.objective, norm(a.artifact, (-2, -1)))
+
+
+@pytest.mark.parametrize("optimiser", [power_ascent, functools.partial(projected_adam, steps=2)])
+def test_what_an_attack_returns_is_what_the_paper_defines(optimiser):
+    op, y, eta = problem(dtype=torch.float64)
+    rec, phi = fast_tv(op, LAM, eta, tol=1e-4), disk_weight(N, (10, 20), 3)
+    attack = localized_attack(rec, y, op, LEVEL, phi, optimiser=optimiser)
+    assert attack.e.shape == (op.m,) and attack.artifact.shape == attack.image_perturbation.shape == (N, N)
+    assert norm(attack.e) <= eta * (1 + 1e-12)
+    assert torch.allclose(attack.image_perturbation, op.A_dagger(attack.e)) and torch.allclose(op.A(op.A_dagger(attack.e)), attack.e)
+    assert math.isclose(norm(attack.image_perturbation, (0, 1)), norm(attack.e), rel_tol=1e-12)
+    rho = rec.solve(y + attack.e)[0] - rec.solve(y)[0]
+    assert (rho - attack.artifact).abs().max() < 2e-3 * rho.abs().max()
+    assert math.isclose(attack.objective, norm(phi * attack.artifact, (0, 1)), rel_tol=1e-12)
+    alpha = attack.artifact.abs().max() / attack.image_perturbation.abs().max()
+    assert math.isclose(attack.amplification, alpha, rel_tol=1e-12)
+    assert attack.history.shape[0] == 2 and bool((attack.history > 0).all())
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([5, 7, 12]))
+def test_real_perturbations_are_conjugate_symmetric(seed, lines):
+    op, y, eta = problem(lines)
+    for optimiser in (functools.partial(power_ascent, steps=2), functools.partial(projected_adam, steps=2, seed=seed)):
+        attack = localized_attack(fast_tv(op, LAM, eta), y, op, LEVEL, disk_weight(N, (seed % N, 9), 2), optimiser=optimiser)
+        assert attack.image_perturbation.imag.abs().max() < 1e-6 * attack.image_perturbation.abs().max()
+        assert torch.allclose(op.symmetrize(attack.e), attack.e, atol=1e-6)
+        assert attack.artifact.imag.abs().max() == 0
+
+
+MIDDLE = torch.tensor([[16, 16], [32, 40], [48, 21]])
+
+
+def test_complex_perturbations_gain_little_for_the_separable_norm():
+    # Real and imaginary part of the image are two problems without connection: it pays to spend the norm on one.
+    op, y, _ = problem(12, 64)
+    rec, phi = fast_tv(op, 1e-2, 0.1 * norm(y)), disk_weight(64, MIDDLE, 3)
+    mine = localized_attack(rec, y, op, 0.1, phi)
+    start = (0.6 + 0.8j) * spike_perturbation(op, MIDDLE, torch.ones(3))
+    theirs = localized_attack(rec, y, op, 0.1, phi, real=False, start=start)
+    assert theirs.image_perturbation.imag.abs().max() > 0.1 * theirs.image_perturbation.abs().max()
+    assert (theirs.objective < 1.1 * mine.objective).all()
+
+
+def test_the_ascent_beats_the_spike_and_adam():
+    op, y, _ = problem(12, 64)
+    eta = 0.1 * norm(y)
+    rec, phi = fast_tv(op, 1e-2, eta), disk_weight(64, MIDDLE, 3)
+    mine = localized_attack(rec, y, op, 0.1, phi)
+    spike = evaluate_perturbation(rec, y, op, spike_perturbation(op, MIDDLE, eta.expand(3)), phi)
+    theirs = localized_attack(TVReconstruction(op, 1e-2), y, op, 0.1, phi, optimiser=projected_adam)
+    assert (mine.objective > 1.1 * spike.objective).all() and (mine.objective > theirs.objective).all()
+    assert (norm(theirs.e) <= eta * (1 + 1e-6)).all()
+
+
+def test_batches_equal_single_attacks():
+    op, y, eta = problem(count=2, dtype=torch.float64)
+    phi = disk_weight(N, torch.tensor([[8, 8], [16, 20]]), 3)
+    optimiser = functools.partial(power_ascent, steps=4, gain=-1)  # all steps, whatever they gain
+    both = localized_attack(fast_tv(op, LAM, eta), y, op, LEVEL, phi, optimiser=optimiser)
+    for i in range(2):
+        one = localized_attack(fast_tv(op, LAM, eta[i]), y[i], op, LEVEL, phi[i], optimiser=optimiser)
+        assert torch.allclose(both.e[i], one.e, atol=1e-9) and math.isclose(both.objective[i], one.objective, rel_tol=1e-4)
+    shared = localized_attack(fast_tv(op, LAM, eta), y, op, LEVEL, phi[0], optimiser=optimiser)
+    assert torch.allclose(shared.e[0], both.e[0], atol=1e-12)
+
+
+def test_the_same_seed_gives_the_same_result():
+    op, y, _ = problem()
+    rec, phi = TVReconstruction(op, LAM, iterations=5), disk_weight(N, (10, 12), 3)
+    a, b, c = (
+        localized_attack(rec, y, op, LEVEL, phi, optimiser=functools.partial(projected_adam, steps=2, seed=seed)).e
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(a, b) and not torch.allclose(a, c)
+
+
+def test_adam_starts_at_three_times_the_radius_and_keeps_to_the_ball():
+    op, y, eta = problem(dtype=torch.float64)
+    seen = []
+
+    def watch(measurements):
+        seen.append(norm(measurements.detach() - y))
+        return op.A_dagger(measurements)
+
+    localized_attack(watch, y, op, LEVEL, disk_weight(N, (9, 9), 3), optimiser=functools.partial(projected_adam, steps=8))
+    lengths = torch.cat([s.reshape(-1) for s in seen])
+    start = lengths[1]  # after the unperturbed reconstruction
+    assert 2.5 * eta < start < 3.5 * eta and (lengths[2:] <= eta * (1 + 1e-9)).all() and len(lengths) == 1 + 8 + 1
+
+
+def test_the_reference_and_the_choice_of_the_candidate_can_be_changed():
+    op, y, eta = problem(dtype=torch.float64)
+    rec, phi = fast_tv(op, LAM, eta), disk_weight(N, (10, 12), 3)
+    objective, peak = (localized_attack(rec, y, op, LEVEL, phi, by_peak=by_peak) for by_peak in (False, True))
+    assert objective.objective >= peak.objective and objective.artifact.abs().max() <= peak.artifact.abs().max()
+    shifted = localized_attack(rec, y, op, LEVEL, phi, reference=unperturbed(rec, y)[0] - 100 * phi)
+    assert not torch.allclose(shifted.e, objective.e)
+
+
+# --- The grid
+
+
+def test_the_grid_attack_selects_the_largest_artifact():
+    op, y, eta = problem()
+    rec = fast_tv(op, LAM, eta)
+    grid = grid_attack(rec, y, op, LEVEL, sigma=2, count=4)
+    assert grid.peaks.shape == grid.objectives.shape == grid.amplifications.shape == (16,) and grid.e.shape == (16, op.m)
+    i = int(grid.peaks.argmax())
+    assert torch.equal(grid.mu, grid.locations[i]) and torch.equal(grid.best.e, grid.e[i])
+    assert grid.best.artifact.abs().max() == grid.peaks[i] and grid.best.amplification == grid.amplifications[i]
+    for j in (2, 11):
+        phi = disk_weight(N, grid.locations[j], 2)
+        one = localized_attack(rec, y, op, LEVEL, phi, by_peak=True)
+        assert math.isclose(one.artifact.abs().max(), grid.peaks[j], rel_tol=0.02)
+    assert not grid.peaks.isnan().any() and not grid.e.isnan().any()
+
+
+def test_screening_refines_the_most_promising_locations_only(capsys):
+    op, y, eta = problem()
+    grid = grid_attack(fast_tv(op, LAM, eta), y, op, LEVEL, sigma=2, count=4, screen=3, progress=True)
+    assert "3/3" in capsys.readouterr().err
+    assert (~grid.peaks.isnan()).sum() == 3 and torch.equal(grid.peaks.isnan(), grid.e.isnan().all(-1))
+    full = grid_attack(fast_tv(op, LAM, eta), y, op, LEVEL, sigma=2, count=4)
+    refined = ~grid.peaks.isnan()
+    assert torch.allclose(grid.peaks[refined], full.peaks[refined], rtol=0.02)
+    assert full.peaks[refined].mean() > full.peaks.mean()
+
+
+def test_the_selection_can_compare_with_another_image():
+    op, y, eta = problem()
+    rec = fast_tv(op, LAM, eta)
+    plain = grid_attack(rec, y, op, LEVEL, sigma=2, count=2)
+    worst = int(plain.peaks.argmin())
+    image = unperturbed(rec, y)[0]
+    far = torch.zeros(N, N)
+    spot = (rec.solve(y + plain.e[worst])[0] - image).real  # a distant value here decides for this attack
+    far[divmod(int(spot.abs().argmax()), N)] = -100 * spot.flatten()[spot.abs().argmax()].sign()
+    chosen = grid_attack(rec, y, op, LEVEL, sigma=2, count=2, compare=far)
+    assert torch.equal(chosen.mu, plain.locations[worst]) and not torch.equal(plain.mu, chosen.mu)
+    assert torch.equal(chosen.peaks, plain.peaks)
+
+
+# --- Wrong inputs
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: disk_weight(N, (3, 3), 0), r"sigma must lie in \(0, 45.3\], the image's diagonal, got 0"),
+        (lambda: disk_weight(N, (3, 3), -1), "sigma"),
+        (lambda: disk_weight(N, (3, 3), 46), "sigma.*46"),
+        (lambda: disk_weight(N, (3, 3), math.nan), "sigma"),
+        (lambda: disk_weight(N, (-1, 3), 5), r"mu must hold rows and columns in \[0, 31\], got \[-1.0, 3.0\]"),
+        (lambda: disk_weight(N, (3, 32), 5), "mu"),
+        (lambda: disk_weight(N, (3, math.nan), 5), "mu"),
+        (lambda: disk_weight(N, (3, 4, 5), 5), "mu"),
+        (lambda: location_grid(8, 0), "count must lie between 1 and n = 8, got 0"),
+        (lambda: location_grid(8, 9), "count"),
+        (lambda: spike_perturbation(problem()[0], (40, 3), 1.0), "spike_perturbation: mu"),
+    ],
+)
+def test_wrong_locations_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("noise_rel", [0, -0.1, 1, 1.5, math.nan])
+def test_noise_outside_0_1_is_refused(noise_rel):
+    op, y, _ = problem()
+    with pytest.raises(ValueError, match=r"noise_rel must lie in \(0, 1\), got"):
+        localized_attack(op.A_dagger, y, op, noise_rel, disk_weight(N, (3, 3), 2))
+
+
+@pytest.mark.parametrize(
+    ("reconstruct", "message"),
+    [
+        (lambda op: lambda y: op.A_dagger(y.detach()), "not differentiable"),
+        (lambda op: lambda y: op.A_dagger(y) * math.nan, "NaN"),
+        (lambda op: lambda y: op.A_dagger(y)[..., :-1, :-1], "returned .*31, 31"),
+    ],
+)
+def test_reconstructions_that_cannot_be_attacked_are_refused(reconstruct, message):
+    op, y, _ = problem()
+    with pytest.raises(ValueError, match=message):
+        localized_attack(reconstruct(op), y, op, LEVEL, disk_weight(N, (3, 3), 2))
+
+
+@pytest.mark.parametrize(
+    ("y", "phi", "message"),
+    [
+        (lambda y: y, torch.zeros(N, N), "nowhere all 0"),
+        (lambda y: y, torch.stack([torch.ones(N, N), torch.zeros(N, N)]), "nowhere all 0"),
+        (lambda y: y, torch.ones(N, N + 1), "phi"),
+        (lambda y: y[:-1], torch.ones(N, N), "localized_attack: expected shape"),
+        (lambda y: torch.stack([y] * 3), torch.ones(2, N, N), "one batch dimension"),
+        (lambda y: y[None, None], torch.ones(N, N), "one batch dimension"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(y, phi, message):
+    op, measured, _ = problem()
+    with pytest.raises(ValueError, match=message):
+        localized_attack(op.A_dagger, y(measured), op, LEVEL, phi)
+
+
+@pytest.mark.parametrize(("screen", "batched"), [(0, False), (65, False), (None, True)])
+def test_a_grid_attack_with_wrong_arguments_is_refused(screen, batched):
+    op, y, _ = problem()
+    with pytest.raises(ValueError, match="screen must lie between 1 and 64" if not batched else r"expected y of shape"):
+        grid_attack(op.A_dagger, y[None] if batched else y, op, LEVEL, sigma=2, screen=screen)
+
+
+def test_any_norm_can_be_attacked():
+    op, y, eta = problem(5, 17)
+    attack = localized_attack(fast_tv(op, LAM, eta, norm=isotropic), y, op, LEVEL, disk_weight(17, (8, 8), 2))
+    assert attack.amplification > 1
