@@ -12,7 +12,7 @@ HTML := _build/html/index.html
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
-	@echo "make fig-NAME   rebuild a figure into results/figures (2, cover, lambda, networks-error, peers, scaling, tolerance, training)"
+	@echo "make fig-NAME   rebuild a figure into results/figures (1, 2, 3, attack-iterations, attack-optimum, cover, lambda, networks-error, peers, scaling, tolerance, training)"
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.11"'
@@ -55,14 +55,15 @@ compare: $(READY)  ## errors of the networks, TV and zero filling against noise 
 	$(BIN)/python -m lib.comparison
 
 # a static pattern: a plain fig-% would also match the files in results/figures
-FIGURES := fig-2 fig-cover fig-lambda fig-networks-error fig-peers fig-scaling fig-tolerance fig-training
+FIGURES := fig-1 fig-2 fig-3 fig-attack-iterations fig-attack-optimum fig-cover fig-lambda fig-networks-error fig-peers fig-scaling fig-tolerance fig-training
 .PHONY: $(FIGURES)
 $(FIGURES): fig-%: $(READY)
 	$(BIN)/python -m lib.figures $*
 
-bench: $(READY)  ## time the solver beside its peers and measure its accuracy (results/)
+bench: $(READY)  ## time solver and attack beside their peers, measure their accuracy (results/)
 	$(BIN)/python benchmarks/bench_tv.py
 	$(BIN)/python benchmarks/tolerance.py
+	$(BIN)/python benchmarks/bench_attack.py
 
 serve: book  ## serve the book at http://localhost:8000
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html

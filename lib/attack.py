@@ -18,7 +18,8 @@ from lib.tv import TVReconstruction
 # power_ascent, measured in benchmarks/bench_attack.py: few iterations with a large threshold, in units of the height
 # eta n/sqrt(m) of the spike that noise-free recovery would show
 ITERATIONS, THRESHOLD = 5, 0.05
-STEPS, CANDIDATES, GAIN = 10, (3, 6), 2e-3  # the artifact is highest after about 3 steps, objective (6) at the end
+STEPS, GAIN = 6, 2e-3
+SCREENING_STEPS = 3
 CHUNK = 16  # perturbations that are worked on at a time
 
 Reconstruct = Callable[[Tensor], Tensor]
@@ -91,7 +92,9 @@ def disk_weight(n: int, mu: Sequence[float] | Tensor, sigma: float) -> Tensor:
     81
     """
     if not 0 < sigma <= math.sqrt(2) * n:
-        raise ValueError(f"disk_weight: sigma must lie in (0, {math.sqrt(2) * n:.1f}], the image's diagonal, got {sigma!r}")
+        raise ValueError(
+            f"disk_weight: sigma must lie in (0, {math.sqrt(2) * n:.1f}], the image's diagonal, got {sigma!r}"
+        )
     mu = _checked_mu("disk_weight", mu, n)
     i = torch.arange(n, dtype=torch.float64, device=mu.device)
     squared = (i - mu[..., :1]) ** 2, (i - mu[..., 1:]) ** 2
@@ -99,7 +102,7 @@ def disk_weight(n: int, mu: Sequence[float] | Tensor, sigma: float) -> Tensor:
 
 
 def location_grid(n: int, count: int = 8) -> Tensor:
-    r"""The ``count**2`` centres :math:`((i + \tfrac12) n/c, (j + \tfrac12) n/c)`, rounded down, ``(count**2, 2)`` int64.
+    r"""The ``count**2`` centres :math:`((i + \tfrac12) n/c, (j + \tfrac12) n/c)`, rounded down, ``(count**2, 2)``.
 
     Raises
     ------
@@ -114,8 +117,8 @@ def location_grid(n: int, count: int = 8) -> Tensor:
 def spike_perturbation(op: MaskedFourier, mu: Sequence[float] | Tensor, eta: float | Tensor) -> Tensor:
     r"""The measurements of a spike, :math:`e = \eta\, \mathcal{A}\delta_\mu / \|\mathcal{A}\delta_\mu\|_2` (Section 5).
 
-    Exact recovery of the spike would show it with the height :math:`\eta\, n/\sqrt m`, while :math:`\mathcal{A}^\dagger e`
-    has the height :math:`\eta\sqrt m/n`: the amplification is :math:`n^2/m`.
+    Exact recovery of the spike would show it with the height :math:`\eta\, n/\sqrt m`, while
+    :math:`\mathcal{A}^\dagger e` has the height :math:`\eta\sqrt m/n`: the amplification is :math:`n^2/m`.
 
     Parameters
     ----------
@@ -136,7 +139,7 @@ def spike_perturbation(op: MaskedFourier, mu: Sequence[float] | Tensor, eta: flo
 
 
 def fast_tv(
-    op: MaskedFourier, lam: float, eta: float | Tensor, *, tol: float = 3e-3, norm: Norm = separable
+    op: MaskedFourier, lam: float, eta: float | Tensor, *, tol: float = 1e-2, norm: Norm = separable
 ) -> TVReconstruction:
     r"""The TV reconstruction set up for `power_ascent`: few iterations with a threshold that suits the spike.
 
@@ -174,27 +177,31 @@ class Problem:
     start: Tensor
     real: bool
 
-    def gradient(
-        self, e: Tensor, state: Any, difference: Callable[[Tensor, Tensor], Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor, Any]:
-        """Objective (6) and its square's gradient at ``e``, the peak of the artifact, and the solver's next state."""
-        e = e.detach().requires_grad_()
-        image, state = _resume(self.reconstruct, self.y + e, state)
-        if not image.requires_grad:
-            raise ValueError("localized_attack: reconstruct is not differentiable: its result does not require grad")
-        rho = difference(image, self.reference)
-        squared = (self.phi * rho).abs().square().sum((-2, -1))
-        if not bool(torch.isfinite(squared).all()):
+    def look(
+        self, e: Tensor, state: Any, difference: Callable[[Tensor, Tensor], Tensor], last: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor | None, Any]:
+        """Objective (6) at ``e``, the peak of the artifact, the gradient unless ``last``, the solver's next state."""
+        with torch.set_grad_enabled(not last):
+            e = e.detach().requires_grad_(not last)
+            image, state = _resume(self.reconstruct, self.y + e, state)
+            if not last and not image.requires_grad:
+                raise ValueError("localized_attack: reconstruct is not differentiable: its result needs no grad")
+            rho = difference(image, self.reference)
+            weighted = self.phi * rho
+            squared = (
+                (torch.view_as_real(weighted) if rho.is_complex() else weighted[..., None]).square().sum((1, 2, 3))
+            )
+        peak = rho.detach().abs().amax((-2, -1))
+        if not bool(torch.isfinite(squared + peak).all()):
             raise ValueError("localized_attack: reconstruct returned NaN or infinity")
-        (gradient,) = torch.autograd.grad(squared.sum(), e)
-        if self.real:
-            gradient = self.op.symmetrize(gradient)
-        return squared.detach().sqrt(), gradient, rho.detach().abs().amax((-2, -1)), state
+        gradient = None
+        if not last:
+            (gradient,) = torch.autograd.grad(squared.sum(), e)
+            gradient = self.op.symmetrize(gradient) if self.real else gradient
+        return squared.detach().sqrt(), peak, gradient, state
 
 
-def power_ascent(
-    problem: Problem, steps: int = STEPS, keep: Sequence[int] = CANDIDATES, gain: float = GAIN
-) -> tuple[list[tuple[Tensor, Any]], Tensor]:
+def power_ascent(problem: Problem, steps: int = STEPS, gain: float = GAIN) -> tuple[list[tuple[Tensor, Any]], Tensor]:
     r"""Our optimiser: :math:`e \leftarrow \eta\, g/\|g\|_2` with g the gradient of objective (6), from a spike.
 
     For a linear reconstruction this is the power method, for a convex objective it ascends (Journée et al., 2010).
@@ -205,26 +212,26 @@ def power_ascent(
     ----------
     problem : what `localized_attack` sets up.
     steps : the largest number of steps.
-    keep : steps after which an iterate becomes a candidate; so does the last one.
     gain : stop when in three steps no image of the batch has gained this much, relatively.
 
     Returns
     -------
-    candidates : perturbations ``(b, m)``, each with the state that its reconstruction can start from.
+    candidates : the iterates ``(b, m)`` with the largest objective and with the highest artifact, as seen from step 2
+        on (before, the solver lags behind), each with a state for its reconstruction.
     history : ``(2, s, b)``, the objective and the peak of the artifact at the s iterates, not converged.
     """
-    e, state, candidates, history = problem.start, problem.state, [], []
+    e, state, history = problem.start, problem.state, []
+    best, record = [e, e], [torch.full_like(problem.eta, -math.inf)] * 2
     for step in range(steps + 1):
-        objective, gradient, peak, state = problem.gradient(e, state, torch.sub)
-        history.append(torch.stack([objective, peak]))
-        # the first values overshoot: compare with those of step 2 and later
-        done = step == steps or (step >= 5 and bool((objective <= (1 + gain) * history[-4][0]).all()))
-        if done or step in keep:
-            candidates.append((e, state))
-        if done:
+        *seen, gradient, state = problem.look(e, state, torch.sub, last=step == steps)
+        history.append(torch.stack(seen))
+        if step >= min(2, steps):
+            best = [torch.where((a > b)[:, None], e, kept) for a, b, kept in zip(seen, record, best, strict=True)]
+            record = [torch.maximum(a, b) for a, b in zip(seen, record, strict=True)]
+        if step == steps or (step >= 5 and bool((seen[0] <= (1 + gain) * history[-4][0]).all())):
             break
         e = _scale(gradient, problem.eta, otherwise=e)
-    return candidates, torch.stack(history, 1)
+    return [(candidate, state) for candidate in best], torch.stack(history, 1)
 
 
 def projected_adam(
@@ -260,8 +267,8 @@ def projected_adam(
     optimiser, history = torch.optim.Adam([parameter], lr=step_size, eps=1e-5, maximize=True), []
     for _ in range(steps):
         e = torch.view_as_complex(parameter.detach())
-        objective, gradient, peak, _ = problem.gradient(e, problem.state, lambda x, ref: x.abs() - ref.abs())
-        history.append(torch.stack([objective, peak]))
+        *seen, gradient, _ = problem.look(e, problem.state, lambda x, ref: x.abs() - ref.abs())
+        history.append(torch.stack(seen))
         parameter.grad = torch.view_as_real(gradient)
         optimiser.step()
         with torch.no_grad():
@@ -303,7 +310,7 @@ def evaluate_perturbation(
 
 
 def unperturbed(reconstruct: Reconstruct, y: Tensor) -> tuple[Tensor, Any]:
-    """The converged reconstruction of ``y`` and the state that nearby problems can start from (None if there is none)."""
+    """The converged reconstruction of ``y`` and the state that nearby problems can start from, or None."""
     return _solve(reconstruct, y, None)
 
 
@@ -323,7 +330,9 @@ def localized_attack(
 ) -> Attack:
     r"""The perturbation of objective (6),
 
-    .. math:: e = \arg\max_{\|e\|_2 \le \eta} \|\phi \odot (\mathrm{rec}(y + e) - \mathrm{rec}(y))\|_2, \quad \eta = \mathtt{noise\_rel}\, \|y\|_2 .
+    .. math::
+        e = \arg\max_{\|e\|_2 \le \eta} \|\phi \odot (\mathrm{rec}(y + e) - \mathrm{rec}(y))\|_2,
+        \quad \eta = \mathtt{noise\_rel}\, \|y\|_2 .
 
     With :math:`\phi = 1` it is (4).
 
@@ -337,7 +346,8 @@ def localized_attack(
     op : the forward operator.
     noise_rel : :math:`\eta / \|y\|_2`, in (0, 1).
     phi : weights ``(n, n)`` or ``(b, n, n)``, see :func:`disk_weight`.
-    optimiser : `power_ascent` or `projected_adam`, or a ``functools.partial`` of one.
+    optimiser : `power_ascent` or `projected_adam`, or a ``functools.partial`` of one. Of the candidates that it
+        returns the first is best by the objective.
     real : restrict e to :math:`\mathcal{A}^\dagger e \in \mathbb{R}^{n \times n}`. For TV with the separable norm,
         an even mask and a real image nothing is lost: see ``book/method.md``.
     start : the first e of `power_ascent`, scaled to the norm :math:`\eta`; by default the spike at the centre of
@@ -345,7 +355,7 @@ def localized_attack(
     reference : the reconstruction that the optimiser counts the artifact from; by default the converged one. The
         authors took that of 100 iterations. The result is counted from the converged one in any case.
     clean : what `unperturbed` returned for ``y``, to spare its computation.
-    by_peak : of the optimiser's candidates take the one with the largest artifact, not the largest objective.
+    by_peak : of the optimiser's candidates take the one with the highest artifact.
 
     Returns
     -------
@@ -358,9 +368,12 @@ def localized_attack(
     """
     problem, clean = _problem(reconstruct, y, op, noise_rel, phi, real, start, reference, clean)
     candidates, history = optimiser(problem)
+    if not by_peak:
+        candidates = candidates[:1]
     image = clean[0].expand(*problem.phi.shape)
     results = [
-        evaluate_perturbation(reconstruct, problem.y, op, e, problem.phi, clean=(image, state)) for e, state in candidates
+        evaluate_perturbation(reconstruct, problem.y, op, e, problem.phi, clean=(image, state))
+        for e, state in candidates
     ]
     scores = [a.artifact.abs().amax((-2, -1)) if by_peak else a.objective for a in results]
     best = torch.stack(scores).argmax(0)
@@ -422,7 +435,7 @@ def grid_attack(
         for index in refined.split(CHUNK):
             phi = disk_weight(op.n, locations[index], sigma)
             problem, _ = _problem(reconstruct, y, op, noise_rel, phi, real, None, reference, clean)
-            seen.append(power_ascent(problem, steps=CANDIDATES[0])[1][1, -1])
+            seen.append(power_ascent(problem, steps=SCREENING_STEPS)[1][1, -1])
         refined = torch.cat(seen).topk(screen).indices.sort().values.cpu()
     peaks, objectives, amplifications = torch.full((3, len(locations)), math.nan, dtype=y.real.dtype, device=y.device)
     e = y.new_full((len(locations), op.m), complex(math.nan, math.nan))

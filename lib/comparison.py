@@ -18,10 +18,14 @@ from lib.tv import calibrated_lambda, reconstruct_tv
 CLEAN_LAMBDA = 1e-4  # without noise there is nothing to calibrate: as in the chapter on compressed sensing
 
 
+def tv_lambda(noise_rel: float) -> float:
+    """Lambda for a noise level: the calibrated one, CLEAN_LAMBDA without noise."""
+    return calibrated_lambda(noise_rel, LINES) if noise_rel else CLEAN_LAMBDA
+
+
 def tv(y: Tensor, op: MaskedFourier, noise_rel: float) -> Tensor:
-    """The TV reconstruction with lambda calibrated for the noise level."""
-    lam = calibrated_lambda(noise_rel, LINES) if noise_rel else CLEAN_LAMBDA
-    return reconstruct_tv(y, op, lam).image
+    """The TV reconstruction with lambda for the noise level."""
+    return reconstruct_tv(y, op, tv_lambda(noise_rel)).image
 
 
 def methods(op: MaskedFourier, preset: str) -> dict[str, Callable[[float], Callable[[Tensor], Tensor]]]:
@@ -35,12 +39,13 @@ def methods(op: MaskedFourier, preset: str) -> dict[str, Callable[[float], Calla
 
 
 def compare(preset: str) -> None:
-    """Add to ``results/networks_error.csv`` what it lacks; rows of networks that were trained since are made anew."""
+    """Add to ``results/networks_error.csv`` what it lacks or has of other weights or another lambda."""
     path, op = RESULTS / "networks_error.csv", MaskedFourier(radial_mask(N, LINES))
-    weights = {key: entry["files"][0]["sha256"][:10] for key, entry in read_manifest().items()}
+    settings = {key: entry["files"][0]["sha256"][:10] for key, entry in read_manifest().items()}
     todo = [(name, method, level) for name, method in methods(op, preset).items() for level in LEVELS]
     for name, method, level in tqdm(todo, unit="cell"):
-        same = {"method": name, "weights": weights.get(name, ""), "noise_rel": f"{level:g}"}
+        setting = f"lambda={tv_lambda(level):.3g}" if name == "tv" else settings.get(name, "")
+        same = {"method": name, "setting": setting, "noise_rel": f"{level:g}"}
         same |= {"images": str(IMAGES), "seed": str(TEST)}
         rows = read_rows(path)
         if any(same.items() <= row.items() for row in rows):

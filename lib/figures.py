@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from lib.attack import Attack, GridAttack, disk_weight, fast_tv, grid_attack, unperturbed
 from lib.calibration import LINES, add_noise
 from lib.networks import Sizes
 from lib.operators import MaskedFourier, radial_mask
@@ -215,11 +216,14 @@ def tolerance() -> Figure:
     rows = read_rows(RESULTS / "tolerance.csv")
     figure, ax = plt.subplots(figsize=(0.7 * WIDTH, 3.4))
     levels = sorted({float(row["noise_rel"]) for row in rows})
-    for count, color in zip(sorted({int(row["lines"]) for row in rows}), COLORS, strict=False):
+    kinds = sorted({(row["n"], int(row["lines"]), row["real"]) for row in rows})
+    for (n, count, real), color in zip(kinds, COLORS, strict=False):
         for level, marker in zip(levels, "o^s", strict=True):
-            chosen = [row for row in rows if int(row["lines"]) == count and float(row["noise_rel"]) == level]
+            mine = {"n": n, "lines": str(count), "real": real, "noise_rel": str(level)}
+            chosen = [row for row in rows if mine.items() <= row.items()]
             tol, worst = zip(*((float(row["tol"]), float(row["worst_pixel_error"])) for row in chosen), strict=True)
-            ax.loglog(tol, worst, marker, color=color, markersize=5, label=f"{count} lines, {level:.1%} noise")
+            name = f"n = {n}, {count} lines" + ("" if real == "1" else ", complex")
+            ax.loglog(tol, worst, marker, color=color, markersize=5, label=f"{name}, {level:.1%}")
     ends = np.array([float(row["tol"]) for row in rows])
     ends = np.array([ends.min(), ends.max()])
     ax.loglog(ends, ends, color="0.6", linewidth=1, zorder=0, label="equal")
@@ -254,10 +258,10 @@ def scaling() -> Figure:
     single = [row for row in rows if row["batch"] == "1"]
     n, image, iteration, pair, ratio = (
         np.array([float(row[key]) for row in single])
-        for key in ("n", "image_ms", "iteration_ms", "fft_pair_ms", "iteration_over_fft_pair")
+        for key in ("n", "image_ms_pixel_1e-3", "iteration_ms", "fft_pair_ms", "iteration_over_fft_pair")
     )
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(WIDTH, 2.9))
-    left.loglog(n, image, "o-", label="one image")
+    left.loglog(n, image, "o-", label="one image, to 0.001")
     left.loglog(n, iteration, "s-", color=COLORS[2], label="one iteration")
     left.loglog(n, pair, "^:", color=COLORS[3], label="a pair of FFTs")
     for values in (image, iteration):
@@ -403,6 +407,155 @@ def training(preset: str = "compact") -> Figure:
     return figure
 
 
+def noise_and_feature(x: Tensor, noise_rel: float, mu: tuple[int, int], radius: float, seed: int) -> Figure:
+    """Figure 1 of the paper: one l2 norm, spent on Gaussian noise and on a disk of this radius."""
+    size = noise_rel * torch.linalg.vector_norm(x)
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+    figure, axes = _row(3)
+    show_image(axes[0], x, "image", mu)
+    for ax, r, name in ((axes[1], noise, "noise"), (axes[2], disk_weight(len(x), mu, radius), "a feature")):
+        r = size / torch.linalg.vector_norm(r) * r
+        show_image(ax, x + r, rf"{name}: $\|r\|_2$ = {float(size):.1f}, $\|r\|_\infty$ = {float(r.abs().max()):.2f}", mu)
+    return figure
+
+
+def artifact(x: Tensor, attack: Attack, mu: tuple[int, int], reconstruction: Tensor) -> Figure:
+    """Figure 3 of the paper: the image, the image with the perturbation r, and the reconstruction from y + e."""
+    r = attack.image_perturbation
+    figure, axes = _row(3)
+    show_image(axes[0], x, "image", mu)
+    show_image(axes[1], x + r, rf"image + $r$: $\|r\|_\infty$ = {float(r.abs().max()):.2f}", mu)
+    label = rf"reconstruction: $\|\rho\|_\infty$ = {float(attack.artifact.abs().max()):.2f}"
+    show_image(axes[2], reconstruction, label, mu)
+    return figure
+
+
+def attack_steps(x: Tensor, attacks: dict[int, Attack], mu: tuple[int, int]) -> Figure:
+    """The perturbation and the artifact around the target after some steps, and their size at every step."""
+    half, n = len(x) // 32, len(x)
+    row, column = (min(max(c, half), n - half) for c in mu)
+    window = slice(row - half, row + half + 1), slice(column - half, column + half + 1)
+    figure = plt.figure(figsize=(WIDTH, 5.0))
+    above, below = figure.subfigures(2, 1, height_ratios=(1.5, 1))
+    axes = above.subplots(2, len(attacks))
+    for (top, bottom), (step, attack) in zip(axes.T, attacks.items(), strict=True):
+        r, rho = attack.image_perturbation.real[window], attack.artifact.real[window]
+        for ax, image, name in ((top, r, "r"), (bottom, rho, r"\rho")):
+            limit = float(max(a.artifact.abs().max() if ax is bottom else a.image_perturbation.abs().max() for a in attacks.values()))
+            shown = ax.imshow(image, cmap="RdBu_r", norm=matplotlib.colors.SymLogNorm(0.05 * limit, vmin=-limit, vmax=limit))
+            _bare(ax, rf"$\|{name}\|_\infty$ = {float(image.abs().max()):.2f}")
+            if step == list(attacks)[-1]:
+                above.colorbar(shown, ax=ax, fraction=0.046, ticks=(-limit, 0, limit), format="%.1f")
+        top.set_title("the spike" if step == 0 else f"{step} step{'s' * (step > 1)}", fontsize=10)
+    ax = below.subplots()
+    objective, peak = next(reversed(attacks.values())).history
+    ax.plot(objective, "o-", label=r"objective $\|\phi \odot \rho\|_2$")
+    ax.plot(peak, "s-", color=COLORS[2], label=r"peak $\|\rho\|_\infty$")
+    ax.set(xlabel="step", ylabel="seen by the ascent", ylim=(0, 1.15 * float(objective.max())))
+    ax.legend(loc="lower right")
+    return figure
+
+
+def location_map(x: Tensor, grid: GridAttack) -> Figure:
+    """The largest artifact that an attack at each location of the grid reaches, over the image; the selected one."""
+    figure, ax = plt.subplots(figsize=(0.62 * WIDTH, 0.52 * WIDTH))
+    ax.imshow(x, cmap="gray", vmin=0, vmax=2.5)  # dark, behind the squares
+    side = len(x) / math.isqrt(len(grid.locations))
+    rows, columns = grid.locations.T.numpy()
+    known = ~grid.peaks.isnan().numpy()
+    points = (figure.dpi_scale_trans.transform((1, 0))[0], 72 * 0.4 * 0.52 * WIDTH / len(x) * side)
+    shown = ax.scatter(columns[known], rows[known], c=grid.peaks[known], s=points[1] ** 2, marker="s", cmap="viridis")
+    ax.scatter(columns[~known], rows[~known], s=6, color="0.7")
+    ax.scatter(*grid.mu.flip(0).tolist(), s=2.2 * points[1] ** 2, marker="s", facecolor="none", edgecolor=OVER, linewidth=2.5)
+    _bare(ax, "")
+    figure.colorbar(shown, label=r"$\|\rho\|_\infty$")
+    return figure
+
+
+def radii(
+    rows: dict[str, Sequence[Attack]], sigmas: Sequence[float], clean: Tensor
+) -> Figure:
+    """Reconstructions under attacks with disks of growing radius, one row for each way to find them."""
+    figure, axes = plt.subplots(len(rows), len(sigmas), figsize=(WIDTH, 1.45 * WIDTH / len(sigmas) * len(rows)))
+    for row, (name, attacks) in zip(axes, rows.items(), strict=True):
+        for ax, attack in zip(row, attacks, strict=True):
+            rho = attack.artifact
+            peak, length = float(rho.abs().max()), float(torch.linalg.vector_norm(rho))
+            show_image(ax, clean + rho, rf"$\|\rho\|_\infty$ = {peak:.2f}" + "\n" + rf"$\|\rho\|_2$ = {length:.1f}")
+        row[0].set_ylabel(name)
+    for ax, sigma in zip(axes[0], sigmas, strict=True):
+        ax.set_title("the whole image" if sigma > len(clean) else rf"$\sigma$ = {sigma:g}", fontsize=10)
+    return figure
+
+
+def optimisers(attacks: dict[str, tuple[Attack, int]]) -> Figure:
+    """Objective (6) against the solver iterations spent, forward and adjoint; the end converged."""
+    figure, ax = plt.subplots(figsize=(0.75 * WIDTH, 3.2))
+    for (name, (attack, iterations)), color in zip(attacks.items(), COLORS, strict=False):
+        seen = attack.history[0]
+        spent = 2 * iterations * np.arange(1, len(seen) + 1)
+        ax.semilogx(spent, seen, "o-", markersize=3, color=color, label=name)
+        ax.semilogx(spent[-1], float(attack.objective), "*", markersize=12, color=color)
+    ax.semilogx([], [], "*", color="0.4", markersize=12, label="the result, converged")
+    ax.set(xlabel="solver iterations, forward and adjoint", ylabel=r"objective $\|\phi \odot \rho\|_2$", ylim=(0, None))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
+    return figure
+
+
+def attack_iterations() -> Figure:
+    """The objective that power ascent reaches, against the solver iterations behind each gradient."""
+    rows = [row for row in read_rows(RESULTS / "attack_iterations.csv")]
+    cases = sorted({(int(row["lines"]), float(row["noise_rel"])) for row in rows})
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.0), sharey=True)
+    for case, color in zip(cases, COLORS, strict=False):
+        mine = [row for row in rows if (int(row["lines"]), float(row["noise_rel"])) == case]
+        best = max(float(row["objective"]) for row in mine)
+        standard = next(row["threshold"] for row in mine if row["iterations"] == "40")
+        for implicit, style in (("0", "o-"), ("1", "s:")):
+            chosen = [row for row in mine if row["implicit"] == implicit]
+            for ax, key, points in (
+                (axes[0], "iterations", [row for row in chosen if row["threshold"] == standard]),
+                (axes[1], "threshold", sorted((r for r in chosen if r["iterations"] == "5"), key=lambda r: float(r["threshold"]))),
+            ):
+                values = zip(*((float(row[key]), float(row["objective"]) / best) for row in points), strict=True)
+                label = f"{case[0]} lines, {case[1]:.1%}" if implicit == "0" else None
+                ax.semilogx(*values, style, color=color, markersize=4, label=label)
+    axes[0].semilogx([], [], "s:", color="0.5", markersize=4, label="implicit gradient")
+    axes[0].set(xlabel="solver iterations behind a gradient", ylabel="objective, relative to the best")
+    axes[1].set(xlabel=r"threshold, over the spike's height $\eta n/\sqrt{m}$")
+    axes[0].legend(fontsize=8)
+    return figure
+
+
+def attack_optimum() -> Figure:
+    """Objective (6) of the spike, of our attack and of long searches, over the best of all."""
+    rows = read_rows(RESULTS / "attack_optimum.csv")
+    kinds = {
+        "objective_spike": ("the spike", "v"),
+        "objective_median_real": ("long searches, median", "|"),
+        "objective_best_real": ("long searches, best", "s"),
+        "objective_best_complex": ("long searches, complex, best", "D"),
+        "objective": ("our attack", "o"),
+    }
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.35 * len(rows) + 0.9))
+    for (key, (label, marker)), color in zip(kinds.items(), COLORS[::-1][1:], strict=True):
+        best = [max(float(row[k]) for k in kinds) for row in rows]
+        ax.plot([float(row[key]) / b for row, b in zip(rows, best, strict=True)], range(len(rows)), marker, color=color, label=label)
+    names = [f"{row['lines']} lines, {float(row['noise_rel']):.1%}, ({row['row']}, {row['column']})" for row in rows]
+    ax.set(yticks=range(len(rows)), yticklabels=names, xlabel=r"objective $\|\phi \odot \rho\|_2$, relative to the best known")
+    ax.invert_yaxis()
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    return figure
+
+
+def _attacked(noise_rel: float = 0.04) -> Figure:
+    x, op = _example()
+    y = op.A(x)
+    rec = fast_tv(op, calibrated_lambda(noise_rel, 40), noise_rel * torch.linalg.vector_norm(y))
+    grid = grid_attack(rec, y, op, noise_rel, screen=8)
+    return artifact(x, grid.best, (int(grid.mu[0]), int(grid.mu[1])), unperturbed(rec, y)[0] + grid.best.artifact)
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure (PNG) in one step and close it; the same figure gives the same bytes."""
     buffer = io.BytesIO()
@@ -419,7 +572,11 @@ def _example() -> tuple[Tensor, MaskedFourier]:
 
 
 NAMED: dict[str, Callable[[], Figure]] = {
+    "1": lambda: noise_and_feature(_example()[0], noise_rel=0.04, mu=(112, 128), radius=4, seed=1),
     "2": lambda: undersampling(*_example()),
+    "3": _attacked,
+    "attack-iterations": attack_iterations,
+    "attack-optimum": attack_optimum,
     "cover": lambda: spike(*_example(), lines=40, noise_rel=0.01, mu=(60, 60)),
     "lambda": lambda_curves,
     "networks-error": networks_error,

@@ -36,7 +36,7 @@ __all__ = [
 
 CHECK_EVERY = 10  # iterations between two looks at the duality gap, and between two changes of the threshold
 # The threshold t = lam/rho runs geometrically from THRESHOLD[0] to THRESHOLD[1], in units of lam^(1/4) s^(3/4) with s
-# the root mean square of the image; see book/method.md.
+# the size of the image; see `_threshold_unit` and book/method.md.
 THRESHOLD, THRESHOLD_DECAY = (0.5, 0.1), 0.85
 
 
@@ -316,7 +316,7 @@ def reconstruct_tv(
 
 @dataclass(frozen=True)
 class TVReconstruction:
-    r"""The map :math:`y \mapsto \mathrm{rec}_{TV}(y)` as attacks need it: differentiable, and started near the solution.
+    r"""The map :math:`y \mapsto \mathrm{rec}_{TV}(y)` as attacks need it: differentiable, from any start.
 
     Called with measurements ``(..., m)`` it gives images ``(..., n, n)``, the result of ``iterations`` iterations of
     :func:`reconstruct_tv` with a fixed threshold. Their derivative is taken in one of two ways.
@@ -383,7 +383,10 @@ class TVReconstruction:
         """
         op, batch = self.op, y.shape[:-1]
         op._check("TVReconstruction", y, (op.m,), (torch.complex64, torch.complex128))
-        image, dual = _initial(start, batch, op.n, y)
+        if start is None:
+            start = Iterate(y.real.new_zeros(op.n, op.n), y.real.new_zeros(2, op.n, op.n))
+        image = start.image.expand(*batch, op.n, op.n).reshape(-1, op.n, op.n)
+        dual = start.dual.expand(*batch, 2, op.n, op.n).reshape(-1, 2, op.n, op.n)
         image, dual = _Iterations.apply(y.reshape(-1, op.m), image, dual, self)
         image = image.unflatten(0, batch) if batch else image[0]
         return image, Iterate(image.detach(), dual.unflatten(0, batch) if batch else dual[0])
@@ -400,7 +403,9 @@ class TVReconstruction:
         )
         if not bool(result.converged.all()):
             gap = float((result.gap / result.objective).max())
-            raise RuntimeError(f"TVReconstruction.solve: relative gap {gap:.1e} after 20 000 iterations, tol {self.tol}")
+            raise RuntimeError(
+                f"TVReconstruction.solve: relative gap {gap:.1e} after 20 000 iterations, tol {self.tol}"
+            )
         return result.image, result
 
 
@@ -418,11 +423,12 @@ class _Iterations(torch.autograd.Function):
         else:
             t = torch.as_tensor(rec.threshold, dtype=dtype, device=y.device).expand(len(y)).contiguous()
         ctx.rec, ctx.k, ctx.saved = rec, k, []
-        images, duals = torch.empty_like(image), torch.empty_like(dual)
+        kind = dtype if real else y.dtype
+        images, duals = torch.empty_like(image, dtype=y.dtype), torch.empty_like(dual, dtype=kind)
         for i in torch.arange(len(y), device=y.device).split(_chunk(y, op.n)):
-            x, p = (image[i].real.contiguous(), dual[i].real) if real else (image[i], dual[i])
+            x, p = (image[i].real, dual[i].real) if real else (image[i].to(kind), dual[i].to(kind))
             v = gradient(x) + p * (t[i] / lam[i].to(dtype))[:, None, None, None]
-            state = admm.start(k, k.values(y[i]), lam[i], t[i], x, v, norm)
+            state = admm.start(k, k.values(y[i]), lam[i], t[i], torch.empty_like(x, dtype=kind), v, norm)
             jacobians = []
             for step in range(rec.iterations):
                 if ctx.needs_input_grad[0] and (not rec.implicit or step == rec.iterations - 1):
@@ -431,7 +437,7 @@ class _Iterations(torch.autograd.Function):
                 admm.v_update(state, k, norm)
             ctx.saved.append((state.rho, state.inverse, jacobians))
             images[i] = state.x.to(y.dtype)
-            duals[i] = (admm.project(state.v, state.t, norm) * state.rho[:, None, None, None]).to(y.dtype)
+            duals[i] = admm.project(state.v, state.t, norm) * state.rho[:, None, None, None]
         ctx.mark_non_differentiable(duals)
         return images, duals
 
@@ -522,7 +528,9 @@ def _solve(problem: _Problem, real: bool, index: Tensor, result: TVResult) -> No
 
 
 def _threshold_unit(y: Tensor, lam: Tensor, op: MaskedFourier) -> Tensor:
-    size = _squared_norm(y, -1).sqrt() / op.n
+    """lam^(1/4) s^(3/4), where s is the size of the image; a few very bright pixels count, too."""
+    peak = op.A_adjoint(y).abs().amax((-2, -1)).double() if len(y) else y.real.new_zeros(0)
+    size = torch.maximum(_squared_norm(y, -1).sqrt() / op.n, peak / 4)
     return lam**0.25 * torch.where(size > 0, size, 1) ** 0.75
 
 

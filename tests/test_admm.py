@@ -76,7 +76,9 @@ def test_half_of_k_space_holds_all_of_it_for_real_images(n, even, real, seed):
     y = op.A(x)
     grid = k.scatter(k.values(y))
     assert torch.allclose(grid, spectrum * k.weight, atol=1e-13)
-    assert math.isclose((k.importance * k.gather(spectrum)[0].abs().square()).sum(), y[0].abs().square().sum(), rel_tol=1e-12)
+    assert math.isclose(
+        (k.importance * k.gather(spectrum)[0].abs().square()).sum(), y[0].abs().square().sum(), rel_tol=1e-12
+    )
     if real:
         assert k.odd_part(y).max() < 1e-24
         back = torch.empty_like(x)
@@ -90,7 +92,11 @@ def test_half_of_k_space_holds_all_of_it_for_real_images(n, even, real, seed):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64, torch.complex128])
 @pytest.mark.parametrize("n", [1, 2, 3, 8, 17])
 def test_the_compiled_adjoint_equals_the_plain_formula(n, dtype):
-    q, w, v = random(3, n, n, dtype=dtype), random(3, 2, n, n, dtype=dtype, seed=1), random(3, 2, n, n, dtype=dtype, seed=2)
+    q, w, v = (
+        random(3, n, n, dtype=dtype),
+        random(3, 2, n, n, dtype=dtype, seed=1),
+        random(3, 2, n, n, dtype=dtype, seed=2),
+    )
     t, rho = (torch.tensor(a, dtype=dtype.to_real()) for a in ([0.3, 1.0, 2.0], [2.0, 0.5, 1.3]))
     eps = 1e-5 if dtype.to_real() == torch.float32 else 1e-13
     results = []

@@ -90,12 +90,21 @@ def test_for_a_linear_reconstruction_the_ascent_finds_the_largest_singular_value
     y, phi = op.A(random(n, n, dtype=torch.float64)), disk_weight(n, (5, 6), 2)
     start = op.A(random(n, n, dtype=torch.float64, seed=2))
     attack = localized_attack(
-        op.A_dagger, y, op, 0.1, phi, real=real, start=start, optimiser=functools.partial(power_ascent, steps=3000, gain=0)
+        op.A_dagger,
+        y,
+        op,
+        0.1,
+        phi,
+        real=real,
+        start=start,
+        optimiser=functools.partial(power_ascent, steps=3000, gain=0),
     )
     basis = torch.eye(op.m, dtype=torch.complex128)
     if real:  # the columns of a real basis of the symmetric vectors
         basis = torch.cat([op.symmetrize(basis), op.symmetrize(1j * basis)])
-        basis = torch.linalg.svd(torch.view_as_real(basis).flatten(1))[2][: torch.linalg.matrix_rank(torch.view_as_real(basis).flatten(1))]
+        basis = torch.linalg.svd(torch.view_as_real(basis).flatten(1))[2][
+            : torch.linalg.matrix_rank(torch.view_as_real(basis).flatten(1))
+        ]
         basis = torch.view_as_complex(basis.unflatten(1, (op.m, 2)).contiguous())
     images = torch.view_as_real((phi * op.A_dagger(basis)).flatten(1)).flatten(1)
     if not real:
@@ -109,18 +118,23 @@ def test_a_large_radius_is_the_global_attack():
     op, y, eta = problem(dtype=torch.float64)
     rec = fast_tv(op, LAM, eta)
     everywhere, ones = disk_weight(N, (3, 5), math.sqrt(2) * N), torch.ones(N, N)
-    a, b = (localized_attack(rec, y, op, LEVEL, phi, start=spike_perturbation(op, (9, 9), 1.0)) for phi in (everywhere, ones))
+    a, b = (
+        localized_attack(rec, y, op, LEVEL, phi, start=spike_perturbation(op, (9, 9), 1.0))
+        for phi in (everywhere, ones)
+    )
     assert torch.equal(a.e, b.e) and torch.equal(a.objective, norm(a.artifact, (-2, -1)))
 
 
 @pytest.mark.parametrize("optimiser", [power_ascent, functools.partial(projected_adam, steps=2)])
 def test_what_an_attack_returns_is_what_the_paper_defines(optimiser):
     op, y, eta = problem(dtype=torch.float64)
-    rec, phi = fast_tv(op, LAM, eta, tol=1e-4), disk_weight(N, (10, 20), 3)
+    rec, phi = fast_tv(op, LAM, eta, tol=1e-6), disk_weight(N, (10, 20), 3)
     attack = localized_attack(rec, y, op, LEVEL, phi, optimiser=optimiser)
     assert attack.e.shape == (op.m,) and attack.artifact.shape == attack.image_perturbation.shape == (N, N)
     assert norm(attack.e) <= eta * (1 + 1e-12)
-    assert torch.allclose(attack.image_perturbation, op.A_dagger(attack.e)) and torch.allclose(op.A(op.A_dagger(attack.e)), attack.e)
+    assert torch.allclose(attack.image_perturbation, op.A_dagger(attack.e)) and torch.allclose(
+        op.A(op.A_dagger(attack.e)), attack.e
+    )
     assert math.isclose(norm(attack.image_perturbation, (0, 1)), norm(attack.e), rel_tol=1e-12)
     rho = rec.solve(y + attack.e)[0] - rec.solve(y)[0]
     assert (rho - attack.artifact).abs().max() < 2e-3 * rho.abs().max()
@@ -135,7 +149,9 @@ def test_what_an_attack_returns_is_what_the_paper_defines(optimiser):
 def test_real_perturbations_are_conjugate_symmetric(seed, lines):
     op, y, eta = problem(lines)
     for optimiser in (functools.partial(power_ascent, steps=2), functools.partial(projected_adam, steps=2, seed=seed)):
-        attack = localized_attack(fast_tv(op, LAM, eta), y, op, LEVEL, disk_weight(N, (seed % N, 9), 2), optimiser=optimiser)
+        attack = localized_attack(
+            fast_tv(op, LAM, eta), y, op, LEVEL, disk_weight(N, (seed % N, 9), 2), optimiser=optimiser
+        )
         assert attack.image_perturbation.imag.abs().max() < 1e-6 * attack.image_perturbation.abs().max()
         assert torch.allclose(op.symmetrize(attack.e), attack.e, atol=1e-6)
         assert attack.artifact.imag.abs().max() == 0
@@ -173,7 +189,9 @@ def test_batches_equal_single_attacks():
     both = localized_attack(fast_tv(op, LAM, eta), y, op, LEVEL, phi, optimiser=optimiser)
     for i in range(2):
         one = localized_attack(fast_tv(op, LAM, eta[i]), y[i], op, LEVEL, phi[i], optimiser=optimiser)
-        assert torch.allclose(both.e[i], one.e, atol=1e-9) and math.isclose(both.objective[i], one.objective, rel_tol=1e-4)
+        assert torch.allclose(both.e[i], one.e, atol=1e-9) and math.isclose(
+            both.objective[i], one.objective, rel_tol=1e-4
+        )
     shared = localized_attack(fast_tv(op, LAM, eta), y, op, LEVEL, phi[0], optimiser=optimiser)
     assert torch.allclose(shared.e[0], both.e[0], atol=1e-12)
 
@@ -196,7 +214,9 @@ def test_adam_starts_at_three_times_the_radius_and_keeps_to_the_ball():
         seen.append(norm(measurements.detach() - y))
         return op.A_dagger(measurements)
 
-    localized_attack(watch, y, op, LEVEL, disk_weight(N, (9, 9), 3), optimiser=functools.partial(projected_adam, steps=8))
+    localized_attack(
+        watch, y, op, LEVEL, disk_weight(N, (9, 9), 3), optimiser=functools.partial(projected_adam, steps=8)
+    )
     lengths = torch.cat([s.reshape(-1) for s in seen])
     start = lengths[1]  # after the unperturbed reconstruction
     assert 2.5 * eta < start < 3.5 * eta and (lengths[2:] <= eta * (1 + 1e-9)).all() and len(lengths) == 1 + 8 + 1
@@ -218,7 +238,10 @@ def test_the_grid_attack_selects_the_largest_artifact():
     op, y, eta = problem()
     rec = fast_tv(op, LAM, eta)
     grid = grid_attack(rec, y, op, LEVEL, sigma=2, count=4)
-    assert grid.peaks.shape == grid.objectives.shape == grid.amplifications.shape == (16,) and grid.e.shape == (16, op.m)
+    assert grid.peaks.shape == grid.objectives.shape == grid.amplifications.shape == (16,) and grid.e.shape == (
+        16,
+        op.m,
+    )
     i = int(grid.peaks.argmax())
     assert torch.equal(grid.mu, grid.locations[i]) and torch.equal(grid.best.e, grid.e[i])
     assert grid.best.artifact.abs().max() == grid.peaks[i] and grid.best.amplification == grid.amplifications[i]

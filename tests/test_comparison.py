@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lib import comparison, networks, training
-from lib.comparison import compare, methods, tv
+from lib.comparison import compare, methods, tv, tv_lambda
 from lib.networks import PRESETS, Reconstruction, Sizes, save_network
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
@@ -42,7 +42,8 @@ def test_all_methods_are_measured_on_the_same_test_images(small, tmp_path):
         row = rows[name, "0.04"]
         assert float(row["error_mean"]) == pytest.approx(moduli.mean().item(), abs=1e-5)
         assert float(row["complex_error_std"]) == pytest.approx(full.std().item(), abs=1e-5)
-        assert (row["images"], row["seed"], row["weights"]) == ("3", str(TEST), "")
+        setting = f"lambda={calibrated_lambda(0.04, 40):.3g}" if name == "tv" else ""
+        assert (row["images"], row["seed"], row["setting"]) == ("3", str(TEST), setting)
     # an untrained Tira is zero filling
     assert rows["tira-compact", "0"]["error_mean"] == rows["zero-filled", "0"]["error_mean"]
 
@@ -88,5 +89,7 @@ def test_the_committed_comparison_is_that_of_the_published_weights():
         assert [row["noise_rel"] for row in chosen] == [f"{level:g}" for level in LEVELS]
         assert {(row["images"], row["seed"]) for row in chosen} == {(str(IMAGES), str(training.TEST))}
         if name in manifest:
-            assert {row["weights"] for row in chosen} == {manifest[name]["files"][0]["sha256"][:10]}
+            assert {row["setting"] for row in chosen} == {manifest[name]["files"][0]["sha256"][:10]}
+        if name == "tv":
+            assert [row["setting"] for row in chosen] == [f"lambda={tv_lambda(level):.3g}" for level in LEVELS]
     assert {"zero-filled", "tv", *manifest} == {row["method"] for row in rows}

@@ -14,6 +14,7 @@ from helpers import (
     fourier_matrix,
     masks,
     random,
+    random_mask,
     tolerance,
 )
 from hypothesis import given, settings

@@ -67,6 +67,9 @@ def test_each_command_of_the_readme_is_a_target():
 def test_each_figure_has_a_target_and_building_the_book_redraws_none():
     for name in NAMED:
         command = ["make", "--dry-run", f"fig-{name}"]
-        assert f"lib.figures {name}" in subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        assert (
+            f"lib.figures {name}"
+            in subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        )
     command = ["make", "--dry-run", "--always-make", "book"]
     assert "lib.figures" not in subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lib import admm, tv
 from lib.calibration import add_noise
-from lib.operators import MaskedFourier, gradient, gradient_adjoint, radial_mask
+from lib.operators import MaskedFourier, gradient, radial_mask
 from lib.phantoms import ellipses, shepp_logan
 from lib.tv import (
     anisotropic,
