@@ -69,6 +69,10 @@ def test_nothing_is_computed_twice_except_for_a_network_that_was_trained_since(s
     assert asked == [0.0, 0.04] and len(after) == len(before)
     changed = {row["method"] for row, old in zip(after, before, strict=True) if row != old}
     assert changed == {"tira-compact"}
+    asked.clear()
+    monkeypatch.setattr(comparison, "calibrated_lambda", lambda *_: 0.01)  # TV depends on the calibration
+    compare("compact")
+    assert asked == [0.04]
 
 
 def test_networks_that_are_not_trained_are_left_out(small):
