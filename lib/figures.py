@@ -21,6 +21,7 @@ from lib.networks import Sizes
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.records import RESULTS, read_rows
+from lib.theory_runs import constant, quantile
 from lib.tv import calibrated_lambda, reconstruct_tv
 
 OVER = "#d55e00"  # pixel values beyond 1, in every figure
@@ -556,6 +557,176 @@ def _attacked(noise_rel: float = 0.04) -> Figure:
     return artifact(x, grid.best, (int(grid.mu[0]), int(grid.mu[1])), unperturbed(rec, y)[0] + grid.best.artifact)
 
 
+def forced_spike(rows: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]]) -> Figure:
+    """For each (name, x, x + r, reconstruction of y + e): the three signals, position 0 in the middle."""
+    figure, axes = plt.subplots(len(rows), 3, figsize=(WIDTH, 1.75 * len(rows)), sharex=True, sharey="row")
+    for line, (name, *signals) in zip(np.atleast_2d(axes), rows, strict=True):
+        n = len(signals[0])
+        for ax, signal, color in zip(line, signals, (COLORS[0], COLORS[4], COLORS[1]), strict=True):
+            ax.plot(np.arange(-n // 2, n // 2), np.roll(signal.real, n // 2), color=color, linewidth=1)
+            ax.axvline(0, color="0.85", linewidth=1, zorder=0)
+        line[0].set_ylabel(name)
+    labels = ("signal $x$", "with the perturbation, $x + r$", "recovered from $y + e$")
+    for ax, label in zip(np.atleast_2d(axes)[-1], labels, strict=True):
+        ax.set_xlabel(label)
+    return figure
+
+
+def growth() -> Figure:
+    """Amplification and the margin of the proofs against n, from results/theory_growth.csv."""
+    rows = read_rows(RESULTS / "theory_growth.csv")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.6), width_ratios=(1.5, 1))
+    names = {"l1": (r"$\ell^1$", COLORS[0], "o"), "tv": ("TV", COLORS[2], "s")}
+    for problem, (name, color, marker) in names.items():
+        mine = [row for row in rows if row["problem"] == problem and row["certified"] == "True"]
+        sizes = sorted({int(row["log2_n"]) for row in mine})
+        n = 2.0 ** np.array(sizes)
+        m = np.array([next(int(row["m"]) for row in mine if int(row["log2_n"]) == size) for size in sizes])
+        for power, key, style in ((1, "linf", "-"), (0.5, "l2", "--")):
+            left.loglog(n, (n / m) ** power, style, color=color, linewidth=1)
+            for solved in (True, False):
+                points = [row for row in mine if bool(row["solved_linf"]) == solved]
+                left.loglog(
+                    [2 ** int(row["log2_n"]) for row in points],
+                    [float(row[f"solved_{key}" if solved else key]) for row in points],
+                    marker,
+                    color=color,
+                    markersize=4,
+                    markerfacecolor=color if solved else "white",
+                )
+        margin = [[float(row["margin"]) for row in mine if int(row["log2_n"]) == size] for size in sizes]
+        right.plot(sizes, [np.median(values) for values in margin], marker + "-", color=color, markersize=4, label=name)
+        low, high = [min(values) for values in margin], [max(values) for values in margin]
+        right.fill_between(sizes, low, high, color=color, alpha=0.15, linewidth=0)
+        left.plot([], [], marker, color=color, markersize=4, label=f"{name}, solved")
+        left.plot([], [], marker, color=color, markersize=4, markerfacecolor="white", label=f"{name}, certified")
+    left.plot([], [], "-", color="0.5", linewidth=1, label=r"$n/m$: $\ell^\infty$")
+    left.plot([], [], "--", color="0.5", linewidth=1, label=r"$\sqrt{n/m}$: $\ell^2$")
+    left.set(xlabel="length $n$", ylabel="amplification")
+    left.set_xscale("log", base=2)
+    left.legend(fontsize=8)
+    right.set(xlabel=r"$\log_2 n$", ylabel="margin of the certificate", ylim=(0, None))
+    right.legend(fontsize=8)
+    return figure
+
+
+def _transitions(signal: str, order: str = "uniform") -> dict[tuple[int, int], np.ndarray]:
+    rows = read_rows(RESULTS / "theory_transition.csv")
+    mine = [row for row in rows if row["signal"] == signal and row["order"] == order]
+    return {(int(row["n"]), int(row["s"])): np.array(row["first_m"].split(), int) for row in mine}
+
+
+def phase(n: int = 256) -> Figure:
+    """Probability of recovery over sparsity and measurements, from results/theory_transition.csv."""
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.7), sharey=True)
+    for ax, signal, label in zip(axes, ("spikes", "steps"), ("non-zero entries", "jumps"), strict=True):
+        cells = {s: first for (size, s), first in _transitions(signal).items() if size == n}
+        sparsities, m = sorted(cells), np.arange(1, n + 1)
+        share = np.array([[(cells[s] <= k).mean() for s in sparsities] for k in m])
+        drawn = ax.pcolormesh(np.arange(len(sparsities)), m, share, cmap="cividis", vmin=0, vmax=1, shading="nearest")
+        for probability, style in ((0.5, "-"), (0.95, "--")):
+            values = [quantile(cells[s], probability)[0] for s in sparsities]
+            ax.plot(values, "w" + style, linewidth=1, label=f"{probability:.0%}")
+        ax.plot([s * math.log(n) for s in sparsities], ":", color=COLORS[1], linewidth=1.5, label=r"$s \log n$")
+        ax.set(xticks=range(len(sparsities)), xticklabels=sparsities, xlabel=f"$s$, {label}", yscale="log", ylim=(3, n))
+        ax.set_yticks([4, 8, 16, 32, 64, 128, 256], [4, 8, 16, 32, 64, 128, 256])
+        ax.minorticks_off()
+    axes[0].set_ylabel(f"measurements $m$, of {n}")
+    legend = axes[0].legend(loc="lower right", fontsize=8, frameon=True, facecolor="0.35", edgecolor="none")
+    for text in legend.get_texts():
+        text.set_color("white")
+    figure.colorbar(drawn, ax=list(axes), label="probability of recovery", shrink=0.9)
+    return figure
+
+
+def constants(epsilon: float = 0.05) -> Figure:
+    """C in m = C s log(n) log(1/epsilon) for each n and s, with 95 % confidence intervals."""
+    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 3.0), sharey=True)
+    for ax, signal in zip(axes, ("spikes", "steps", "comb"), strict=True):
+        cells = _transitions(signal)
+        several = sorted({s for _, s in cells if len({n for n, other in cells if other == s}) > 1})
+        for i, (s, color) in enumerate(zip(several, COLORS, strict=False)):
+            n = np.array(sorted(size for size, other in cells if other == s))
+            c, low, high = np.array([constant(int(size), s, cells[int(size), s], epsilon) for size in n]).T
+            style = {"fmt": "o-", "color": color, "markersize": 4, "linewidth": 1}
+            ax.errorbar(n * 1.06 ** (i - 1), c, (c - low, high - c), label=f"$s$ = {s}", **style)
+        ax.set_xscale("log", base=2)
+        ax.set(xlabel=f"length $n$, {signal}")
+    axes[0].set(ylim=(0, None))
+    axes[0].set_ylabel(f"$C$ for $\\varepsilon$ = {epsilon:g}")
+    axes[0].legend(fontsize=8)
+    return figure
+
+
+def low_frequencies() -> Figure:
+    """Probability of recovery against m, with and without a spike, for two laws of sampling; n = 256, six jumps."""
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.9), sharey=True)
+    for ax, signal in zip(axes, ("steps", "steps and spike"), strict=True):
+        for order, label, color in (("uniform", "uniform", COLORS[0]), ("low", r"$\propto 1/|k|$", COLORS[1])):
+            first = _transitions(signal, order)[256, 6]
+            m = np.arange(1, 71)
+            ax.plot(m, [(first <= k).mean() for k in m], color=color, label=label)
+        ax.set(xlabel=f"measurements $m$, {signal}")
+    axes[0].set_ylabel("probability of recovery")
+    axes[0].legend(title="sampling")
+    return figure
+
+
+def constant_measurements(rows: Sequence[tuple[str, int, int, float, bool]]) -> Figure:
+    """For (theorem, n, m, distance of the dual polynomial from 1, proved): amplification n/m and that distance."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.0))
+    for name, color, marker in zip(dict.fromkeys(row[0] for row in rows), COLORS[:3:2], "os", strict=False):
+        mine = [row[1:] for row in rows if row[0] == name]
+        n, m, distance, proved = (np.array(column) for column in zip(*mine, strict=True))
+        left.loglog(n, n / m, marker + "-", color=color, markersize=4, linewidth=1, label=f"{name}, $m$ = {m[0]}")
+        right.loglog(n[proved], distance[proved], marker + "-", color=color, markersize=4, linewidth=1)
+        right.loglog(n[~proved], distance[~proved], marker, color=color, markersize=5, markerfacecolor="white")
+    right.plot([], [], "o", color="0.5", markerfacecolor="white", label="not certified")
+    left.set(xlabel="length $n$", ylabel=r"amplification $\alpha_n = n/m$")
+    right.set(xlabel="length $n$", ylabel="margin: distance from 1")
+    for ax in (left, right):
+        ax.set_xscale("log", base=2)
+        ax.legend(fontsize=8)
+    return figure
+
+
+def artifacts(rows: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]], reach: int = 60) -> Figure:
+    """For each (name, artifact, r, artifact found): the three around position 0."""
+    figure, axes = plt.subplots(1, len(rows), figsize=(WIDTH, 2.5), sharey=True)
+    j = np.arange(-reach, reach)
+    for ax, (name, wanted, r, found) in zip(np.atleast_1d(axes), rows, strict=True):
+        ax.plot(j, wanted[j].real, color="0.75", linewidth=4, label=r"wanted $\rho_n$")
+        ax.plot(j, found[j].real, color=COLORS[1], linewidth=1.2, label="found")
+        ax.plot(j, r[j].real, color=COLORS[0], linewidth=1, label="perturbation $r_n$")
+        ax.set(xlabel=name)
+    axes[0].legend(fontsize=7, loc="lower left")
+    return figure
+
+
+def subsampling() -> Figure:
+    """Amplification of a spike, and of attacks where the file has them, against n^2/m; results/theory_masks.csv."""
+    rows = read_rows(RESULTS / "theory_masks.csv")
+    factor = np.array([float(row["subsampling"]) for row in rows])
+    figure, ax = plt.subplots(figsize=(0.65 * WIDTH, 3.6))
+    for key, color, marker in (("spike", COLORS[0], "o"), ("attack", COLORS[1], "^")):
+        if key in rows[0]:
+            values = [float(row[key]) for row in rows]
+            ax.loglog(factor, values, marker, color=color, markersize=5, alpha=0.7, label=key)
+    ends = np.array([factor.min(), factor.max()])
+    ax.loglog(ends, ends, color="0.5", linewidth=1, zorder=0, label=r"$n^2/m$")
+    for lines in sorted({int(row["lines"]) for row in rows})[::3]:
+        x, y = max((float(row["subsampling"]), float(row["spike"])) for row in rows if int(row["lines"]) == lines)
+        ax.annotate(f"{lines} lines", (x, y), xytext=(6, -10), textcoords="offset points", fontsize=8, color="0.4")
+    ticks = [1, 2, 5, 10, 20]
+    ax.set(xlabel=r"subsampling factor $n^2/m$", ylabel=r"amplification $\alpha$")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(matplotlib.ticker.FixedLocator(ticks))
+        axis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%d"))
+        axis.set_minor_locator(matplotlib.ticker.NullLocator())
+    ax.legend()
+    return figure
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure (PNG) in one step and close it; the same figure gives the same bytes."""
     buffer = io.BytesIO()
@@ -577,11 +748,15 @@ NAMED: dict[str, Callable[[], Figure]] = {
     "3": _attacked,
     "attack-iterations": attack_iterations,
     "attack-optimum": attack_optimum,
+    "constant": constants,
     "cover": lambda: spike(*_example(), lines=40, noise_rel=0.01, mu=(60, 60)),
+    "growth": growth,
     "lambda": lambda_curves,
     "networks-error": networks_error,
     "peers": peers,
+    "phase": phase,
     "scaling": scaling,
+    "subsampling": subsampling,
     "tolerance": tolerance,
     "training": training,
 }
