@@ -8,12 +8,12 @@ SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/d
 HTML := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help book strict test quick execute bench calibrate theory serve lock clean
+.PHONY: help book strict test quick execute bench calibrate theory train compare serve lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 	@echo "make fig-NAME   rebuild a figure into results/figures (1, 2, 3, attack-iterations, attack-optimum, constant, cover,"
-	@echo "                growth, lambda, peers, phase, scaling, subsampling, tolerance)"
+	@echo "                growth, lambda, networks-error, peers, phase, scaling, subsampling, tolerance, training)"
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.11"'
@@ -45,11 +45,21 @@ execute: $(READY)  ## re-execute all notebooks in place
 calibrate: $(READY)  ## choose lambda for each mask and noise level (resumes; results/lambda.csv)
 	$(BIN)/python -m lib.calibration
 
+NETWORK ?= tira
+PRESET ?= compact
+DEVICE ?= auto
+MINUTES ?= 60
+train: $(READY)  ## train a network: NETWORK=tira|tirafl PRESET=compact|paper DEVICE=auto MINUTES=60 (resumes; weights/)
+	$(BIN)/python -m lib.training $(NETWORK) --preset $(PRESET) --device $(DEVICE) --minutes $(MINUTES)
+
+compare: $(READY)  ## errors of the networks, TV and zero filling against noise (results/networks_error.csv)
+	$(BIN)/python -m lib.comparison
+
 theory: $(READY)  ## compute the long runs of the theory chapter (resumes; results/theory_*.csv)
 	$(BIN)/python -m lib.theory_runs
 
 # a static pattern: a plain fig-% would also match the files in results/figures
-FIGURES := fig-1 fig-2 fig-3 fig-attack-iterations fig-attack-optimum fig-cover fig-lambda fig-peers fig-scaling fig-tolerance \
+FIGURES := fig-1 fig-2 fig-3 fig-attack-iterations fig-attack-optimum fig-cover fig-lambda fig-networks-error fig-peers fig-scaling fig-tolerance fig-training \
 	fig-constant fig-growth fig-phase fig-subsampling
 .PHONY: $(FIGURES)
 $(FIGURES): fig-%: $(READY)

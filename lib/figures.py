@@ -4,7 +4,7 @@ import argparse
 import io
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lib.attack import Attack, GridAttack, disk_weight, fast_tv, grid_attack, unperturbed
 from lib.calibration import LINES, add_noise
+from lib.networks import Sizes
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.records import RESULTS, read_rows
@@ -277,6 +278,130 @@ def scaling() -> Figure:
     right.set(xlabel="batch, $n$ = 256", ylabel="ms for one image", ylim=(0, None), xticks=[b for b, _ in batches])
     right.set_xticklabels([str(b) for b, _ in batches])
     right.minorticks_off()
+    return figure
+
+
+def reconstruction_family(sizes: Sizes) -> Figure:
+    """Tira and TiraFL from measurements to image, and the Tiramisu in both with its dense blocks."""
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(WIDTH, 5.4), height_ratios=(1, 1.9))
+    top.set(xlim=(0, 10), ylim=(0, 2.6))
+    for height, name, inversion, color in (
+        (1.9, "Tira", r"$\mathcal{A}^\dagger$, fixed", "0.93"),
+        (0.6, "TiraFL", r"$\mathcal{L}$, learned", "#fbe3c8"),
+    ):
+        top.text(0.1, height, name, va="center", weight="bold")
+        top.text(1.5, height, r"$y \in \mathbb{C}^m$", ha="center", va="center")
+        _box(top, 3.25, height, 1.9, inversion, color)
+        top.text(5.05, height + 0.06, "$z$", ha="center", va="center")
+        _box(top, 6.6, height, 1.7, "Tiramisu", "#cfe3f1")
+        top.text(8.18, height, "$+$", ha="center", va="center", fontsize=14)
+        top.text(9.35, height, r"$\mathrm{rec}(y)$", ha="center", va="center")
+        for start, end in ((2.0, 2.3), (4.2, 4.85), (5.25, 5.75), (7.45, 8.03), (8.33, 8.85)):
+            _arrow(top, (start, height), (end, height))
+        top.plot([5.05, 5.05, 8.18], [height + 0.25, height + 0.55, height + 0.55], color="0.3", linewidth=1)
+        _arrow(top, (8.18, height + 0.55), (8.18, height + 0.17))
+    depth, fold = len(sizes.down), sizes.fold
+    bottom.set(xlim=(-0.55, 2 * depth + 1.55), ylim=(-depth - 0.75, 0.75))
+    entry = f"{2 * fold**2} to {sizes.first} channels"
+    bottom.text(-0.45, 0.62, entry, fontsize=8, va="center", color="0.3")
+    bottom.text(2 * depth + 1.45, 0.62, f"to {2 * fold**2} channels", fontsize=8, va="center", ha="right", color="0.3")
+    for level, (before, after) in enumerate(zip(sizes.down, reversed(sizes.up), strict=True)):
+        left, right = level, 2 * depth - level
+        _box(bottom, left, -level, 0.74, f"{before}", "#cfe3f1")
+        _box(bottom, right, -level, 0.74, f"{after}", "#cfe3f1")
+        _arrow(bottom, (left + 0.42, -level), (right - 0.42, -level), "0.65")
+        if level < depth:
+            _arrow(bottom, (left + 0.15, -level - 0.27), (left + 0.82, -level - 0.76), COLORS[0])
+            _arrow(bottom, (right - 0.82, -level - 0.76), (right - 0.15, -level - 0.27), COLORS[1])
+    _box(bottom, depth, -depth, 0.74, f"{sizes.bottleneck}", "#cfe3f1")
+    for level in range(depth + 1):
+        side = f"$n/{fold * 2**level}$" if fold * 2**level > 1 else "$n$"
+        bottom.text(2 * depth + 1.45, -level, side, ha="right", va="center")
+    bottom.text(depth, -0.13, "channels joined", ha="center", va="top", fontsize=8, color="0.5")
+    legend = "blue: convolution, maximum of 2 × 2\norange: transposed convolution"
+    bottom.text(-0.45, -depth, legend, fontsize=8, va="center")
+    for ax in (top, bottom):
+        _bare(ax, "")
+    return figure
+
+
+def _box(ax: Axes, x: float, y: float, width: float, text: str, color: str) -> None:
+    style = {"facecolor": color, "edgecolor": "0.3", "linewidth": 0.8, "boxstyle": "round,pad=0,rounding_size=0.08"}
+    ax.add_patch(matplotlib.patches.FancyBboxPatch((x - width / 2, y - 0.25), width, 0.5, **style))
+    ax.text(x, y, text, ha="center", va="center")
+
+
+def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], color: str = "0.3") -> None:
+    style = {"arrowstyle": "->", "color": color, "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
+    ax.annotate("", end, start, arrowprops=style)
+
+
+def methods_and_noise(
+    x: Tensor,
+    op: MaskedFourier,
+    methods: Mapping[str, Callable[[Tensor, float], Tensor]],
+    levels: Sequence[float],
+    seed: int,
+    close_up: tuple[int, int] | None = None,
+) -> Figure:
+    """One column for each method, one row for each noise level; each label has the relative error of the modulus."""
+    height = 1.2 * WIDTH * len(levels) / len(methods)
+    figure, axes = plt.subplots(len(levels), len(methods), figsize=(WIDTH, height), squeeze=False)
+    for row, level in zip(axes, levels, strict=True):
+        y = add_noise(op.A(x), level, seed)
+        row[0].set_ylabel(f"{level:.1%} noise" if level else "no noise")
+        for ax, reconstruct in zip(row, methods.values(), strict=True):
+            image = reconstruct(y, level).detach()
+            show_image(ax, image, f"error {relative_error(image.abs(), x):.1%}", close_up)
+    for ax, name in zip(axes[0], methods, strict=True):
+        ax.set_title(name, fontsize=10)
+    return figure
+
+
+METHODS = {  # in results/networks_error.csv: label and colour
+    "zero-filled": ("zero-filled", "0.45"),
+    "tv": ("TV", COLORS[0]),
+    "tira": ("Tira", COLORS[1]),
+    "tirafl": ("TiraFL", COLORS[2]),
+}
+
+
+def networks_error(preset: str = "compact") -> Figure:
+    """Relative error against noise for all methods, mean and spread over the test images, from networks_error.csv."""
+    rows = read_rows(RESULTS / "networks_error.csv")
+    figure, ax = plt.subplots(figsize=(0.75 * WIDTH, 3.6))
+    for method, (label, color) in METHODS.items():
+        chosen = [row for row in rows if row["method"] in (method, f"{method}-{preset}")]
+        if not chosen:
+            continue
+        columns = ("noise_rel", "error_mean", "error_std")
+        level, mean, spread = np.array([[float(row[key]) for key in columns] for row in chosen]).T
+        ax.plot(100 * level, 100 * mean, "o-", color=color, markersize=4, label=label)
+        ax.fill_between(100 * level, 100 * (mean - spread), 100 * (mean + spread), color=color, alpha=0.15, linewidth=0)
+    ax.set(xlabel="noise, % of the measurements", ylabel="relative error, %", xlim=(0, None), ylim=(0, None))
+    ax.yaxis.get_major_locator().set_params(integer=True)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def training(preset: str = "compact") -> Figure:
+    """Loss and validation error while the networks were trained, from results/train_*.csv."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.1))
+    for method in ("tira", "tirafl"):
+        rows = read_rows(RESULTS / f"train_{method}-{preset}.csv")
+        if not rows:
+            continue
+        label, color = METHODS[method]
+        minutes, loss, clean, noisy = np.array(
+            [[float(row[key]) for key in ("seconds", "loss", "error_clean", "error_noise_4")] for row in rows]
+        ).T
+        left.semilogy(minutes / 60, loss, color=color, label=label)
+        right.plot(minutes / 60, 100 * clean, color=color, label=f"{label}, no noise")
+        right.plot(minutes / 60, 100 * noisy, "--", color=color, label=f"{label}, 4 % noise")
+    left.set(xlabel="minutes of training", ylabel="loss")
+    right.set(xlabel="minutes of training", ylabel="validation error, %", ylim=(0, None))
+    left.legend()
+    right.legend(fontsize=8)
     return figure
 
 
@@ -624,11 +749,13 @@ NAMED: dict[str, Callable[[], Figure]] = {
     "cover": lambda: spike(*_example(), lines=40, noise_rel=0.01, mu=(60, 60)),
     "growth": growth,
     "lambda": lambda_curves,
+    "networks-error": networks_error,
     "peers": peers,
     "phase": phase,
     "scaling": scaling,
     "subsampling": subsampling,
     "tolerance": tolerance,
+    "training": training,
 }
 
 

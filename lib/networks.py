@@ -1,0 +1,354 @@
+"""The learned reconstructions Tira and TiraFL (Section 2.1): the Tiramisu, the inversions before it, their weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lib.operators import MaskedFourier, radial_mask
+from lib.records import ROOT
+
+WEIGHTS = ROOT / "weights"
+N, LINES = 256, 40  # the problem that the paper trains for
+NETWORKS = ("tira", "tirafl")
+PART_BYTES = 16_000_000  # weights of more bytes are split over several files
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a network.
+
+    Attributes
+    ----------
+    down, bottleneck, up : numbers of layers of the dense blocks, from fine to coarse, at the bottom, and back.
+    growth : channels that each layer adds.
+    first : channels of the first convolution.
+    fold : side of the squares of pixels that become channels before the network, 1 for none.
+    inversion_noise : TiraFL starts at the inverse Fourier transform plus Gaussian noise of this size, relative to
+        the entries of the transform.
+    """
+
+    down: tuple[int, ...]
+    bottleneck: int
+    up: tuple[int, ...]
+    growth: int
+    first: int
+    fold: int
+    inversion_noise: float
+
+    @property
+    def divisor(self) -> int:
+        """What the side of an image must be a multiple of."""
+        return self.fold * 2 ** len(self.down)
+
+
+PRESETS = {
+    # Genzel, Macdonald and März (2022), the paper's [12]
+    "paper": Sizes((5, 7, 9, 12, 15), 20, (15, 12, 9, 7, 5), 16, first=16, fold=1, inversion_noise=1 / 16),
+    # chosen for training on two CPU cores; see the chapter on networks
+    "compact": Sizes((3, 4, 5), 6, (5, 4, 3), 16, first=32, fold=2, inversion_noise=1 / 256),
+}
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, momentum=0.02)  # batches are small, so the running statistics take many
+
+
+class _Layer(nn.Sequential):
+    def __init__(self, channels: int, growth: int):
+        super().__init__(_norm(channels), nn.ReLU(), nn.Conv2d(channels, growth, 3, padding=1))
+
+
+class _DenseBlock(nn.ModuleList):
+    """Layers that each see all channels before them; returns the new channels alone."""
+
+    def __init__(self, channels: int, growth: int, layers: int):
+        super().__init__(_Layer(channels + i * growth, growth) for i in range(layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        new: list[Tensor] = []
+        for layer in self:
+            new.append(layer(torch.cat([x, *new], 1)))
+        return torch.cat(new, 1)
+
+
+class Tiramisu(nn.Module):
+    r"""The fully convolutional network of Jégou et al. (2017), [15] of the paper, without dropout.
+
+    Dense blocks on the way down, each followed by batch norm, a 1 x 1 convolution and a 2 x 2 maximum; one at the
+    bottom; on the way up transposed convolutions of stride 2, each joined with the channels of the same size on the way
+    down and followed by a dense block that passes on only its new channels. The last convolution starts at zero, so
+    that training starts from the identity in :math:`z + \mathrm{net}(z)`.
+
+    Parameters
+    ----------
+    sizes : the sizes of the network; 2 channels in and out, real and imaginary part.
+    """
+
+    def __init__(self, sizes: Sizes):
+        super().__init__()
+        self.sizes = sizes
+        growth, channels = sizes.growth, sizes.first
+        ends = 2 * sizes.fold**2
+        self.first = nn.Conv2d(ends, channels, 3, padding=1)
+        self.down, self.pool, self.rise, self.up = (nn.ModuleList() for _ in range(4))
+        skips = []
+        for layers in sizes.down:
+            self.down.append(_DenseBlock(channels, growth, layers))
+            channels += layers * growth
+            skips.append(channels)
+            self.pool.append(
+                nn.Sequential(_norm(channels), nn.ReLU(), nn.Conv2d(channels, channels, 1), nn.MaxPool2d(2))
+            )
+        self.bottom = _DenseBlock(channels, growth, sizes.bottleneck)
+        new = sizes.bottleneck * growth
+        for layers, skip in zip(sizes.up, reversed(skips), strict=True):
+            self.rise.append(nn.ConvTranspose2d(new, new, 3, stride=2, padding=1, output_padding=1))
+            channels = new + skip
+            self.up.append(_DenseBlock(channels, growth, layers))
+            new = layers * growth
+        self.last = nn.Conv2d(channels + new, ends, 1)  # it sees the last block's input, too
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, 2, n, n)`` real to the same; n a multiple of ``sizes.divisor``."""
+        if x.shape[-1] % self.sizes.divisor or x.shape[-2] % self.sizes.divisor:
+            raise ValueError(f"Tiramisu: sides must be multiples of {self.sizes.divisor}, got {tuple(x.shape[-2:])}")
+        x = self.first(functional.pixel_unshuffle(x, self.sizes.fold))
+        skips = []
+        for block, pool in zip(self.down, self.pool, strict=True):
+            x = torch.cat([x, block(x)], 1)
+            skips.append(x)
+            x = pool(x)
+        new = self.bottom(x)
+        for rise, block in zip(self.rise, self.up, strict=True):
+            x = torch.cat([rise(new), skips.pop()], 1)
+            new = block(x)
+        return functional.pixel_shuffle(self.last(torch.cat([x, new], 1)), self.sizes.fold)
+
+
+class LearnedInversion(nn.Module):
+    r"""A learnable linear map :math:`\mathbb{C}^m \to \mathbb{C}^{n \times n}` in place of :math:`\mathcal{A}^\dagger`.
+
+    The measurements are put on the grid of frequencies, zero elsewhere. Then one real :math:`2n \times 2n` matrix acts
+    on the columns and one on the rows, on real and imaginary parts stacked. Both start at the inverse Fourier transform
+
+    .. math::
+        \begin{pmatrix} C & -S \\ S & C \end{pmatrix}, \qquad
+        C_{jk} + i S_{jk} = \tfrac{1}{\sqrt n} e^{2\pi i jk/n},
+
+    plus Gaussian noise of standard deviation ``noise``:math:`/\sqrt n` in each entry.
+
+    Parameters
+    ----------
+    op : the forward operator, for its mask.
+    noise : size of the initial noise.
+    """
+
+    def __init__(self, op: MaskedFourier, noise: float):
+        super().__init__()
+        self.op = op
+        index = torch.arange(op.n, dtype=torch.float64)
+        angle = 2 * math.pi / op.n * (index[:, None] * index % op.n)
+        cos, sin = angle.cos() / math.sqrt(op.n), angle.sin() / math.sqrt(op.n)
+        inverse = torch.cat([torch.cat([cos, -sin], 1), torch.cat([sin, cos], 1)]).float()
+        self.columns, self.rows = (
+            nn.Parameter(inverse + noise / math.sqrt(op.n) * torch.randn_like(inverse)) for _ in range(2)
+        )
+
+    def forward(self, y: Tensor) -> Tensor:
+        """``(batch, m)`` complex64 to ``(batch, 2, n, n)`` real."""
+        grid = self.op._scatter(y)
+        grid = self.columns @ torch.cat([grid.real, grid.imag], -2)  # frequencies to pixels down the columns
+        real, imag = grid.split(self.op.n, -2)
+        grid = torch.cat([real, imag], -1) @ self.rows.T
+        return torch.stack(grid.split(self.op.n, -1), 1)
+
+
+class Reconstruction(nn.Module):
+    r"""Tira or TiraFL: :math:`y \mapsto z + \mathrm{net}(z)`, with an inversion :math:`z` of the measurements first.
+
+    :math:`z = \mathcal{A}^\dagger y` for Tira; a :class:`LearnedInversion` for TiraFL.
+
+    Parameters
+    ----------
+    op : the forward operator, on the CPU; ``.to(device)`` moves it, too.
+    sizes : sizes of the network.
+    learned : whether the inversion is learned.
+    seed : seed of the initial weights.
+
+    Raises
+    ------
+    ValueError : ``op.n`` is not a multiple of ``sizes.divisor``.
+
+    >>> op = MaskedFourier(radial_mask(32, 8))
+    >>> tira = Reconstruction(op, PRESETS["compact"], learned=False)
+    >>> y = op.A(torch.ones(32, 32))
+    >>> torch.allclose(tira(y), op.A_dagger(y), atol=1e-6)  # before any training
+    True
+    """
+
+    def __init__(self, op: MaskedFourier, sizes: Sizes, learned: bool, seed: int = 0):
+        super().__init__()
+        if op.n % sizes.divisor:
+            raise ValueError(f"Reconstruction: n must be a multiple of {sizes.divisor}, got {op.n}")
+        self.op = op
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed)
+            self.net = Tiramisu(sizes).to(memory_format=torch.channels_last)
+            self.inversion = LearnedInversion(op, sizes.inversion_noise) if learned else None
+        self.eval()
+
+    def _apply(self, fn, recurse=True):  # what .to(device) calls: the operator is no buffer
+        super()._apply(fn, recurse)
+        self.op = self.op.to(self.net.first.weight.device)
+        if self.inversion is not None:
+            self.inversion.op = self.op
+        return self
+
+    def invert(self, y: Tensor) -> Tensor:
+        """The input of the network: ``(batch, m)`` complex64 to ``(batch, 2, n, n)`` real."""
+        if self.inversion is not None:
+            return self.inversion(y)
+        return torch.view_as_real(self.op.A_dagger(y)).movedim(-1, 1)
+
+    def refine(self, z: Tensor) -> Tensor:
+        """``z + net(z)``, ``(batch, 2, a, b)`` real; also for crops, sides multiples of ``sizes.divisor``."""
+        return z + self.net(z.contiguous(memory_format=torch.channels_last)).float()
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Measurements ``(..., m)`` to images ``(..., n, n)`` of their complex dtype, computed in single precision."""
+        self.op._check("Reconstruction", y, (self.op.m,), (torch.complex64, torch.complex128))
+        if y.numel() == 0:  # folding refuses an empty batch
+            return y.new_zeros(*y.shape[:-1], self.op.n, self.op.n)
+        z = self.refine(self.invert(y.reshape(-1, self.op.m).to(torch.complex64)))
+        return torch.complex(z[:, 0], z[:, 1]).to(y.dtype).reshape(*y.shape[:-1], self.op.n, self.op.n)
+
+
+def load_network(
+    name: str, preset: str = "compact", *, device: str | torch.device = "cpu", folder: Path = WEIGHTS
+) -> Reconstruction:
+    r"""A trained network for the paper's problem, 256 x 256 pixels and 40 lines.
+
+    Parameters
+    ----------
+    name : ``"tira"`` or ``"tirafl"``.
+    preset : ``"compact"`` or ``"paper"``.
+    device : where it computes.
+    folder : where the weights and their manifest lie.
+
+    Returns
+    -------
+    A callable from measurements ``(..., m)`` to complex images ``(..., n, n)``: differentiable, in evaluation mode, its
+    weights frozen.
+
+    Raises
+    ------
+    ValueError : an unknown name or preset, or a file that is not the one of the manifest.
+    FileNotFoundError : weights or manifest are missing. The message says which command makes them.
+    """
+    key, remedy = f"{name}-{preset}", f"`make train NETWORK={name} PRESET={preset}` makes it"
+    if name not in NETWORKS or preset not in PRESETS:
+        raise ValueError(f"load_network: expected one of {NETWORKS} and of {tuple(PRESETS)}, got {name!r}, {preset!r}")
+    entry = read_manifest(folder).get(key)
+    if entry is None:
+        raise FileNotFoundError(f"load_network: no trained {key} in {folder.name}/manifest.json; {remedy}")
+    state: dict[str, Tensor] = {}
+    for file in entry["files"]:
+        path, shown = folder / file["name"], f"load_network: {folder.name}/{file['name']}"
+        if not path.exists():
+            raise FileNotFoundError(f"{shown} is missing; {remedy} anew")
+        content = path.read_bytes()
+        if len(content) != file["bytes"]:
+            raise ValueError(f"{shown} has {len(content)} bytes, the manifest says {file['bytes']}; {remedy} anew")
+        if hashlib.sha256(content).hexdigest() != file["sha256"]:
+            raise ValueError(f"{shown} has another SHA-256 than the manifest says; {remedy} anew")
+        state |= load(content)
+    network = Reconstruction(MaskedFourier(radial_mask(N, LINES)), PRESETS[preset], learned=name == "tirafl")
+    counters = {k: v for k, v in network.state_dict().items() if not v.is_floating_point()}  # of batch norm; not stored
+    network.load_state_dict({name: value.float() for name, value in state.items()} | counters)
+    return network.to(device).eval().requires_grad_(False)
+
+
+def read_manifest(folder: Path = WEIGHTS) -> dict[str, dict]:
+    """What ``manifest.json`` says of each trained network, by name and preset such as ``"tira-compact"``."""
+    path = folder / "manifest.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def save_network(
+    network: Reconstruction,
+    key: str,
+    record: Mapping[str, object],
+    *,
+    folder: Path = WEIGHTS,
+    part_bytes: int = PART_BYTES,
+) -> None:
+    """Publish weights: half precision, in files of at most ``part_bytes``, and their entry in the manifest.
+
+    Every file is replaced in one step, the manifest last.
+
+    Parameters
+    ----------
+    network : the trained network.
+    key : its name and preset, such as ``"tira-compact"``.
+    record : what else the manifest says about it.
+    folder : where to.
+    part_bytes : bytes of a file, at most; a single tensor must fit.
+
+    Raises
+    ------
+    ValueError : a weight is not finite in half precision, or too large for one file.
+    """
+    parts: list[dict[str, Tensor]] = [{}]
+    room = part_bytes
+    for name, value in _weights(network).items():
+        half = value.detach().cpu().contiguous().half()
+        if not bool(half.isfinite().all()):
+            raise ValueError(f"save_network: {name} is not finite in half precision")
+        size = half.nbytes + len(name) + 100  # with its entry in the header, which is smaller
+        if size > room and parts[-1]:
+            parts.append({})
+            room = part_bytes
+        parts[-1][name] = half
+        room -= size
+    files = []
+    for number, part in enumerate(parts, 1):
+        content = save(part)
+        if len(content) > part_bytes:
+            raise ValueError(f"save_network: {list(part)} takes {len(content)} bytes, more than {part_bytes}")
+        name = f"{key}.safetensors" if len(parts) == 1 else f"{key}-{number}-of-{len(parts)}.safetensors"
+        write_bytes(folder / name, content)
+        files.append({"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
+    manifest = read_manifest(folder) | {key: {**record, "files": files}}
+    write_bytes(folder / "manifest.json", (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+
+
+def _weights(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and running statistics; not the counters of batch norm, which nothing uses."""
+    return {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file in one step (temporary file, rename)."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,397 @@
+"""Training of the networks: data drawn on the fly, checkpoints that resume, published weights; ``make train``."""
+
+import argparse
+import functools
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+from tqdm import tqdm
+
+from lib.calibration import add_noise
+from lib.networks import (
+    LINES,
+    NETWORKS,
+    PRESETS,
+    WEIGHTS,
+    N,
+    Reconstruction,
+    load_network,
+    read_manifest,
+    save_network,
+    write_bytes,
+)
+from lib.operators import MaskedFourier, radial_mask
+from lib.phantoms import ellipses
+from lib.records import RESULTS, ROOT, provenance, read_rows, write_rows
+
+CHECKPOINTS = ROOT / "_train"  # not committed
+TRAINING, VALIDATION, TEST = 21, 22, 23  # streams of phantoms, each for one use
+LEVELS = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.1)  # noise at which errors are recorded
+IMAGES = 50  # phantoms behind a published error
+JITTER = 0.1  # largest noise in training, relative to the measurements
+WARM_UP = 50  # steps in which the learning rate rises
+LOOKS = 40  # validations, rows of the log, in one training
+SAVE_EVERY = 60.0  # seconds between two checkpoints
+LONGEST_STEP = 60.0  # seconds that a step can count for: a machine asleep is not at work
+COMMITTED_BYTES = 20_000_000  # a checkpoint below this is also kept beside the weights, for other machines
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a preset is trained.
+
+    Attributes
+    ----------
+    batch : images in a step.
+    crop : side of the square that is cut from each pair of inversion and image; the whole image if it is no larger.
+    rate : largest learning rate of Adam.
+    inversion_rate : the same for the learned inversion, whose entries are small and all matter.
+    reuse : times that a phantom is used, each time with other noise, cut and symmetry.
+    """
+
+    batch: int
+    crop: int
+    rate: float
+    inversion_rate: float
+    reuse: int = 4
+
+
+SETTINGS = {
+    "compact": Settings(batch=4, crop=128, rate=2e-3, inversion_rate=1e-5),
+    "paper": Settings(batch=8, crop=256, rate=1e-3, inversion_rate=1e-4),
+}
+
+
+@dataclass
+class Clock:
+    """How far a training is: over its whole life, and in the present run of the learning rate from peak to zero."""
+
+    step: int = 0
+    seconds: float = 0.0
+    run: int = 0
+    run_step: int = 0
+    run_seconds: float = 0.0
+    progress: float = 0.0  # of the run, 0 to 1
+
+    def tick(self, seconds: float, minutes: float | None, steps: int | None) -> None:
+        seconds = min(seconds, LONGEST_STEP)
+        self.step, self.seconds = self.step + 1, self.seconds + seconds
+        self.run_step, self.run_seconds = self.run_step + 1, self.run_seconds + seconds
+        spent = [self.run_step / steps] if steps else []
+        spent += [self.run_seconds / (60 * minutes)] if minutes else []
+        self.progress = min(1.0, max(spent))
+
+    def rate(self) -> float:
+        """The learning rate relative to its peak: a linear rise, then half a cosine."""
+        return min(1.0, (self.run_step + 1) / WARM_UP) * (1 + math.cos(math.pi * self.progress)) / 2
+
+
+def training_batch(op: MaskedFourier, settings: Settings, step: int) -> tuple[Tensor, Tensor]:
+    r"""Measurements with noise and their images, for step number ``step``; they depend on the step alone.
+
+    The phantoms of the stream TRAINING come in rounds of 8 batches. A round passes ``reuse`` times over its phantoms,
+    in another order each time. Flips and transposition leave the law of the phantoms as it is. The noise is Gaussian,
+    of relative size :math:`0.1\, U^2` with :math:`U` uniform in [0, 1]: at the authors' :math:`U` alone, and twice as
+    large, the noisiest images rule the loss.
+
+    Returns
+    -------
+    y : ``(batch, m)`` complex64; x : ``(batch, n, n)`` float32; on the device of ``op``.
+    """
+    device = op.mask.device
+    steps_in_round = 8 * settings.reuse
+    number, within = divmod(step, steps_in_round)
+    generator = torch.Generator().manual_seed((TRAINING << 40) + number * settings.reuse + within // 8)
+    order = torch.randperm(8 * settings.batch, generator=generator).view(8, settings.batch)[within % 8]
+    x = _round(op.n, 8 * settings.batch, number, device)[order.to(device)]
+    generator = torch.Generator(device).manual_seed((TRAINING << 41) + step)
+    flip_rows, flip_columns, transpose = (torch.rand(3, generator=generator, device=device) < 0.5).tolist()
+    x = x.flip(-2) if flip_rows else x
+    x = x.flip(-1) if flip_columns else x
+    x = x.transpose(-1, -2) if transpose else x
+    y = op.A(x)
+    size = JITTER * torch.rand(len(y), 1, generator=generator, device=device).square()
+    size = size * torch.linalg.vector_norm(y, dim=-1, keepdim=True) / math.sqrt(op.m)
+    return y + size * torch.randn(y.shape, dtype=y.dtype, generator=generator, device=device), x
+
+
+@functools.lru_cache(maxsize=1)
+def _round(n: int, count: int, number: int, device: torch.device) -> Tensor:
+    return ellipses(count, n, seed=TRAINING, first=number * count, device=device)
+
+
+def cut(z: Tensor, x: Tensor, side: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The same random square of each pair, ``(batch, 2, n, n)`` and ``(batch, n, n)``; all of it if ``side >= n``."""
+    n = x.shape[-1]
+    if side >= n:
+        return z, x
+    corners = torch.randint(n - side + 1, (len(x), 2), generator=torch.Generator().manual_seed(seed)).tolist()
+    z = torch.stack([image[:, i : i + side, j : j + side] for image, (i, j) in zip(z, corners, strict=True)])
+    return z, torch.stack([image[i : i + side, j : j + side] for image, (i, j) in zip(x, corners, strict=True)])
+
+
+def modulus_loss(z: Tensor, x: Tensor) -> Tensor:
+    """Mean squared difference of moduli, the authors' loss; ``(batch, 2, a, b)`` and ``(batch, a, b)``."""
+    return (torch.linalg.vector_norm(z, dim=1) - x).square().mean()
+
+
+@torch.no_grad()
+def errors(
+    reconstruct: Callable[[Tensor], Tensor], op: MaskedFourier, noise_rel: float, images: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    r"""Relative errors over the first phantoms of a stream, with Gaussian noise of the given size (and seed).
+
+    Returns
+    -------
+    Two ``(images,)`` tensors: :math:`\||z| - x\|_2 / \|x\|_2`, what the eye sees and the loss measures, and
+    :math:`\|z - x\|_2 / \|x\|_2`.
+    """
+    moduli, full = [], []
+    for first in range(0, images, 8):
+        x = ellipses(min(8, images - first), op.n, seed=seed, first=first).to(op.mask.device)
+        z = reconstruct(add_noise(op.A(x), noise_rel, seed=first))
+        norm = torch.linalg.vector_norm(x, dim=(1, 2))
+        moduli.append(torch.linalg.vector_norm(z.abs() - x, dim=(1, 2)) / norm)
+        full.append(torch.linalg.vector_norm(z - x, dim=(1, 2)) / norm)
+    return torch.cat(moduli), torch.cat(full)
+
+
+def train(
+    network: Reconstruction,
+    key: str,
+    settings: Settings,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    checkpoint: Path,
+    log: Path,
+    clock: Clock | None = None,
+    validation_images: int = 16,
+    save_every: float = SAVE_EVERY,
+) -> Clock:
+    """Train until the time or the number of steps is used up, whichever comes first; the learning rate ends at zero.
+
+    A training that was killed goes on from its checkpoint, in the run of the learning rate where it was, and does
+    what it would have done: with ``steps``, the weights are the same bits. One that was finished starts another run.
+
+    Parameters
+    ----------
+    network : trained in place, on its device. A checkpoint replaces its weights.
+    key : its name, for the progress bar.
+    settings : how to train.
+    minutes, steps : length of the run; at least one of the two.
+    checkpoint : file of the checkpoint, weights, moments of Adam and clock.
+    log : CSV file to which rows are added as the training goes on.
+    clock : what went before, where there is no checkpoint.
+    validation_images : phantoms in a validation.
+    save_every : seconds between two checkpoints.
+
+    Raises
+    ------
+    ValueError : neither ``minutes`` nor ``steps`` is positive.
+    """
+    if not ((minutes or 0) > 0 or (steps or 0) > 0):
+        raise ValueError(f"train: minutes or steps must be positive, got {minutes!r} and {steps!r}")
+    op, device = network.op, network.op.mask.device
+    inversion = [] if network.inversion is None else list(network.inversion.parameters())
+    optimizer = torch.optim.Adam(
+        [{"params": list(network.net.parameters()), "peak": settings.rate}]
+        + ([{"params": inversion, "peak": settings.inversion_rate}] if inversion else []),
+        betas=(0.9, 0.99),
+    )
+    clock = load_checkpoint(checkpoint, network, optimizer) if checkpoint.exists() else clock or Clock()
+    if clock.progress >= 1:
+        clock = Clock(clock.step, clock.seconds, clock.run + 1)
+    rows = [row for row in read_rows(log) if int(row["step"]) <= clock.step]
+    network.train()
+    saved, loss_sum, loss_steps = time.perf_counter(), 0.0, 0
+    shape = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+    with tqdm(total=100, desc=key, bar_format=shape, smoothing=0) as bar:
+        tick = time.perf_counter()  # validations and checkpoints count, too: for the step after them
+        while clock.progress < 1:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * clock.rate()
+            y, x = training_batch(op, settings, clock.step)
+            z, x = cut(network.invert(y), x, settings.crop, seed=clock.step)
+            with torch.autocast(device.type, torch.bfloat16, enabled=fast_bfloat16(device)):
+                z = network.refine(z)
+            loss = modulus_loss(z, x)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            loss_sum, loss_steps = loss_sum + loss.item(), loss_steps + 1
+            before = clock.progress
+            now = time.perf_counter()
+            clock.tick(now - tick, minutes, steps)
+            tick, bar.n = now, 100 * clock.progress
+            bar.update(0)
+            if int(LOOKS * clock.progress) > int(LOOKS * before):
+                network.eval()
+                clean, noisy = (errors(network, op, level, validation_images, VALIDATION) for level in (0, 0.04))
+                network.train()
+                rows.append(
+                    {
+                        "run": clock.run,
+                        "step": clock.step,
+                        "seconds": f"{clock.seconds:.0f}",
+                        "rate": f"{settings.rate * clock.rate():.3g}",
+                        "loss": f"{loss_sum / loss_steps:.4e}",
+                        "error_clean": f"{float(clean[0].mean()):.5f}",
+                        "complex_error_clean": f"{float(clean[1].mean()):.5f}",
+                        "error_noise_4": f"{float(noisy[0].mean()):.5f}",
+                        "images": validation_images,
+                        "seed": VALIDATION,
+                        **provenance(),
+                    }
+                )
+                write_rows(log, rows)
+                bar.set_postfix(loss=f"{loss_sum / loss_steps:.2e}", error=f"{float(clean[0].mean()):.2%}")
+                loss_sum, loss_steps = 0.0, 0
+            if clock.progress >= 1 or time.perf_counter() - saved >= save_every:
+                save_checkpoint(checkpoint, network, optimizer, clock)
+                saved = time.perf_counter()
+    network.eval()
+    return clock
+
+
+@functools.cache
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 pays: on a GPU, and on processors with instructions for it (twice as fast a step)."""
+    cpuinfo = Path("/proc/cpuinfo")
+    return device.type == "cuda" or (cpuinfo.exists() and "avx512_bf16" in cpuinfo.read_text())
+
+
+def save_checkpoint(path: Path, network: Reconstruction, optimizer: torch.optim.Optimizer, clock: Clock) -> None:
+    """Everything that the next step depends on, in one safetensors file, replaced in one step."""
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    for number, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{number}.{name}": value for name, value in moments.items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    write_bytes(path, save(tensors, metadata={"clock": json.dumps(asdict(clock))}))
+
+
+def load_checkpoint(path: Path, network: Reconstruction, optimizer: torch.optim.Optimizer) -> Clock:
+    """Restore what :func:`save_checkpoint` wrote."""
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        clock = Clock(**json.loads(file.metadata()["clock"]))
+    network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("adam."):
+            _, number, moment = name.split(".")
+            state.setdefault(int(number), {})[moment] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return clock
+
+
+def start(name: str, preset: str, *, folder: Path = WEIGHTS) -> tuple[Reconstruction, Clock]:
+    """The network that a training starts from where there is no checkpoint, and how long it has been trained.
+
+    Its published weights, if they are there and whole; otherwise new ones, for TiraFL with the network of the published
+    Tira.
+    """
+    network = published(name, preset, folder)
+    if network is not None:
+        entry = read_manifest(folder)[f"{name}-{preset}"]
+        return network.requires_grad_(), Clock(entry["steps"], 60 * entry["minutes"], entry["runs"] - 1, progress=1)
+    network = Reconstruction(MaskedFourier(radial_mask(N, LINES)), PRESETS[preset], learned=name == "tirafl")
+    if name == "tirafl":
+        network.net.load_state_dict(load_network("tira", preset, folder=folder).net.state_dict())
+    return network, Clock()
+
+
+def published(name: str, preset: str, folder: Path) -> Reconstruction | None:
+    """The published network, or nothing if it is missing or broken."""
+    try:
+        return load_network(name, preset, folder=folder)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def publish(
+    network: Reconstruction, name: str, preset: str, settings: Settings, clock: Clock, folder: Path = WEIGHTS
+) -> bool:
+    """Write weights and manifest if the network is better on the validation images than what is published.
+
+    Returns
+    -------
+    Whether it was: the mean error over the noise levels is what counts.
+    """
+    network.eval()
+    moduli = {level: errors(network, network.op, level, IMAGES, VALIDATION)[0].mean() for level in LEVELS}
+    found = {f"{level:g}": round(float(error), 5) for level, error in moduli.items()}
+    key = f"{name}-{preset}"
+    if published(name, preset, folder) is not None:
+        if sum(read_manifest(folder)[key]["validation_error"].values()) <= sum(found.values()):
+            return False
+    record = {
+        "command": f"make train NETWORK={name} PRESET={preset}",
+        "settings": asdict(settings),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "seeds": {"training": TRAINING, "validation": VALIDATION, "test": TEST},
+        "runs": clock.run + 1,
+        "steps": clock.step,
+        "phantoms_drawn": -(-clock.step // (8 * settings.reuse)) * 8 * settings.batch,
+        "minutes": round(clock.seconds / 60, 1),
+        "device": torch.cuda.get_device_name() if network.op.mask.is_cuda else "cpu",
+        "threads": torch.get_num_threads(),
+        "bfloat16": fast_bfloat16(network.op.mask.device),
+        "validation_images": IMAGES,
+        "validation_error": found,
+        **provenance(),
+    }
+    save_network(network, key, record, folder=folder)
+    return True
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.training",
+        description="Train a network; a killed training goes on where it was, a finished one starts another run.",
+        epilog="example: python -m lib.training tirafl --preset compact --minutes 30",
+    )
+    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("--preset", choices=list(PRESETS), default="compact")
+    parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
+    parser.add_argument("--minutes", type=float, default=60, help="length of the run, in minutes")
+    parser.add_argument("--steps", type=int, help="length of the run in steps, if that is reached first")
+    parser.add_argument("--rate", type=float, help="largest learning rate, instead of the preset's")
+    parser.add_argument("--batch", type=int, help="images in a step, instead of the preset's")
+    args = parser.parse_args(arguments)
+    device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    key = f"{args.network}-{args.preset}"
+    changes = {name: value for name, value in (("rate", args.rate), ("batch", args.batch)) if value is not None}
+    settings = replace(SETTINGS[args.preset], **changes)
+    network, clock = start(args.network, args.preset, folder=WEIGHTS)
+    checkpoint, kept = CHECKPOINTS / f"{key}.safetensors", WEIGHTS / f"{key}.checkpoint.safetensors"
+    if not checkpoint.exists() and kept.exists():
+        write_bytes(checkpoint, kept.read_bytes())
+    torch.backends.cudnn.benchmark = True  # all steps have the same shapes
+    clock = train(
+        network.to(device),
+        key,
+        settings,
+        minutes=args.minutes,
+        steps=args.steps,
+        checkpoint=checkpoint,
+        log=RESULTS / f"train_{key}.csv",
+        clock=clock,
+    )
+    if not publish(network, args.network, args.preset, settings, clock, WEIGHTS):
+        print(f"{key}: no better than the published weights, which stay")
+    if checkpoint.stat().st_size <= COMMITTED_BYTES:
+        write_bytes(kept, checkpoint.read_bytes())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,400 @@
+"""Training: data without overlap, a falling loss, a schedule that ends at zero, resuming as if never stopped."""
+
+import dataclasses
+import math
+import re
+
+import pytest
+import torch
+from helpers import random
+
+from lib import networks, training
+from lib.networks import LINES, PRESETS, WEIGHTS, N, Reconstruction, Sizes, load_network, read_manifest, save_network
+from lib.operators import MaskedFourier, radial_mask
+from lib.phantoms import ellipses
+from lib.records import read_rows
+from lib.training import (
+    LEVELS,
+    SETTINGS,
+    TEST,
+    TRAINING,
+    VALIDATION,
+    Clock,
+    Settings,
+    cut,
+    errors,
+    modulus_loss,
+    publish,
+    start,
+    train,
+    training_batch,
+)
+
+SMALL = Sizes((1, 1), 1, (1, 1), growth=4, first=8, fold=2, inversion_noise=1 / 64)
+OP = MaskedFourier(radial_mask(32, 8))
+QUICK = Settings(batch=2, crop=16, rate=2e-3, inversion_rate=1e-4)
+
+
+def same(one, two):
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+
+
+# --- Data
+
+
+def test_training_validation_and_test_use_different_streams_and_so_does_the_calibration():
+    from lib.calibration import SEED
+    from lib.figures import EXAMPLE
+
+    assert len({TRAINING, VALIDATION, TEST, SEED, EXAMPLE["seed"]}) == 5
+    x = torch.cat([ellipses(10, 32, seed=seed) for seed in (TRAINING, VALIDATION, TEST)]).flatten(1)
+    assert (torch.cdist(x, x) + 1e3 * torch.eye(30)).min() > 0.5
+
+
+def test_training_asks_for_phantoms_of_its_own_stream_only(monkeypatch):
+    asked = []
+
+    def record(count, n, seed, first, device):
+        asked.append((seed, first, count))
+        return ellipses(count, n, seed, first, device)
+
+    monkeypatch.setattr(training, "ellipses", record)
+    training._round.cache_clear()
+    for step in range(70):
+        training_batch(OP, QUICK, step)
+    training._round.cache_clear()
+    # rounds of 16 phantoms, each used 4 times in batches of 2, one after the other without overlap
+    assert asked == [(TRAINING, 0, 16), (TRAINING, 16, 16), (TRAINING, 32, 16)]
+
+
+def test_each_phantom_of_a_round_is_used_equally_often(monkeypatch):
+    numbers = torch.arange(1.0, 17)[:, None, None]
+    monkeypatch.setattr(training, "ellipses", lambda count, n, **_: numbers[:count].expand(count, n, n))
+    training._round.cache_clear()
+    used = torch.cat([training_batch(OP, QUICK, step)[1][:, 0, 0] for step in range(32)])
+    training._round.cache_clear()
+    assert torch.equal(torch.bincount(used.long())[1:], torch.full((16,), 4))
+    passes = used.view(4, 16)
+    assert all(len(set(one.tolist())) == 16 for one in passes)
+    assert not torch.equal(passes[0], passes[1])
+
+
+def test_a_batch_depends_on_its_step_alone_and_no_two_are_the_same():
+    torch.manual_seed(0)
+    y, x = training_batch(OP, QUICK, 5)
+    training_batch(OP, QUICK, 40)
+    torch.manual_seed(1)
+    again = training_batch(OP, QUICK, 5)
+    assert torch.equal(y, again[0]) and torch.equal(x, again[1])
+    batches = [training_batch(OP, QUICK, step)[0] for step in range(64)]
+    flat = torch.view_as_real(torch.cat(batches)).flatten(1)
+    assert (torch.cdist(flat, flat) + 1e3 * torch.eye(len(flat))).min() > 1e-3
+
+
+def test_measurements_are_those_of_the_images_with_noise_up_to_a_tenth():
+    settings = dataclasses.replace(QUICK, batch=64)
+    y, x = training_batch(OP, settings, 0)
+    level = torch.linalg.vector_norm(y - OP.A(x), dim=-1) / torch.linalg.vector_norm(OP.A(x), dim=-1)
+    assert 0 < level.min() < 0.005 and 0.06 < level.max() < 0.13
+    assert level.median() == pytest.approx(0.025, abs=0.012)  # 0.1 U^2: half of them below a fortieth
+    noise = y - OP.A(x)
+    assert noise.real.std() == pytest.approx(noise.imag.std().item(), rel=0.1)
+
+
+def test_symmetries_keep_the_law_and_vary():
+    # each batch is an image of the round up to a flip or a transposition
+    whole = training._round(32, 16, 0, OP.mask.device)
+    seen = set()
+    for step in range(32):
+        _, x = training_batch(OP, QUICK, step)
+        for number, change in enumerate(
+            lambda z, flips=flips, swap=swap: (z.flip(flips) if flips else z).transpose(-1, -2 if swap else -1)
+            for swap in (False, True)
+            for flips in ([], [-1], [-2], [-1, -2])
+        ):
+            if (change(x[:1]) == whole).flatten(1).all(1).any():
+                seen.add(number)
+                break
+        else:
+            raise AssertionError("not an image of the round")
+    assert len(seen) >= 6
+
+
+def test_cuts_are_the_same_square_of_both():
+    x = torch.arange(2 * 20 * 20.0).view(2, 20, 20)
+    z = torch.stack([x, -x], 1)
+    small_z, small_x = cut(z, x, 8, seed=0)
+    assert small_z.shape == (2, 2, 8, 8) and small_x.shape == (2, 8, 8)
+    assert torch.equal(small_z[:, 0], small_x) and torch.equal(small_z[:, 1], -small_x)
+    corners = {tuple(cut(z, x, 8, seed)[1][:, 0, 0].tolist()) for seed in range(20)}
+    assert len(corners) > 15
+    for image in small_x:  # rows 1, columns 20 apart: a square and no scatter of pixels
+        assert torch.equal(image - image[0, 0], torch.arange(8.0)[:, None] * 20 + torch.arange(8.0))
+    assert cut(z, x, 20, 0)[0] is z and cut(z, x, 64, 0)[1] is x
+
+
+# --- Loss, errors, schedule
+
+
+def test_the_loss_compares_moduli():
+    z = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)
+    assert modulus_loss(z, torch.full((1, 1, 1), 5.0)) == 0
+    assert modulus_loss(z, torch.full((1, 1, 1), 4.5)) == pytest.approx(0.25)
+    zero = torch.zeros(1, 2, 2, 2, requires_grad=True)
+    (gradient,) = torch.autograd.grad(modulus_loss(zero, torch.ones(1, 2, 2)), zero)
+    assert gradient.isfinite().all()  # the modulus has no derivative at 0
+
+
+def test_errors_are_those_of_the_definition():
+    x, y = ellipses(11, 32, seed=TEST), None
+    moduli, full = errors(lambda y: -1j * OP.A_dagger(y), OP, 0.0, images=11, seed=TEST)
+    z = OP.A_dagger(OP.A(x))
+    norm = torch.linalg.vector_norm(x, dim=(1, 2))
+    assert torch.allclose(moduli, torch.linalg.vector_norm(z.abs() - x, dim=(1, 2)) / norm, atol=1e-6)
+    assert torch.allclose(full, torch.linalg.vector_norm(-1j * z - x, dim=(1, 2)) / norm, atol=1e-6)
+    assert y is None and (full > 1).all()
+    noisy, _ = errors(OP.A_dagger, OP, 0.1, images=11, seed=TEST)
+    assert noisy.shape == (11,) and (noisy > moduli).all()
+
+
+def test_the_learning_rate_rises_and_ends_at_zero_by_time_or_by_steps():
+    clock, rates = Clock(), []
+    while clock.progress < 1:
+        rates.append(clock.rate())
+        clock.tick(0.6, minutes=1, steps=None)
+    assert len(rates) == 100 and clock.seconds == pytest.approx(60)
+    assert rates[0] == pytest.approx(1 / training.WARM_UP) and clock.rate() == 0
+    top = rates.index(max(rates))
+    assert rates[: top + 1] == sorted(rates[: top + 1]) and rates[top:] == sorted(rates[top:], reverse=True)
+    both = Clock()
+    both.tick(30, minutes=1, steps=4)
+    assert both.progress == 0.5
+    both.tick(3000, minutes=1, steps=4)  # a machine asleep counts a minute
+    assert both.seconds == 90 and both.progress == 1
+
+
+# --- Training
+
+
+@pytest.fixture
+def place(tmp_path):
+    def named(name):
+        return {"checkpoint": tmp_path / f"{name}.safetensors", "log": tmp_path / f"{name}.csv", "validation_images": 2}
+
+    return named
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_training_lowers_the_loss_and_the_validation_error(learned, place, monkeypatch):
+    monkeypatch.setattr(training, "LOOKS", 1)
+    network = Reconstruction(OP, SMALL, learned, seed=0)
+    y, x = training_batch(OP, dataclasses.replace(QUICK, batch=16), 10**6)
+    with torch.no_grad():
+        before = modulus_loss(network.refine(network.invert(y)), x).item()
+        validation = errors(network, OP, 0.02, 16, VALIDATION)[0].mean()
+    train(network, "small", dataclasses.replace(QUICK, batch=8, crop=32, rate=1e-2), steps=150, **place("a"))
+    with torch.no_grad():
+        after = modulus_loss(network.refine(network.invert(y)), x).item()
+    assert after < 0.9 * before
+    assert errors(network, OP, 0.02, 16, VALIDATION)[0].mean() < 0.95 * validation
+    assert not network.training
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("at", [1, 4, 7])
+def test_resuming_is_not_stopping(learned, at, place, monkeypatch):
+    whole = Reconstruction(OP, SMALL, learned, seed=1)
+    train(whole, "small", QUICK, steps=8, **place("whole"))
+
+    def killed_at_step(op, settings, step, batch=training_batch):
+        if step == at:
+            raise Killed
+        return batch(op, settings, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "training_batch", killed_at_step)
+        with pytest.raises(Killed):
+            train(Reconstruction(OP, SMALL, learned, seed=1), "small", QUICK, steps=8, save_every=0, **place("parts"))
+    resumed = Reconstruction(OP, SMALL, learned, seed=99)  # all of it comes from the checkpoint
+    torch.manual_seed(at)
+    clock = train(resumed, "small", QUICK, steps=8, **place("parts"))
+    assert clock.step == 8 and clock.run == 0
+    assert same(whole, resumed)
+
+    def rows(name):
+        return [{**row, "seconds": ""} for row in read_rows(place(name)["log"])]
+
+    assert rows("whole") == rows("parts") and len(rows("whole")) == 8
+
+
+def test_rows_beyond_the_checkpoint_are_computed_again_and_not_twice(place, monkeypatch):
+    # killed after the log was written, before the checkpoint was
+    def fail(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training, "save_checkpoint", fail)
+        train(Reconstruction(OP, SMALL, False), "small", QUICK, steps=3, save_every=0, **place("a"))
+    train(Reconstruction(OP, SMALL, False), "small", QUICK, steps=3, **place("a"))
+    assert [row["step"] for row in read_rows(place("a")["log"])] == ["1", "2", "3"]
+
+
+def test_a_finished_training_starts_another_run_with_its_own_schedule(place):
+    network = Reconstruction(OP, SMALL, False)
+    train(network, "small", QUICK, steps=3, **place("a"))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    clock = train(Reconstruction(OP, SMALL, False, seed=5), "small", QUICK, steps=2, **place("a"))
+    assert (clock.run, clock.step, clock.run_step) == (1, 5, 2)
+    again = Reconstruction(OP, SMALL, False, seed=5)
+    train(again, "small", QUICK, steps=1, **place("a"))
+    change = (again.net.first.weight - before["net.first.weight"]).abs().max()
+    assert 0 < change < 0.02  # it went on from the trained weights, not from new ones
+
+
+def test_a_time_limit_ends_the_training_with_a_usable_network(place):
+    network = Reconstruction(OP, SMALL, False)
+    clock = train(network, "small", QUICK, minutes=0.02, **place("a"))
+    assert clock.progress == 1 and clock.step >= 1
+    assert network(random(OP.m, dtype=torch.complex64)).isfinite().all()
+
+
+@pytest.mark.parametrize("budget", [{}, {"minutes": 0}, {"steps": 0}, {"minutes": -1, "steps": None}])
+def test_a_training_without_a_length_is_refused(budget, place):
+    with pytest.raises(ValueError, match="train: minutes or steps must be positive"):
+        train(Reconstruction(OP, SMALL, False), "small", QUICK, **budget, **place("a"))
+
+
+def test_a_checkpoint_is_replaced_in_one_step(place, monkeypatch):
+    network = Reconstruction(OP, SMALL, False)
+    train(network, "small", QUICK, steps=2, **place("a"))
+    path = place("a")["checkpoint"]
+    before = path.read_bytes()
+
+    def refuse(*paths):
+        raise PermissionError("refused")
+
+    monkeypatch.setattr("os.replace", refuse)
+    with pytest.raises(PermissionError):
+        train(network, "small", QUICK, steps=2, **place("a"))
+    assert path.read_bytes() == before
+    assert not list(path.parent.glob(".*.tmp"))
+
+
+# --- From training to published weights
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(networks, "N", 32)
+    monkeypatch.setattr(networks, "LINES", 8)
+    monkeypatch.setattr(training, "N", 32)
+    monkeypatch.setattr(training, "LINES", 8)
+    monkeypatch.setitem(PRESETS, "compact", SMALL)
+    monkeypatch.setattr(training, "IMAGES", 3)
+    return tmp_path / "weights"
+
+
+def test_a_training_starts_from_published_weights_and_tirafl_from_tira(folder):
+    begun, clock = start("tira", "compact", folder=folder)
+    assert not begun.net.last.weight.any() and clock == Clock()
+    with pytest.raises(FileNotFoundError, match="`make train NETWORK=tira PRESET=compact` makes it"):
+        start("tirafl", "compact", folder=folder)
+    made = Reconstruction(OP, SMALL, False, seed=4)
+    train(made, "small", QUICK, steps=2, checkpoint=folder / "c", log=folder / "l", validation_images=1)
+    save_network(made, "tira-compact", {"steps": 2, "minutes": 0.5, "runs": 1}, folder=folder)
+    published = load_network("tira", folder=folder)
+    (begun, clock), (learned, other) = (start(name, "compact", folder=folder) for name in ("tira", "tirafl"))
+    assert clock == Clock(step=2, seconds=30, run=0, progress=1) and other == Clock()
+    assert same(begun, published) and same(learned.net, published.net)
+    assert all(parameter.requires_grad for parameter in (*begun.parameters(), *learned.parameters()))
+    assert learned.inversion is not None
+
+
+def test_only_better_weights_replace_published_ones(folder):
+    network = Reconstruction(OP, SMALL, False, seed=4)
+    assert publish(network, "tira", "compact", QUICK, Clock(step=9, seconds=120), folder)
+    entry = read_manifest(folder)["tira-compact"]
+    error = errors(network, OP, 0.04, 3, VALIDATION)[0].mean().item()
+    assert entry["validation_error"]["0.04"] == pytest.approx(error, abs=1e-5)
+    assert list(entry["validation_error"]) == [f"{level:g}" for level in LEVELS]
+    assert entry["seeds"] == {"training": TRAINING, "validation": VALIDATION, "test": TEST}
+    assert (entry["steps"], entry["minutes"], entry["validation_images"]) == (9, 2.0, 3)
+    assert {"command", "settings", "cpu", "version", "files", "bfloat16", "device"} <= set(entry)
+    worse = Reconstruction(OP, SMALL, False, seed=4)
+    with torch.no_grad():
+        worse.net.last.bias += 0.5
+    assert not publish(worse, "tira", "compact", QUICK, Clock(step=10), folder)
+    assert read_manifest(folder)["tira-compact"] == entry
+    assert not load_network("tira", folder=folder).net.last.bias.any()
+    (folder / "tira-compact.safetensors").write_bytes(b"broken")  # the command that load_network names must mend it
+    assert publish(worse, "tira", "compact", QUICK, Clock(step=10), folder)
+    assert load_network("tira", folder=folder).net.last.bias.all()
+
+
+def test_a_training_starts_anew_from_broken_weights(folder):
+    made = Reconstruction(OP, SMALL, False, seed=4)
+    save_network(made, "tira-compact", {}, folder=folder)
+    (folder / "tira-compact.safetensors").write_bytes(b"broken")
+    begun, clock = start("tira", "compact", folder=folder)
+    assert not same(begun, made) and clock == Clock()
+
+
+@pytest.mark.parametrize("with_moments", [True, False])
+@pytest.mark.parametrize("name", ["tira", "tirafl"])
+def test_the_command_trains_publishes_and_goes_on_on_another_machine(name, with_moments, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "WEIGHTS", folder)
+    monkeypatch.setattr(training, "CHECKPOINTS", tmp_path / "_train")
+    monkeypatch.setattr(training, "RESULTS", tmp_path / "results")
+    monkeypatch.setitem(SETTINGS, "compact", QUICK)
+    if name == "tirafl":
+        training.main(["tira", "--steps", "3", "--device", "cpu"])
+    training.main([name, "--steps", "3", "--device", "cpu", "--rate", "1e-3"])
+    first = read_manifest(folder)[f"{name}-compact"]
+    assert first["steps"] == 3 and first["settings"]["rate"] == 1e-3
+    (tmp_path / "_train" / f"{name}-compact.safetensors").unlink()  # another machine has only what is committed
+    if not with_moments:  # too large, as for the sizes of the paper
+        (folder / f"{name}-compact.checkpoint.safetensors").unlink()
+    training.main([name, "--steps", "4"])
+    rows = read_rows(tmp_path / "results" / f"train_{name}-compact.csv")
+    assert [(row["run"], row["step"]) for row in rows] == [("0", str(k)) for k in (1, 2, 3)] + [
+        ("1", str(k)) for k in (4, 5, 6, 7)
+    ]
+    assert load_network(name, folder=folder).op.n == 32
+
+
+def test_one_step_of_the_paper_preset_on_the_cpu(tmp_path, monkeypatch):
+    # at 32 x 32; the network is that of the paper
+    monkeypatch.setattr(training, "save_checkpoint", lambda *_: None)  # 170 MB
+    op = MaskedFourier(radial_mask(32, 8))
+    network = Reconstruction(op, PRESETS["paper"], learned=False)
+    settings = dataclasses.replace(SETTINGS["paper"], batch=2)
+    place = {"checkpoint": tmp_path / "c", "log": tmp_path / "l", "validation_images": 1}
+    clock = train(network, "paper", settings, steps=1, **place)
+    assert clock.step == 1 and network(random(op.m, dtype=torch.complex64)).isfinite().all()
+    save_network(network, "tira-paper", {}, folder=tmp_path)
+    files = read_manifest(tmp_path)["tira-paper"]["files"]
+    assert len(files) == 2 and all(file["bytes"] <= 16_000_000 for file in files)
+
+
+def test_a_gpu_and_bfloat16_are_used_where_there_are_any():
+    assert training.fast_bfloat16(torch.device("cuda"))
+    assert isinstance(training.fast_bfloat16(torch.device("cpu")), bool)
+
+
+# --- What is in the repository
+
+
+@pytest.mark.parametrize("key", sorted(read_manifest()))
+def test_the_published_errors_are_those_of_the_published_weights(key):
+    entry = read_manifest()[key]
+    network = load_network(*key.split("-"))
+    found = errors(network, network.op, 0.0, 4, VALIDATION)[0]
+    assert found.mean().item() == pytest.approx(entry["validation_error"]["0"], rel=0.5)
+    assert entry["seeds"] == {"training": TRAINING, "validation": VALIDATION, "test": TEST}
+    assert re.fullmatch(r"make train NETWORK=\w+ PRESET=\w+", entry["command"])
+    assert math.isfinite(entry["minutes"]) and (N, LINES) == (256, 40)
+    assert not list(WEIGHTS.glob("*.tmp"))
