@@ -106,6 +106,7 @@ def bench_strength() -> None:
                 "screened_loss": f"{1 - found / best:.4f}",
                 "grid_seconds": f"{seconds_grid:.2f}",
                 "screened_seconds": f"{seconds_screened:.2f}",
+                "threads": torch.get_num_threads(),
                 "screen": SCREEN,
                 "tol": TOL,
                 "lam": f"{lam:.4g}",
@@ -257,7 +258,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run")
     parser.add_argument("--memory", nargs=2, type=int, metavar=("IMPLICIT", "ITERATIONS"), help="print one peak")
     arguments = parser.parse_args()
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", min(2, os.cpu_count() or 1))))
     if arguments.memory:
         measure_memory(bool(arguments.memory[0]), arguments.memory[1])
         return
