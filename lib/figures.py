@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib.attack import Attack, GridAttack, disk_weight, fast_tv, grid_attack, unperturbed
+from lib.attack import ITERATIONS, Attack, GridAttack, disk_weight, fast_tv, grid_attack, unperturbed
 from lib.calibration import LINES, add_noise
 from lib.networks import Sizes
 from lib.operators import MaskedFourier, radial_mask
@@ -501,27 +501,34 @@ def optimisers(attacks: dict[str, tuple[Attack, int]]) -> Figure:
 
 
 def attack_iterations() -> Figure:
-    """The objective that power ascent reaches, against the solver iterations behind each gradient."""
-    rows = [row for row in read_rows(RESULTS / "attack_iterations.csv")]
+    """The objective that the ascent reaches, against the solver iterations behind each gradient, and their threshold."""
+    rows = read_rows(RESULTS / "attack_iterations.csv")
     cases = sorted({(int(row["lines"]), float(row["noise_rel"])) for row in rows})
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.0), sharey=True)
+    weights = sorted({row["weight"] for row in rows}, key=float)
+    kinds = {("0", weights[0]): ("averaged steps", "o-"), ("1", weights[0]): ("implicit gradient", "s:"),
+             ("0", weights[-1]): ("power method", "x--")}  # fmt: skip
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True)
     for case, color in zip(cases, COLORS, strict=False):
         mine = [row for row in rows if (int(row["lines"]), float(row["noise_rel"])) == case]
         best = max(float(row["objective"]) for row in mine)
         standard = next(row["threshold"] for row in mine if row["iterations"] == "40")
-        for implicit, style in (("0", "o-"), ("1", "s:")):
-            chosen = [row for row in mine if row["implicit"] == implicit]
+        for (implicit, weight), (_, style) in kinds.items():
+            chosen = [row for row in mine if (row["implicit"], row["weight"]) == (implicit, weight)]
             for ax, key, points in (
                 (axes[0], "iterations", [row for row in chosen if row["threshold"] == standard]),
-                (axes[1], "threshold", sorted((r for r in chosen if r["iterations"] == "5"), key=lambda r: float(r["threshold"]))),
+                (axes[1], "threshold", [row for row in chosen if int(row["iterations"]) == ITERATIONS]),
             ):
+                points = sorted(points, key=lambda row: float(row[key]))
                 values = zip(*((float(row[key]), float(row["objective"]) / best) for row in points), strict=True)
-                label = f"{case[0]} lines, {case[1]:.1%}" if implicit == "0" else None
-                ax.semilogx(*values, style, color=color, markersize=4, label=label)
-    axes[0].semilogx([], [], "s:", color="0.5", markersize=4, label="implicit gradient")
-    axes[0].set(xlabel="solver iterations behind a gradient", ylabel="objective, relative to the best")
+                ax.semilogx(*values, style, color=color, markersize=4)
+    for case, color in zip(cases, COLORS, strict=False):
+        axes[0].plot([], [], color=color, label=f"{case[0]} lines, {case[1]:.1%}")
+    for name, style in kinds.values():
+        axes[1].plot([], [], style, color="0.5", markersize=4, label=name)
+    axes[0].set(xlabel="solver iterations behind a gradient", ylabel="objective, relative to the best", ylim=(0.3, None))
     axes[1].set(xlabel=r"threshold, over the spike's height $\eta n/\sqrt{m}$")
-    axes[0].legend(fontsize=8)
+    for ax in axes:
+        ax.legend(fontsize=8, loc="lower center")
     return figure
 
 
