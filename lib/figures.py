@@ -3,7 +3,6 @@
 import argparse
 import io
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from lib.calibration import LINES, add_noise
 from lib.networks import Sizes
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.records import RESULTS, read_rows
+from lib.records import RESULTS, read_rows, write_bytes
 from lib.theory_runs import constant, quantile
 from lib.tv import calibrated_lambda, reconstruct_tv
 
@@ -502,7 +501,7 @@ def optimisers(attacks: dict[str, tuple[Attack, int]]) -> Figure:
 
 def attack_iterations() -> Figure:
     """The objective that power ascent reaches, against the solver iterations behind each gradient."""
-    rows = [row for row in read_rows(RESULTS / "attack_iterations.csv")]
+    rows = read_rows(RESULTS / "attack_iterations.csv")
     cases = sorted({(int(row["lines"]), float(row["noise_rel"])) for row in rows})
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.0), sharey=True)
     for case, color in zip(cases, COLORS, strict=False):
@@ -701,14 +700,13 @@ def artifacts(rows: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]], re
 
 
 def subsampling() -> Figure:
-    """Amplification of a spike, and of attacks where the file has them, against n^2/m; results/theory_masks.csv."""
+    """Amplification of a spike and of attacks against n^2/m, from results/theory_masks.csv."""
     rows = read_rows(RESULTS / "theory_masks.csv")
     factor = np.array([float(row["subsampling"]) for row in rows])
     figure, ax = plt.subplots(figsize=(0.65 * WIDTH, 3.6))
     for key, color, marker in (("spike", COLORS[0], "o"), ("attack", COLORS[1], "^")):
-        if key in rows[0]:
-            values = [float(row[key]) for row in rows]
-            ax.loglog(factor, values, marker, color=color, markersize=5, alpha=0.7, label=key)
+        values = [float(row[key]) for row in rows]
+        ax.loglog(factor, values, marker, color=color, markersize=5, alpha=0.7, label=key)
     ends = np.array([factor.min(), factor.max()])
     ax.loglog(ends, ends, color="0.5", linewidth=1, zorder=0, label=r"$n^2/m$")
     for lines in sorted({int(row["lines"]) for row in rows})[::3]:
@@ -729,10 +727,7 @@ def save(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     plt.close(figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(buffer.getvalue())
-    os.replace(temporary, path)
+    write_bytes(path, buffer.getvalue())
 
 
 def _example() -> tuple[Tensor, MaskedFourier]:

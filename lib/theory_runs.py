@@ -4,7 +4,6 @@ import argparse
 import math
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 import scipy.stats
