@@ -736,7 +736,7 @@ def subsampling() -> Figure:
         x, y = max((float(row["subsampling"]), float(row["spike"])) for row in rows if int(row["lines"]) == lines)
         ax.annotate(f"{lines} lines", (x, y), xytext=(6, -10), textcoords="offset points", fontsize=8, color="0.4")
     ticks = [1, 2, 5, 10, 20]
-    ax.set(xlabel=r"subsampling factor $n^2/m$", ylabel=r"amplification $\alpha$")
+    ax.set(xlabel=r"subsampling factor $n^2/m$", ylabel=r"amplification $\alpha$", ylim=(1.2, None))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(matplotlib.ticker.FixedLocator(ticks))
         axis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%d"))
