@@ -267,6 +267,7 @@ def scaling() -> Figure:
     left.plot([], [], "--", color="0.6", linewidth=1, label=r"$n^2 \log n$")
     left.set(xlabel="side $n$", ylabel="milliseconds", xticks=n, xticklabels=[f"{v:.0f}" for v in n])
     left.minorticks_off()
+    left.set_ylim(top=30 * image.max())  # room for the legend
     left.legend(fontsize=8)
     middle.semilogx(n, ratio, "o-")
     middle.set(xlabel="side $n$", ylabel="iteration / pair of FFTs", ylim=(0, None), xticks=n)

@@ -80,7 +80,7 @@ class MaskedFourier:
 
     def __init__(self, mask: Tensor):
         if not isinstance(mask, Tensor):
-            raise TypeError(f"MaskedFourier: mask must be a tensor, got {type(mask).__name__}")
+            raise TypeError(f"MaskedFourier: mask must be a tensor (see torch.from_numpy), got {type(mask).__name__}")
         if mask.ndim != 2 or mask.shape[0] != mask.shape[1]:
             raise ValueError(f"MaskedFourier: mask must have shape (n, n), got {tuple(mask.shape)}")
         if mask.dtype != torch.bool and not bool(((mask == 0) | (mask == 1)).all()):

@@ -232,8 +232,8 @@ def test_inputs_are_not_modified():
 @pytest.mark.parametrize(
     ("mask", "error", "message"),
     [
-        (np.ones((4, 4)), TypeError, "MaskedFourier: mask must be a tensor, got ndarray"),
-        (None, TypeError, "MaskedFourier: mask must be a tensor, got NoneType"),
+        (np.ones((4, 4)), TypeError, "MaskedFourier: mask must be a tensor (see torch.from_numpy), got ndarray"),
+        (None, TypeError, "MaskedFourier: mask must be a tensor (see torch.from_numpy), got NoneType"),
         (torch.ones(4, 5), ValueError, "MaskedFourier: mask must have shape (n, n), got (4, 5)"),
         (torch.ones(4), ValueError, "MaskedFourier: mask must have shape (n, n), got (4,)"),
         (torch.ones(1, 4, 4), ValueError, "MaskedFourier: mask must have shape (n, n), got (1, 4, 4)"),
