@@ -123,7 +123,9 @@ def bench_iterations() -> None:
     phi = disk_weight(N, location_grid(N)[list(LOCATIONS[::4])], SIGMA)
     pairs = (40, 0.04), (40, 0.005), (25, 0.1), (80, 0.005)
     chosen = [p for p in problems(TUNING) if p[2] == 0 and p[:2] in pairs]
-    settings = [(k, 1.0) for k in (1, 2, 3, 4, 5, 6, 8, 12, 20, 40)] + [(ITERATIONS, c) for c in (0.1, 0.25, 0.5, 2.0, 4.0)]
+    settings = [(k, 1.0) for k in (1, 2, 3, 4, 5, 6, 8, 12, 20, 40)] + [
+        (ITERATIONS, c) for c in (0.1, 0.25, 0.5, 2.0, 4.0)
+    ]
     for lines, level, image, op, y, lam, eta in tqdm(chosen, desc="iterations"):
         clean = unperturbed(fast_tv(op, lam, eta), y)
         height = eta * N / math.sqrt(op.m)
@@ -133,9 +135,14 @@ def bench_iterations() -> None:
             )
             for implicit in (False, True):
                 attack = localized_attack(
-                    dataclasses.replace(rec, implicit=implicit), y, op, level, phi, clean=clean,
+                    dataclasses.replace(rec, implicit=implicit),
+                    y,
+                    op,
+                    level,
+                    phi,
+                    clean=clean,
                     optimiser=functools.partial(power_ascent, steps=10, gain=-1.0),
-                )  # fmt: skip
+                )
                 rows.append(
                     {
                         "lines": lines,
@@ -186,7 +193,7 @@ def bench_optimum(starts: int = 12, steps: int = 30) -> None:
                     real=is_real,
                     optimiser=long,
                     clean=clean,
-                )  # fmt: skip
+                )
                 for part, is_real in ((images[:-2], True), (images[-2:], False))
             )
             rows.append(

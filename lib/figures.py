@@ -502,7 +502,7 @@ def optimisers(attacks: dict[str, tuple[Attack, int]]) -> Figure:
 
 def attack_iterations() -> Figure:
     """The objective that power ascent reaches, against the solver iterations behind each gradient."""
-    rows = [row for row in read_rows(RESULTS / "attack_iterations.csv")]
+    rows = list(read_rows(RESULTS / "attack_iterations.csv"))
     cases = sorted({(int(row["lines"]), float(row["noise_rel"])) for row in rows})
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.0), sharey=True)
     for case, color in zip(cases, COLORS, strict=False):

@@ -45,7 +45,7 @@ def test_the_close_up_shows_the_pixel_and_does_not_hide_it(mu):
     figure, ax = plt.subplots()
     figures.show_image(ax, image, close_up=mu)
     figure.canvas.draw()
-    (inset,) = [child for child in ax.child_axes]
+    (inset,) = list(ax.child_axes)
     (left, right), (bottom, top) = inset.get_xlim(), inset.get_ylim()
     assert left < mu[1] < right and top < mu[0] < bottom
     where = ax.transData.transform((mu[1], mu[0]))

@@ -549,6 +549,7 @@ def test_separated_spikes_need_the_low_frequencies_only(seed):
     assert abs(slope[support]).max() < 1e-10  # vanishing derivatives
     assert certify_l1(x, omega, dual).unique
 
+
 def test_close_spikes_of_opposite_sign_are_not_certified():
     # far closer than 2n/c: they are not recovered, and no dual vector can say so
     n, c = 512, 32
