@@ -17,7 +17,9 @@ def sections(lines: list[str]) -> list[str]:
         if lines[i].strip() in SECTIONS and i + 1 < len(lines) and set(lines[i + 1].strip()) == {"-"}:
             i += 2
             end = i
-            while end < len(lines) and (lines[end].strip() or lines[end + 1 : end + 2] and not _closes(lines, end + 1)):
+            while end < len(lines) and (
+                lines[end].strip() or (lines[end + 1 : end + 2] and not _closes(lines, end + 1))
+            ):
                 end += 1
             out += [f"**{lines[i - 2].strip()}**", "", *_entries(lines[i:end]), ""]
             i = end
