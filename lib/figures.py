@@ -510,7 +510,7 @@ def optimisers(attacks: dict[str, tuple[Attack, int]]) -> Figure:
 
 
 def attack_iterations() -> Figure:
-    """The objective that the ascent reaches, against the solver iterations behind each gradient, and their threshold."""
+    """The objective that the ascent reaches, against the solver iterations behind a gradient, and their threshold."""
     rows = read_rows(RESULTS / "attack_iterations.csv")
     cases = sorted({(int(row["lines"]), float(row["noise_rel"])) for row in rows})
     weights = sorted({row["weight"] for row in rows}, key=float)
