@@ -27,14 +27,13 @@ def chromium() -> str:
     return found
 
 
-def print_pdf(page_of_all: Path, style: Path, pdf: Path) -> None:
-    """Print an HTML file with a style sheet for paper, formulas typeset and pictures loaded, outline and page numbers."""
+def print_pdf(page_of_all: Path, pdf: Path) -> None:
+    """Print an HTML file, formulas typeset and pictures loaded, with an outline and page numbers."""
     temporary = pdf.with_name(f".{pdf.name}.{os.getpid()}.tmp")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page = browser.new_page(color_scheme="light")
         page.goto(page_of_all.resolve().as_uri())
-        page.add_style_tag(path=style)
         page.evaluate("document.querySelectorAll('img[loading]').forEach(image => image.loading = 'eager')")
         page.evaluate("MathJax.startup.promise.then(() => MathJax.typesetPromise())")
         page.wait_for_function("[...document.images].every(image => image.complete)")
@@ -58,7 +57,7 @@ def main() -> None:
     parser.add_argument("html", type=Path, help="the page of all pages")
     parser.add_argument("pdf", type=Path, help="what to write")
     arguments = parser.parse_args()
-    print_pdf(arguments.html, Path(__file__).parent / "_static" / "print.css", arguments.pdf)
+    print_pdf(arguments.html, arguments.pdf)
 
 
 if __name__ == "__main__":
