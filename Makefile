@@ -8,7 +8,7 @@ SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/d
 HTML := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help book strict test quick check format execute bench calibrate theory train compare serve lock clean
+.PHONY: help book pdf strict test quick check format execute bench calibrate theory train compare serve lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -78,6 +78,11 @@ bench: $(READY)  ## time solver and attack beside their peers, measure their acc
 	$(BIN)/python benchmarks/bench_tv.py
 	$(BIN)/python benchmarks/tolerance.py
 	$(BIN)/python benchmarks/bench_attack.py
+
+pdf: $(READY)  ## print the whole book into _build/book.pdf; needs Chromium, no TeX
+	$(BIN)/jupyter-book build . --quiet --builder custom --custom-builder singlehtml
+	cp _build/singlehtml/book/index.html _build/singlehtml/book.html
+	$(BIN)/python book/pdf.py _build/singlehtml/book.html _build/book.pdf
 
 serve: book  ## serve the book at http://localhost:8000
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html

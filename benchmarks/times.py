@@ -1,7 +1,7 @@
 """What each command of book/reproduce.md costs: results/times.csv, one row for each `make` target that was run.
 
-`python benchmarks/times.py fig-2 strict` runs these targets and replaces their rows. Seconds of the processor are what
-counts on a busy machine; the wall clock is recorded, too. With --rows it adds up what the rows of long runs took.
+The rows of these targets are replaced. Seconds of the processor are what counts on a busy
+machine; the wall clock is recorded, too. With --rows it adds up what the rows of long runs took.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def record(target: str, wall: float | None, processor: float) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, epilog="example: python benchmarks/times.py fig-2 strict")
     parser.add_argument("target", nargs="*", help="targets of the Makefile")
     parser.add_argument("--rows", action="store_true", help="add up the recorded seconds of the long runs")
     arguments = parser.parse_args()

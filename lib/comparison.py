@@ -74,6 +74,7 @@ def compare(preset: str) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m lib.comparison",
+        epilog="example: python -m lib.comparison --preset compact",
         description="Errors of zero filling, TV and the networks against noise. Computes what is missing or outdated.",
     )
     parser.add_argument("--preset", choices=list(PRESETS), default="compact", help="which networks")

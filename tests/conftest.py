@@ -1,5 +1,12 @@
 """Settings of all tests."""
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 import torch
 from hypothesis import settings
 
@@ -9,3 +16,41 @@ torch.set_num_threads(1)
 # The same examples in every run, nothing written, and no deadline: a shared machine is slow at times.
 settings.register_profile("lib", deadline=None, derandomize=True, database=None, max_examples=40)
 settings.load_profile("lib")
+
+ROOT = Path(__file__).parent.parent
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The book, built from a fresh clone (and what is not committed yet) in a temporary folder, warnings as errors."""
+    clone = tmp_path_factory.mktemp("fresh") / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True, capture_output=True)
+    listed = ["git", "-C", str(ROOT), "ls-files", "-z", "--modified", "--others", "--exclude-standard"]
+    for name in subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split("\0")[:-1]:
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).exists():
+            shutil.copyfile(ROOT / name, clone / name)
+        else:
+            (clone / name).unlink(missing_ok=True)
+    build = [str(Path(sys.executable).with_name("jupyter-book")), "build", ".", "-W", "-n", "--keep-going"]
+    done = subprocess.run(
+        build, cwd=clone, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(clone)}
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return clone / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium; without one the tests of pages are skipped, but not where CI says that all must run."""
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("Chromium is not installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()

@@ -17,9 +17,7 @@ def sections(lines: list[str]) -> list[str]:
         if lines[i].strip() in SECTIONS and i + 1 < len(lines) and set(lines[i + 1].strip()) == {"-"}:
             i += 2
             end = i
-            while end < len(lines) and (
-                lines[end].strip() or (lines[end + 1 : end + 2] and not _closes(lines, end + 1))
-            ):
+            while end < len(lines) and not _ends(lines, end):
                 end += 1
             out += [f"**{lines[i - 2].strip()}**", "", *_entries(lines[i:end]), ""]
             i = end
@@ -29,9 +27,10 @@ def sections(lines: list[str]) -> list[str]:
     return out
 
 
-def _closes(lines: list[str], i: int) -> bool:
-    """Whether a section ends before line i: the next section, an example, or the end."""
-    return lines[i].strip() in SECTIONS or lines[i].startswith(">>>") or not lines[i].strip()
+def _ends(lines: list[str], i: int) -> bool:
+    """Whether a section ends at line i: with a blank line before the next section, an example, or the end."""
+    after = lines[i + 1].strip() if i + 1 < len(lines) else ""
+    return not lines[i].strip() and (not after or after in SECTIONS or after.startswith(">>>"))
 
 
 def _entries(lines: list[str]) -> list[str]:

@@ -34,6 +34,21 @@ def decide(app, config):
         options.pop("launch_buttons", None)
 
 
+def name_what_has_no_name(app, pagename, templatename, context, doctree):
+    """For screen readers: a list without list items is none, and the arrows of the contents say what they do."""
+    context["body"] = context.get("body", "").replace(
+        '<div role="list" class="citation-list">', '<div class="citation-list">'
+    )
+    tree = context.get("generate_toctree_html")
+    if tree:
+        context["generate_toctree_html"] = lambda *args, **kwargs: _with_names(tree(*args, **kwargs))
+
+
+def _with_names(html):
+    return str(html).replace("<summary>", '<summary aria-label="Show or hide the pages below">')
+
+
 def setup(app):
     app.connect("config-inited", decide)
+    app.connect("html-page-context", name_what_has_no_name, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

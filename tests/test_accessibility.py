@@ -1,0 +1,74 @@
+"""axe-core in headless Chromium on every page of the book: nothing serious, in light and in dark mode."""
+
+import axe_playwright_python
+
+AXE = (axe_playwright_python.__file__).replace("__init__.py", "axe.min.js")
+SERIOUS = ("serious", "critical")
+BY_MODE = {
+    "light": {"resultTypes": ["violations"]},
+    "dark": {
+        "resultTypes": ["violations"],
+        "runOnly": ["color-contrast", "link-in-text-block"],
+    },  # the rest is the same
+}
+
+
+def pages(site):
+    """Every page but the one that forwards and, of the pages with the source code, all but one."""
+    for path in sorted(site.rglob("*.html")):
+        top = path.relative_to(site).parts[0]
+        if top != "_static" and path != site / "index.html" and (top != "_modules" or path.stem == "phantoms"):
+            yield path
+
+
+def test_no_page_has_a_serious_finding_in_light_or_dark(site, browser):
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    context.route("**/mathjax/**", lambda route: route.abort())  # slow; one page is tested with it below
+    tab = context.new_page()
+    found = [finding for path in pages(site) for finding in findings(tab, path)]
+    context.close()
+    assert not found, "\n".join(found)
+
+
+def test_formulas_are_accessible(site, browser):
+    context = browser.new_context(viewport={"width": 390, "height": 900})
+    found = findings(context.new_page(), site / "book" / "certificates.html", "MathJax.startup.promise")
+    context.close()
+    assert not found, "\n".join(found)
+
+
+def findings(tab, path, ready="document.fonts.ready"):
+    """What axe-core finds serious on a page in either mode."""
+    tab.emulate_media(color_scheme="light")
+    tab.goto(path.as_uri())
+    tab.add_style_tag(content="* { transition: none !important; }")  # colours in between would be measured
+    tab.evaluate(f"({ready}).then(() => null)")
+    tab.add_script_tag(path=AXE)
+    found = []
+    for mode, options in BY_MODE.items():
+        tab.emulate_media(color_scheme=mode)
+        tab.wait_for_function(f"document.documentElement.dataset.theme === '{mode}'")
+        violations = tab.evaluate("options => axe.run(document, options).then(results => results.violations)", options)
+        found += [
+            f"{path.name}, {mode}: {violation['id']} ({violation['impact']}): {node['html'][:160]} {node['target']}"
+            for violation in violations
+            if violation["impact"] in SERIOUS
+            for node in violation["nodes"][:4]
+        ]
+    return found
+
+
+def test_a_page_with_defects_is_found_out(browser, tmp_path):
+    page = tmp_path / "bad.html"
+    page.write_text(
+        '<html lang="en"><title>t</title><style>@media (prefers-color-scheme: dark) { i { color: #777 } }</style>'
+        "<script>const dark = matchMedia('(prefers-color-scheme: dark)'), html = document.documentElement;"
+        "dark.onchange = () => { html.dataset.theme = dark.matches ? 'dark' : 'light' }; dark.onchange()</script>"
+        '<main style="background: #888"><h1>h</h1><img src="x.png"><i>dim in the dark</i></main></html>',
+        encoding="utf-8",
+    )
+    tab = browser.new_page()
+    text = "\n".join(findings(tab, page))
+    tab.close()
+    assert "light: image-alt (critical)" in text and "light: color-contrast" not in text
+    assert "dark: color-contrast (serious)" in text
