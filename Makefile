@@ -8,7 +8,7 @@ SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/d
 HTML := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help book strict test quick execute bench calibrate theory table1 train compare serve lock clean
+.PHONY: help book strict test quick execute bench calibrate theory sweep table1 train compare serve lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -61,6 +61,12 @@ theory: $(READY)  ## compute the long runs of the theory chapter (resumes; resul
 JOBS ?=
 table1: $(READY)  ## attack the test images of Section 4: JOBS=2 processes (resumes; results/table1.csv, sigma, transfer)
 	$(BIN)/python -m lib.experiments table1 sigma transfer $(if $(JOBS),--jobs $(JOBS))
+
+SWEEP ?= notebooks/attack_cell.yml
+SCHEDULER ?=
+WORKERS ?=
+sweep: $(READY)  ## run a notebook over parameters: SWEEP=FILE.yml SCHEDULER=tcp://... WORKERS=2 (resumes; _sweeps/)
+	$(BIN)/python -m lib.sweep $(SWEEP) $(if $(SCHEDULER),--scheduler $(SCHEDULER)) $(if $(WORKERS),--workers $(WORKERS))
 
 # a static pattern: a plain fig-% would also match the files in results/figures
 FIGURES := fig-1 fig-2 fig-3 fig-attack-iterations fig-attack-optimum fig-cover fig-lambda fig-networks-error fig-peers fig-scaling fig-tolerance fig-training \

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import itertools
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from lib.attack import Attack, GridAttack, disk_weight, fast_tv, grid_attack, unperturbed
 from lib.calibration import LINES, add_noise
+from lib.experiments import Outcome
 from lib.networks import Sizes
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
@@ -428,6 +430,13 @@ def artifact(x: Tensor, attack: Attack, mu: tuple[int, int], reconstruction: Ten
     return figure
 
 
+def attacked(found: Outcome) -> Figure:
+    """The same from an outcome of `lib.experiments`."""
+    mu = int(found.mu[0]), int(found.mu[1])
+    attack = Attack(found.e, found.image_perturbation, found.artifact, *[torch.empty(0)] * 3)
+    return artifact(found.x, attack, mu, found.attacked)
+
+
 def attack_steps(x: Tensor, attacks: dict[int, Attack], mu: tuple[int, int]) -> Figure:
     """The perturbation and the artifact around the target after some steps, and their size at every step."""
     half, n = len(x) // 32, len(x)
@@ -721,6 +730,21 @@ def subsampling() -> Figure:
         axis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%d"))
         axis.set_minor_locator(matplotlib.ticker.NullLocator())
     ax.legend()
+    return figure
+
+
+def curves(points: Sequence[tuple[float, float, object]], x: str, y: str, group: str = "") -> Figure:
+    """Mean of y at each x, the standard deviation as a band, a curve for each value of the group; (x, y, group)."""
+    figure, ax = plt.subplots(figsize=(0.75 * WIDTH, 3.6))
+    for value, color in zip(dict.fromkeys(point[2] for point in points), itertools.cycle(COLORS)):
+        mine = [(float(a), float(b)) for a, b, other in points if other == value]
+        at = sorted({a for a, _ in mine})
+        mean, spread = (np.array([f([b for a, b in mine if a == c]) for c in at]) for f in (np.mean, np.std))
+        ax.plot(at, mean, "o-", color=color, markersize=4, label=f"{group} = {value}" if group else None)
+        ax.fill_between(at, mean - spread, mean + spread, color=color, alpha=0.15, linewidth=0)
+    ax.set(xlabel=x, ylabel=y)
+    if group:
+        ax.legend(fontsize=8)
     return figure
 
 
