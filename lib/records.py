@@ -2,13 +2,12 @@
 
 import csv
 import functools
+import importlib.metadata
 import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-
-import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
@@ -27,7 +26,8 @@ def provenance() -> dict[str, str]:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return {"version": version, "cpu": cpu, "cores": str(os.cpu_count()), "torch": torch.__version__.split("+")[0]}
+    torch = importlib.metadata.version("torch").split("+")[0]  # importing it takes seconds, and not all need it
+    return {"version": version, "cpu": cpu, "cores": str(os.cpu_count()), "torch": torch}
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -59,6 +59,17 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
             writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file in one step (temporary file, rename)."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -11,9 +11,11 @@ import json
 import logging
 import math
 import os
+import queue
 import re
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,10 +28,9 @@ import yaml
 from distributed import Client, LocalCluster, as_completed
 from tqdm import tqdm
 
-from lib.networks import write_bytes
-from lib.records import ROOT, write_rows
+from lib.records import ROOT, write_bytes, write_rows
 
-CONNECT_SECONDS = 8  # until a scheduler counts as unreachable
+CONNECT_SECONDS = 5  # until a scheduler counts as unreachable
 AHEAD = 2  # runs that a worker's thread is given at a time: one to do, one to come
 
 
@@ -201,7 +202,7 @@ def run_sweep(sweep: Sweep, folder: Path, client: Client) -> list[dict[str, Any]
     waiting = iter([run for run in every if not _is_done(folder / run.name)])
     total = len(every)
     names: dict[str, Run] = {}
-    pending = as_completed()
+    pending = as_completed(loop=client.loop)
 
     def submit() -> bool:
         for run in waiting:
@@ -324,14 +325,26 @@ def connect(scheduler: str | None, workers: int | None) -> Iterator[Client]:
         with cluster, Client(cluster) as client:
             yield client
         return
+    answers: queue.SimpleQueue[Client | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(Client(scheduler, timeout=CONNECT_SECONDS))
+        except Exception as error:  # whatever comes of talking to something that is no scheduler
+            answers.put(error)
+
+    # in a thread: what accepts the connection but never answers would hold the client for ever
+    threading.Thread(target=ask, daemon=True).start()
     try:
-        client = Client(scheduler, timeout=CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
+        client = answers.get(timeout=CONNECT_SECONDS + 1)
+    except queue.Empty as error:
+        client = error
+    if isinstance(client, Exception):
         raise ConnectionError(
-            f"no Dask scheduler answers at {scheduler} within {CONNECT_SECONDS} s ({type(error).__name__}). "
+            f"no Dask scheduler answers at {scheduler} within {CONNECT_SECONDS} s ({type(client).__name__}). "
             "Is it running (`dask scheduler` prints its address), and is the address right, as tcp://host:8786? "
             "Without --scheduler the sweep uses this machine."
-        ) from None
+        )
     with client:
         yield client
 
