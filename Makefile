@@ -8,7 +8,7 @@ SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/d
 HTML := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help book strict test quick execute bench calibrate theory sweep table1 train compare serve lock clean
+.PHONY: help book strict test quick execute bench calibrate theory fidelity sweep table1 train compare serve lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ theory: $(READY)  ## compute the long runs of the theory chapter (resumes; resul
 JOBS ?=
 table1: $(READY)  ## attack the test images of Section 4: JOBS=2 processes (resumes; results/table1.csv, sigma, transfer)
 	$(BIN)/python -m lib.experiments table1 sigma transfer $(if $(JOBS),--jobs $(JOBS))
+
+fidelity: $(READY)  ## measure the paper's claims anew from results/ (book/fidelity.md)
+	$(BIN)/python -m lib.fidelity
 
 SWEEP ?= notebooks/attack_cell.yml
 SCHEDULER ?=
