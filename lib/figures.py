@@ -556,7 +556,7 @@ def transfer_matrices() -> Figure:
     names = [method for method in METHODS if method != "zero-filled"]
     labels = [METHODS[method][0] for method in names]
     cells = {level: transfer_matrix(level) for level in LEVELS}
-    top = max(spread.mean for matrix in cells.values() for spread in matrix.values())
+    top = max((spread.mean for matrix in cells.values() for spread in matrix.values()), default=1.0)
     for ax, (level, matrix) in zip(axes.flat, cells.items(), strict=True):
         values = np.array([[matrix[a, b].mean if (a, b) in matrix else np.nan for b in names] for a in names])
         drawn = ax.imshow(values, cmap="cividis", vmin=0, vmax=top)
