@@ -7,6 +7,7 @@ import io
 import os
 import platform
 import subprocess
+import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -61,8 +62,8 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file in one step (temporary file, rename)."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Replace a file in one step (temporary file of a name of its own, rename)."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         temporary.write_bytes(content)
