@@ -19,7 +19,7 @@ from lib.tv import TVReconstruction, squared_norm
 # power_ascent, measured in benchmarks/bench_attack.py: few iterations with a large threshold, in units of the height
 # eta n/sqrt(m) of the spike that noise-free recovery would show
 ITERATIONS, THRESHOLD = 7, 0.03
-STEPS, GAIN, WEIGHT = 6, 2e-3, 1 / 3
+STEPS, GAIN, WEIGHT = 5, 2e-3, 1 / 3
 SCREENING_STEPS = 3
 CHUNK = 16  # perturbations that are worked on at a time
 
