@@ -22,6 +22,7 @@ from tqdm import tqdm
 from lib.attack import (
     ITERATIONS,
     THRESHOLD,
+    WEIGHT,
     disk_weight,
     evaluate_perturbation,
     fast_tv,
@@ -118,12 +119,14 @@ def bench_strength() -> None:
 
 
 def bench_iterations() -> None:
-    """How the objective depends on the number of solver iterations behind a gradient, and on their threshold."""
+    """How the objective depends on the solver iterations behind a gradient, their threshold, and the steps' weight."""
     rows: list[dict[str, object]] = []
     phi = disk_weight(N, location_grid(N)[list(LOCATIONS[::4])], SIGMA)
     pairs = (40, 0.04), (40, 0.005), (25, 0.1), (80, 0.005)
     chosen = [p for p in problems(TUNING) if p[2] == 0 and p[:2] in pairs]
-    settings = [(k, 1.0) for k in (1, 2, 3, 4, 5, 6, 8, 12, 20, 40)] + [(ITERATIONS, c) for c in (0.1, 0.25, 0.5, 2.0, 4.0)]
+    settings = [(k, 1.0) for k in (1, 2, 3, 4, 5, 7, 10, 14, 20, 40)] + [
+        (ITERATIONS, c) for c in (0.1, 0.25, 0.5, 2.0, 4.0)
+    ]
     for lines, level, image, op, y, lam, eta in tqdm(chosen, desc="iterations"):
         clean = unperturbed(fast_tv(op, lam, eta), y)
         height = eta * N / math.sqrt(op.m)
@@ -131,11 +134,11 @@ def bench_iterations() -> None:
             rec = dataclasses.replace(
                 fast_tv(op, lam, eta), iterations=iterations, threshold=factor * THRESHOLD * height
             )
-            for implicit in (False, True):
+            for implicit, weight in ((False, WEIGHT), (True, WEIGHT), (False, 1.0)):
+                ascent = functools.partial(power_ascent, steps=10, gain=-1.0, weight=weight)
                 attack = localized_attack(
-                    dataclasses.replace(rec, implicit=implicit), y, op, level, phi, clean=clean,
-                    optimiser=functools.partial(power_ascent, steps=10, gain=-1.0),
-                )  # fmt: skip
+                    dataclasses.replace(rec, implicit=implicit), y, op, level, phi, clean=clean, optimiser=ascent
+                )
                 rows.append(
                     {
                         "lines": lines,
@@ -144,6 +147,7 @@ def bench_iterations() -> None:
                         "iterations": iterations,
                         "threshold": factor * THRESHOLD,
                         "implicit": int(implicit),
+                        "weight": f"{weight:.3g}",
                         "objective": f"{float(attack.objective.mean()):.4g}",
                         "peak": f"{float(attack.artifact.abs().amax((1, 2)).mean()):.4g}",
                         "locations": len(phi),
@@ -186,7 +190,7 @@ def bench_optimum(starts: int = 12, steps: int = 30) -> None:
                     real=is_real,
                     optimiser=long,
                     clean=clean,
-                )  # fmt: skip
+                )
                 for part, is_real in ((images[:-2], True), (images[-2:], False))
             )
             rows.append(

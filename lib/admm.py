@@ -229,7 +229,11 @@ def adjoint(g: Tensor, jacobians: Sequence[Tensor], rho: Tensor, inverse: Tensor
 def jacobian(v: Tensor, t: Tensor, norm: Norm) -> Tensor:
     """What `pull_back` needs of v: where it exceeds the threshold (separable), or v in units of t."""
     if norm is separable:
-        active = real_view(v).abs() > t[:, None, None, None, None]
+        active = torch.empty(real_view(v).shape, dtype=torch.bool, device=v.device)
+        if v.device.type == "cpu":
+            _active_cpu(real_view(v).flatten(1).numpy(), t.numpy(), active.flatten(1).numpy())
+        else:
+            torch.gt(real_view(v).abs(), t[:, None, None, None, None], out=active)
         return active if v.is_complex() else active[..., 0]
     return v / t[:, None, None, None]
 
@@ -371,6 +375,13 @@ def _measure_cpu(x, v, t, c, total, largest):
             ):
                 total[b] += a
                 largest[b] = max(largest[b], m)
+
+
+@_compile
+def _active_cpu(v, t, active):
+    for b in range(v.shape[0]):
+        for j in range(v.shape[1]):
+            active[b, j] = abs(v[b, j]) > t[b]
 
 
 @_compile

@@ -19,7 +19,7 @@ from lib.tv import TVReconstruction, squared_norm
 # power_ascent, measured in benchmarks/bench_attack.py: few iterations with a large threshold, in units of the height
 # eta n/sqrt(m) of the spike that noise-free recovery would show
 ITERATIONS, THRESHOLD = 7, 0.03
-STEPS, GAIN = 6, 2e-3
+STEPS, GAIN, WEIGHT = 5, 2e-3, 1 / 3
 SCREENING_STEPS = 3
 CHUNK = 16  # perturbations that are worked on at a time
 
@@ -206,13 +206,15 @@ class Problem:
         return squared.detach().sqrt(), peak, gradient, state
 
 
-def power_ascent(problem: Problem, steps: int = STEPS, gain: float = GAIN) -> tuple[list[tuple[Tensor, Any]], Tensor]:
+def power_ascent(
+    problem: Problem, steps: int = STEPS, gain: float = GAIN, weight: float = WEIGHT
+) -> tuple[list[tuple[Tensor, Any]], Tensor]:
     r"""Our optimiser: from a spike, averaged steps to the maximum of the linearised objective (6),
 
     .. math::
-        e \leftarrow (1 - \tau_k)\, e + \tau_k\, \eta\, g/\|g\|_2, \quad \tau_k = \max\Bigl(\frac{2}{k + 2}, \frac13\Bigr),
+        e \leftarrow (1 - \tau_k)\, e + \tau_k\, \eta\, g/\|g\|_2, \quad \tau_k = \max\Bigl(\frac{2}{k + 2}, \tau\Bigr),
 
-    scaled to the norm :math:`\eta`, with g the gradient and k = 0, 1, ... With :math:`\tau_k = 1` this is the power
+    scaled to the norm :math:`\eta`, with g the gradient and k = 0, 1, ... With :math:`\tau = 1` this is the power
     method for a linear reconstruction, and it ascends for a convex objective (Journée et al., 2010). The average damps
     the jumps between the pieces of a piecewise linear reconstruction; its weights are those of Frank and Wolfe's
     method (Jaggi, 2013), until they would stall. Each gradient is that of a few solver iterations, which go on from
@@ -223,13 +225,20 @@ def power_ascent(problem: Problem, steps: int = STEPS, gain: float = GAIN) -> tu
     problem : what `localized_attack` sets up.
     steps : the largest number of steps.
     gain : stop when in three steps no image of the batch has gained this much, relatively; negative for all steps.
+    weight : the smallest weight :math:`\tau` of a new step, in (0, 1]; 1 is the power method.
 
     Returns
     -------
     candidates : the iterates ``(b, m)`` with the largest objective and with the highest artifact, as seen from step 2
         on (before, the solver lags behind), each with a state for its reconstruction.
     history : ``(2, s, b)``, the objective and the peak of the artifact at the s iterates, not converged.
+
+    Raises
+    ------
+    ValueError : ``weight`` is outside (0, 1].
     """
+    if not 0 < weight <= 1:
+        raise ValueError(f"power_ascent: weight must lie in (0, 1], got {weight!r}")
     e, state, history = problem.start, problem.state, []
     best, record = [e, e], [torch.full_like(problem.eta, -math.inf)] * 2
     for step in range(steps + 1):
@@ -240,8 +249,8 @@ def power_ascent(problem: Problem, steps: int = STEPS, gain: float = GAIN) -> tu
             record = [torch.maximum(a, b) for a, b in zip(seen, record, strict=True)]
         if step == steps or (step >= 5 and bool((seen[0] <= (1 + gain) * history[-4][0]).all())):
             break
-        weight = max(2 / (step + 2), 1 / 3)
-        e = _scale((1 - weight) * e + weight * _scale(gradient, problem.eta, otherwise=e), problem.eta)
+        tau = max(2 / (step + 2), weight)
+        e = _scale((1 - tau) * e + tau * _scale(gradient, problem.eta, otherwise=e), problem.eta)
     return [(candidate, state) for candidate in best], torch.stack(history, 1)
 
 

@@ -5,7 +5,6 @@ import functools
 import time
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from tqdm import tqdm
 

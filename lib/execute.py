@@ -1,7 +1,6 @@
 """Re-execute the book's notebooks in place, so that pages, outputs and library agree."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -9,6 +8,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from tqdm import tqdm
+
+from lib.records import write_bytes
 
 
 def execute(path: Path) -> None:
@@ -35,9 +36,7 @@ def execute(path: Path) -> None:
         client.execute()
     notebook.metadata.pop("widgets", None)
     notebook.metadata.get("language_info", {}).pop("version", None)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    nbformat.write(notebook, temporary)
-    os.replace(temporary, path)
+    write_bytes(path, (nbformat.writes(notebook) + "\n").encode())
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -4,7 +4,6 @@ import argparse
 import io
 import itertools
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,13 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib.attack import Attack, GridAttack, disk_weight, fast_tv, grid_attack, unperturbed
+from lib.attack import ITERATIONS, Attack, GridAttack, disk_weight, fast_tv, grid_attack, unperturbed
 from lib.calibration import LINES, add_noise
 from lib.experiments import Outcome
 from lib.networks import Sizes
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.records import RESULTS, read_rows
+from lib.records import RESULTS, read_rows, write_bytes
 from lib.theory_runs import constant, quantile
 from lib.tv import calibrated_lambda, reconstruct_tv
 
@@ -270,6 +269,7 @@ def scaling() -> Figure:
     left.plot([], [], "--", color="0.6", linewidth=1, label=r"$n^2 \log n$")
     left.set(xlabel="side $n$", ylabel="milliseconds", xticks=n, xticklabels=[f"{v:.0f}" for v in n])
     left.minorticks_off()
+    left.set_ylim(top=30 * image.max())  # room for the legend
     left.legend(fontsize=8)
     middle.semilogx(n, ratio, "o-")
     middle.set(xlabel="side $n$", ylabel="iteration / pair of FFTs", ylim=(0, None), xticks=n)
@@ -415,7 +415,9 @@ def noise_and_feature(x: Tensor, noise_rel: float, mu: tuple[int, int], radius: 
     show_image(axes[0], x, "image", mu)
     for ax, r, name in ((axes[1], noise, "noise"), (axes[2], disk_weight(len(x), mu, radius), "a feature")):
         r = size / torch.linalg.vector_norm(r) * r
-        show_image(ax, x + r, rf"{name}: $\|r\|_2$ = {float(size):.1f}, $\|r\|_\infty$ = {float(r.abs().max()):.2f}", mu)
+        show_image(
+            ax, x + r, rf"{name}: $\|r\|_2$ = {float(size):.1f}, $\|r\|_\infty$ = {float(r.abs().max()):.2f}", mu
+        )
     return figure
 
 
@@ -448,8 +450,15 @@ def attack_steps(x: Tensor, attacks: dict[int, Attack], mu: tuple[int, int]) -> 
     for (top, bottom), (step, attack) in zip(axes.T, attacks.items(), strict=True):
         r, rho = attack.image_perturbation.real[window], attack.artifact.real[window]
         for ax, image, name in ((top, r, "r"), (bottom, rho, r"\rho")):
-            limit = float(max(a.artifact.abs().max() if ax is bottom else a.image_perturbation.abs().max() for a in attacks.values()))
-            shown = ax.imshow(image, cmap="RdBu_r", norm=matplotlib.colors.SymLogNorm(0.05 * limit, vmin=-limit, vmax=limit))
+            limit = float(
+                max(
+                    a.artifact.abs().max() if ax is bottom else a.image_perturbation.abs().max()
+                    for a in attacks.values()
+                )
+            )
+            shown = ax.imshow(
+                image, cmap="RdBu_r", norm=matplotlib.colors.SymLogNorm(0.05 * limit, vmin=-limit, vmax=limit)
+            )
             _bare(ax, rf"$\|{name}\|_\infty$ = {float(image.abs().max()):.2f}")
             if step == list(attacks)[-1]:
                 above.colorbar(shown, ax=ax, fraction=0.046, ticks=(-limit, 0, limit), format="%.1f")
@@ -473,15 +482,15 @@ def location_map(x: Tensor, grid: GridAttack) -> Figure:
     points = (figure.dpi_scale_trans.transform((1, 0))[0], 72 * 0.4 * 0.52 * WIDTH / len(x) * side)
     shown = ax.scatter(columns[known], rows[known], c=grid.peaks[known], s=points[1] ** 2, marker="s", cmap="viridis")
     ax.scatter(columns[~known], rows[~known], s=6, color="0.7")
-    ax.scatter(*grid.mu.flip(0).tolist(), s=2.2 * points[1] ** 2, marker="s", facecolor="none", edgecolor=OVER, linewidth=2.5)
+    ax.scatter(
+        *grid.mu.flip(0).tolist(), s=2.2 * points[1] ** 2, marker="s", facecolor="none", edgecolor=OVER, linewidth=2.5
+    )
     _bare(ax, "")
     figure.colorbar(shown, label=r"$\|\rho\|_\infty$")
     return figure
 
 
-def radii(
-    rows: dict[str, Sequence[Attack]], sigmas: Sequence[float], clean: Tensor
-) -> Figure:
+def radii(rows: dict[str, Sequence[Attack]], sigmas: Sequence[float], clean: Tensor) -> Figure:
     """Reconstructions under attacks with disks of growing radius, one row for each way to find them."""
     figure, axes = plt.subplots(len(rows), len(sigmas), figsize=(WIDTH, 1.45 * WIDTH / len(sigmas) * len(rows)))
     for row, (name, attacks) in zip(axes, rows.items(), strict=True):
@@ -510,27 +519,39 @@ def optimisers(attacks: dict[str, tuple[Attack, int]]) -> Figure:
 
 
 def attack_iterations() -> Figure:
-    """The objective that power ascent reaches, against the solver iterations behind each gradient."""
-    rows = [row for row in read_rows(RESULTS / "attack_iterations.csv")]
+    """The objective that the ascent reaches, against the solver iterations behind each gradient, and their threshold."""
+    rows = read_rows(RESULTS / "attack_iterations.csv")
     cases = sorted({(int(row["lines"]), float(row["noise_rel"])) for row in rows})
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.0), sharey=True)
+    weights = sorted({row["weight"] for row in rows}, key=float)
+    kinds = {
+        ("0", weights[0]): ("averaged steps", "o-"),
+        ("1", weights[0]): ("averaged, implicit gradient", "s:"),
+        ("0", weights[-1]): ("whole steps", "x--"),
+    }
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True)
     for case, color in zip(cases, COLORS, strict=False):
         mine = [row for row in rows if (int(row["lines"]), float(row["noise_rel"])) == case]
         best = max(float(row["objective"]) for row in mine)
         standard = next(row["threshold"] for row in mine if row["iterations"] == "40")
-        for implicit, style in (("0", "o-"), ("1", "s:")):
-            chosen = [row for row in mine if row["implicit"] == implicit]
+        for (implicit, weight), (_, style) in kinds.items():
+            chosen = [row for row in mine if (row["implicit"], row["weight"]) == (implicit, weight)]
             for ax, key, points in (
                 (axes[0], "iterations", [row for row in chosen if row["threshold"] == standard]),
-                (axes[1], "threshold", sorted((r for r in chosen if r["iterations"] == "5"), key=lambda r: float(r["threshold"]))),
+                (axes[1], "threshold", [row for row in chosen if int(row["iterations"]) == ITERATIONS]),
             ):
+                points = sorted(points, key=lambda row: float(row[key]))
                 values = zip(*((float(row[key]), float(row["objective"]) / best) for row in points), strict=True)
-                label = f"{case[0]} lines, {case[1]:.1%}" if implicit == "0" else None
-                ax.semilogx(*values, style, color=color, markersize=4, label=label)
-    axes[0].semilogx([], [], "s:", color="0.5", markersize=4, label="implicit gradient")
-    axes[0].set(xlabel="solver iterations behind a gradient", ylabel="objective, relative to the best")
+                ax.semilogx(*values, style, color=color, markersize=4)
+    for case, color in zip(cases, COLORS, strict=False):
+        axes[0].plot([], [], color=color, label=f"{case[0]} lines, {case[1]:.1%}")
+    for name, style in kinds.values():
+        axes[1].plot([], [], style, color="0.5", markersize=4, label=name)
+    axes[0].set(
+        xlabel="solver iterations behind a gradient", ylabel="objective, relative to the best", ylim=(0.3, None)
+    )
     axes[1].set(xlabel=r"threshold, over the spike's height $\eta n/\sqrt{m}$")
-    axes[0].legend(fontsize=8)
+    for ax in axes:
+        ax.legend(fontsize=8, loc="lower center")
     return figure
 
 
@@ -547,9 +568,19 @@ def attack_optimum() -> Figure:
     figure, ax = plt.subplots(figsize=(WIDTH, 0.35 * len(rows) + 0.9))
     for (key, (label, marker)), color in zip(kinds.items(), COLORS[::-1][1:], strict=True):
         best = [max(float(row[k]) for k in kinds) for row in rows]
-        ax.plot([float(row[key]) / b for row, b in zip(rows, best, strict=True)], range(len(rows)), marker, color=color, label=label)
+        ax.plot(
+            [float(row[key]) / b for row, b in zip(rows, best, strict=True)],
+            range(len(rows)),
+            marker,
+            color=color,
+            label=label,
+        )
     names = [f"{row['lines']} lines, {float(row['noise_rel']):.1%}, ({row['row']}, {row['column']})" for row in rows]
-    ax.set(yticks=range(len(rows)), yticklabels=names, xlabel=r"objective $\|\phi \odot \rho\|_2$, relative to the best known")
+    ax.set(
+        yticks=range(len(rows)),
+        yticklabels=names,
+        xlabel=r"objective $\|\phi \odot \rho\|_2$, relative to the best known",
+    )
     ax.invert_yaxis()
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     return figure
@@ -710,21 +741,20 @@ def artifacts(rows: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]], re
 
 
 def subsampling() -> Figure:
-    """Amplification of a spike, and of attacks where the file has them, against n^2/m; results/theory_masks.csv."""
+    """Amplification of a spike and of attacks against n^2/m, from results/theory_masks.csv."""
     rows = read_rows(RESULTS / "theory_masks.csv")
     factor = np.array([float(row["subsampling"]) for row in rows])
     figure, ax = plt.subplots(figsize=(0.65 * WIDTH, 3.6))
     for key, color, marker in (("spike", COLORS[0], "o"), ("attack", COLORS[1], "^")):
-        if key in rows[0]:
-            values = [float(row[key]) for row in rows]
-            ax.loglog(factor, values, marker, color=color, markersize=5, alpha=0.7, label=key)
+        values = [float(row[key]) for row in rows]
+        ax.loglog(factor, values, marker, color=color, markersize=5, alpha=0.7, label=key)
     ends = np.array([factor.min(), factor.max()])
     ax.loglog(ends, ends, color="0.5", linewidth=1, zorder=0, label=r"$n^2/m$")
     for lines in sorted({int(row["lines"]) for row in rows})[::3]:
         x, y = max((float(row["subsampling"]), float(row["spike"])) for row in rows if int(row["lines"]) == lines)
         ax.annotate(f"{lines} lines", (x, y), xytext=(6, -10), textcoords="offset points", fontsize=8, color="0.4")
     ticks = [1, 2, 5, 10, 20]
-    ax.set(xlabel=r"subsampling factor $n^2/m$", ylabel=r"amplification $\alpha$")
+    ax.set(xlabel=r"subsampling factor $n^2/m$", ylabel=r"amplification $\alpha$", ylim=(1.2, None))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(matplotlib.ticker.FixedLocator(ticks))
         axis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%d"))
@@ -753,10 +783,7 @@ def save(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     plt.close(figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(buffer.getvalue())
-    os.replace(temporary, path)
+    write_bytes(path, buffer.getvalue())
 
 
 def _example() -> tuple[Tensor, MaskedFourier]:

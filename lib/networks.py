@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib.operators import MaskedFourier, radial_mask
-from lib.records import ROOT
+from lib.records import ROOT, write_bytes
 
 WEIGHTS = ROOT / "weights"
 N, LINES = 256, 40  # the problem that the paper trains for
@@ -341,14 +340,3 @@ def save_network(
 def _weights(network: nn.Module) -> dict[str, Tensor]:
     """Parameters and running statistics; not the counters of batch norm, which nothing uses."""
     return {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file in one step (temporary file, rename)."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

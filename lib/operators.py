@@ -80,7 +80,7 @@ class MaskedFourier:
 
     def __init__(self, mask: Tensor):
         if not isinstance(mask, Tensor):
-            raise TypeError(f"MaskedFourier: mask must be a tensor, got {type(mask).__name__}")
+            raise TypeError(f"MaskedFourier: mask must be a tensor (see torch.from_numpy), got {type(mask).__name__}")
         if mask.ndim != 2 or mask.shape[0] != mask.shape[1]:
             raise ValueError(f"MaskedFourier: mask must have shape (n, n), got {tuple(mask.shape)}")
         if mask.dtype != torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
@@ -201,28 +201,8 @@ def gradient_adjoint(p: Tensor) -> Tensor:
     return down.roll(1, -2) - down + right.roll(1, -1) - right
 
 
-def gradient_symbol(n: int, dtype: torch.dtype = torch.complex128, device: str | torch.device = "cpu") -> Tensor:
-    r"""Fourier symbol of the gradient: :math:`(\mathcal{F} \nabla x)_d = s_d \odot \mathcal{F} x`.
-
-    .. math:: s_{0,k} = e^{2\pi i k_0/n} - 1, \qquad s_{1,k} = e^{2\pi i k_1/n} - 1.
-
-    Parameters
-    ----------
-    n : image side.
-    dtype : complex dtype of the result.
-    device : where it is made.
-
-    Returns
-    -------
-    ``(2, n, n)``, in the order of ``torch.fft`` (zero frequency at ``[0, 0]``).
-    """
-    angle = 2 * math.pi * torch.fft.fftfreq(n, dtype=torch.float64, device=device)
-    symbol = torch.polar(torch.ones_like(angle), angle) - 1
-    return torch.stack([symbol[:, None].expand(n, n), symbol.expand(n, n)]).to(dtype)
-
-
 def laplacian_symbol(n: int, dtype: torch.dtype = torch.float64, device: str | torch.device = "cpu") -> Tensor:
-    r"""Fourier symbol of :math:`\nabla^*\nabla`: :math:`\sum_d |s_{d,k}|^2 = 4\sin^2(\pi k_0/n) + 4\sin^2(\pi k_1/n)`.
+    r"""Fourier symbol of :math:`\nabla^*\nabla`: :math:`4\sin^2(\pi k_0/n) + 4\sin^2(\pi k_1/n)`.
 
     Parameters
     ----------

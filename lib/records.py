@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import io
 import os
 import platform
 import subprocess
@@ -52,13 +53,19 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     for row in rows:
         if set(row) != set(columns):
             raise ValueError(f"write_rows: {path.name} has columns {columns}, a row has {list(row)}")
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file in one step (temporary file, rename); missing folders are made."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

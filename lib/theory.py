@@ -95,8 +95,21 @@ def zero_filled(y: ArrayLike, omega: ArrayLike, n: int) -> NDArray:
 
 
 def gradient(z: ArrayLike) -> NDArray:
-    r"""Periodic backward differences :math:`(\nabla z)_j = z_j - z_{(j-1) \bmod n}`, as in the proof of Theorem 5.2."""
-    z = np.asarray(z)
+    r"""Periodic backward differences :math:`(\nabla z)_j = z_j - z_{(j-1) \bmod n}`, as in the proof of Theorem 5.2.
+
+    Parameters
+    ----------
+    z : signal ``(n,)``, n even.
+
+    Returns
+    -------
+    ``(n,)`` float64 or complex128.
+
+    Raises
+    ------
+    ValueError, TypeError : ``z`` is not as described.
+    """
+    z = _signal("gradient", z)
     return z - np.roll(z, 1)
 
 
@@ -116,7 +129,7 @@ def sample_frequencies(n: int, m: int, rng: np.random.Generator, zero: bool = Fa
     ----------
     n : length of the signal, even.
     m : number of frequencies, 1 to n.
-    rng : source of randomness.
+    rng : source of randomness, such as ``np.random.default_rng(0)``.
     zero : add the frequency 0, as in Theorem 5.2: :math:`\Omega_n = \{0\} \cup \Omega'` with ``m`` frequencies in
         :math:`\Omega'`. The set has m or m + 1 elements.
 
@@ -346,7 +359,7 @@ def certify_tv(x: ArrayLike, omega: ArrayLike, dual: ArrayLike | None = None) ->
 
     Parameters
     ----------
-    x : signal ``(n,)``, n even.
+    x : signal ``(n,)``, n even. It jumps where two neighbours are not exactly equal.
     omega : frequencies ``(m,)``, distinct integers in {-n/2+1, ..., n/2}.
     dual : a vector ``(m,)`` for the gradient to start from, such as ``tv_pursuit(...).dual``.
 
@@ -451,7 +464,7 @@ def nonnegative_dual(support: ArrayLike, omega: ArrayLike, n: int) -> NDArray:
 
     Parameters
     ----------
-    support : indices T of the non-zero entries.
+    support : indices T of the non-zero entries, integers in {0, ..., n - 1}.
     omega : frequencies ``(m,)``; all of {-s, ..., s} must be among them.
     n : length of the signal, even.
 
@@ -465,6 +478,8 @@ def nonnegative_dual(support: ArrayLike, omega: ArrayLike, n: int) -> NDArray:
     """
     omega = _frequencies("nonnegative_dual", omega, n)
     support = np.unique(support)
+    if support.size and (support.dtype.kind not in "iu" or support[0] < 0 or support[-1] >= n):
+        raise ValueError(f"nonnegative_dual: support must hold integers in {{0, ..., {n - 1}}}, got {support}")
     missing = np.setdiff1d(np.arange(-len(support), len(support) + 1), omega)
     if missing.size:
         raise ValueError(f"nonnegative_dual: omega must contain -s, ..., s for s = {len(support)}, lacks {missing}")

@@ -4,7 +4,6 @@ import argparse
 import math
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 import scipy.stats
@@ -78,17 +77,9 @@ def first_recovery(x: NDArray, order: NDArray, tv: bool) -> tuple[int, int]:
     return high, undecided
 
 
-def _spikes(n: int, s: int, rng: np.random.Generator) -> NDArray:
-    return theory.spike_train(n, s, rng)
-
-
 def _comb(n: int, s: int, rng: np.random.Generator) -> NDArray:
     """s equal spikes at equal distances: the extreme case of [8], with all its measurements at multiples of s."""
     return np.roll((np.arange(n) % (n // s) == 0).astype(float), 1)
-
-
-def _steps(n: int, s: int, rng: np.random.Generator) -> NDArray:
-    return theory.steps(n, s, rng)
 
 
 def _steps_and_spike(n: int, s: int, rng: np.random.Generator) -> NDArray:
@@ -106,9 +97,9 @@ def _low(n: int, rng: np.random.Generator) -> NDArray:
 
 
 SIGNALS: dict[str, tuple[Callable[[int, int, np.random.Generator], NDArray], bool]] = {
-    "spikes": (_spikes, False),
+    "spikes": (theory.spike_train, False),
     "comb": (_comb, False),
-    "steps": (_steps, True),
+    "steps": (theory.steps, True),
     "steps and spike": (_steps_and_spike, True),
 }
 ORDERS = {"uniform": _uniform, "low": _low}

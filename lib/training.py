@@ -26,11 +26,10 @@ from lib.networks import (
     load_network,
     read_manifest,
     save_network,
-    write_bytes,
 )
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.records import RESULTS, ROOT, provenance, read_rows, write_rows
+from lib.records import RESULTS, ROOT, provenance, read_rows, write_bytes, write_rows
 
 CHECKPOINTS = ROOT / "_train"  # not committed
 TRAINING, VALIDATION, TEST = 21, 22, 23  # streams of phantoms, each for one use

@@ -1,9 +1,14 @@
-"""What several test modules share: random tensors, dense matrices from the definitions, the adjoint test."""
+"""What several test modules share: random tensors, dense matrices from the definitions, a small network's sizes."""
 
 import numpy as np
 import torch
 from hypothesis import strategies as st
 
+from lib.networks import Sizes
+from lib.operators import MaskedFourier, radial_mask
+
+SMALL = Sizes((1, 2), 2, (2, 1), growth=4, first=6, fold=2, inversion_noise=1 / 64)  # a network that trains in no time
+OP = MaskedFourier(radial_mask(32, 8))
 COMPLEX = (torch.complex64, torch.complex128)
 BATCHES = ((), (1,), (3,), (2, 3))
 

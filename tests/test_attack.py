@@ -182,6 +182,52 @@ def test_the_ascent_beats_the_spike_and_adam():
     assert (norm(theirs.e) <= eta * (1 + 1e-6)).all()
 
 
+def ascent_of_plain_gradients(**options):
+    """The ascent with a reconstruction that keeps no state; what it returns, and every e that it tried."""
+    op, y, eta = problem(dtype=torch.float64)
+    rec, tried, seen = fast_tv(op, LAM, eta), [], []
+
+    def plain(measurements):
+        tried.append((measurements - y).detach())
+        return rec(measurements)
+
+    def optimiser(attacked):
+        tried.clear()
+        seen.append(power_ascent(attacked, **options))
+        seen.append(list(tried))
+        return seen[0]
+
+    localized_attack(plain, y, op, LEVEL, disk_weight(N, (10, 12), 3), optimiser=optimiser)
+    (candidates, history), tried = seen
+    return eta, candidates, history[..., 0], torch.cat(tried)
+
+
+def test_the_ascent_keeps_the_best_iterates_from_the_third_on():
+    _, candidates, history, tried = ascent_of_plain_gradients(steps=9, gain=-1.0)
+    for (e, _), record in zip(candidates, history, strict=True):
+        assert torch.allclose(e[0], tried[2 + record[2:].argmax()], rtol=0, atol=1e-12)
+
+
+def test_each_step_is_averaged_with_those_before_and_keeps_the_norm():
+    for weight in (1 / 3, 1.0):
+        eta, _, _, tried = ascent_of_plain_gradients(steps=6, gain=-1.0, weight=weight)
+        assert torch.allclose(norm(tried), eta, rtol=1e-10)
+        others = ascent_of_plain_gradients(steps=3, gain=-1.0, weight=2 / 5)[3]
+        assert torch.allclose(tried[:2], others[:2], rtol=0, atol=1e-10)  # the first step is whole
+        assert torch.allclose(tried[:4], others, rtol=0, atol=1e-10) == (weight < 2 / 5)
+    with pytest.raises(ValueError, match=r"power_ascent: weight must lie in \(0, 1\], got 0"):
+        ascent_of_plain_gradients(weight=0)
+
+
+def test_the_ascent_stops_when_three_steps_gain_nothing():
+    assert ascent_of_plain_gradients(steps=30, gain=10.0)[2].shape == (2, 6)
+    assert ascent_of_plain_gradients(steps=12, gain=-1.0)[2].shape == (2, 13)
+    _, _, history, _ = ascent_of_plain_gradients(steps=200, gain=1e-2)
+    objective = history[0]
+    gains = objective[3:] / objective[:-3]
+    assert len(objective) < 201 and gains[-1] <= 1.01 and bool((gains[2:-1] > 1.01).all())
+
+
 def test_batches_equal_single_attacks():
     op, y, eta = problem(count=2, dtype=torch.float64)
     phi = disk_weight(N, torch.tensor([[8, 8], [16, 20]]), 3)
@@ -250,6 +296,14 @@ def test_the_grid_attack_selects_the_largest_artifact():
         one = localized_attack(rec, y, op, LEVEL, phi, by_peak=True)
         assert math.isclose(one.artifact.abs().max(), grid.peaks[j], rel_tol=0.02)
     assert not grid.peaks.isnan().any() and not grid.e.isnan().any()
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_the_grid_attack_searches_real_or_complex_perturbations(real):
+    op, y, eta = problem()
+    grid = grid_attack(fast_tv(op, LAM, eta), y, op, LEVEL, sigma=2, count=2, real=real)
+    odd = norm(grid.e - op.symmetrize(grid.e)) / norm(grid.e)
+    assert bool((odd < 1e-6).all()) if real else bool((odd > 1e-3).any())
 
 
 def test_screening_refines_the_most_promising_locations_only(capsys):

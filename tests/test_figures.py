@@ -45,7 +45,7 @@ def test_the_close_up_shows_the_pixel_and_does_not_hide_it(mu):
     figure, ax = plt.subplots()
     figures.show_image(ax, image, close_up=mu)
     figure.canvas.draw()
-    (inset,) = [child for child in ax.child_axes]
+    (inset,) = ax.child_axes
     (left, right), (bottom, top) = inset.get_xlim(), inset.get_ylim()
     assert left < mu[1] < right and top < mu[0] < bottom
     where = ax.transData.transform((mu[1], mu[0]))
@@ -74,6 +74,16 @@ def test_a_figure_is_rebuilt_by_name(tmp_path, monkeypatch, capsys):
     figures.main(["lambda"])
     assert (tmp_path / "figures" / "lambda.png").stat().st_size > 1000
     assert "lambda.png" in capsys.readouterr().out
+
+
+DRAWN = "attack-iterations attack-optimum lambda networks-error peers scaling subsampling tolerance training".split()
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_committed_figure_shows_the_committed_results(name, tmp_path):
+    figures.save(figures.NAMED[name](), tmp_path / "fresh.png")
+    fresh, kept = plt.imread(tmp_path / "fresh.png"), plt.imread(figures.FIGURES / f"{name}.png")
+    assert fresh.shape == kept.shape and abs(fresh - kept).mean() < 1e-3, f"make fig-{name} redraws it"
 
 
 def test_relative_error_is_that_of_the_definition():

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from helpers import random
+from helpers import OP, SMALL, random
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,16 +17,12 @@ from lib.networks import (
     LearnedInversion,
     N,
     Reconstruction,
-    Sizes,
     Tiramisu,
     load_network,
     read_manifest,
     save_network,
 )
 from lib.operators import MaskedFourier, radial_mask
-
-SMALL = Sizes((1, 2), 2, (2, 1), growth=4, first=6, fold=2, inversion_noise=1 / 16)
-OP = MaskedFourier(radial_mask(32, 6))
 
 
 def parameters(module):
@@ -193,7 +189,7 @@ def test_wrong_measurements_are_named():
         network(torch.zeros(OP.m))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and torch sees none")
 @pytest.mark.parametrize("learned", [False, True])
 def test_a_gpu_computes_the_same(learned):
     network, y = shake(Reconstruction(OP, SMALL, learned)), random(2, OP.m, dtype=torch.complex64)
@@ -210,7 +206,7 @@ def test_a_gpu_computes_the_same(learned):
 def trained(tmp_path, monkeypatch):
     """A folder with weights of small networks for the key that load_network will look for."""
     monkeypatch.setattr(networks, "N", 32)
-    monkeypatch.setattr(networks, "LINES", 6)
+    monkeypatch.setattr(networks, "LINES", 8)
     monkeypatch.setitem(PRESETS, "compact", SMALL)
     folder, made = tmp_path / "weights", {}
     for name in NETWORKS:

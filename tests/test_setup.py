@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -62,6 +63,15 @@ def test_each_command_of_the_readme_is_a_target():
     commands = set(re.findall(r"`?make ([a-z0-9-]+)", (ROOT / "README.md").read_text()))
     assert {"book", "test", "quick", "execute", "bench", "serve", "clean", "calibrate"} <= commands
     assert {c for c in commands if not c.startswith("fig-")} <= targets
+
+
+def test_the_programs_of_the_readme_run():
+    programs = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(programs) == 2
+    result = subprocess.run([sys.executable, "-c", "".join(programs)], check=True, capture_output=True, text=True)
+    gaps, amplification = result.stdout.splitlines()
+    assert all(0 <= float(gap) <= 1e-3 for gap in re.findall(r"[\d.]+(?:e-\d+)?", gaps.split("]")[0]))
+    assert float(amplification.split(")")[0].removeprefix("tensor(")) > 1
 
 
 def test_each_figure_has_a_target_and_building_the_book_redraws_none():

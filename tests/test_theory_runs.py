@@ -13,9 +13,7 @@ from lib import theory, theory_runs
 from lib.records import RESULTS, read_rows
 from lib.theory_runs import constant, first_recovery, quantile, recovers
 
-CELLS = {
-    name: (cells(), read_rows(RESULTS / f"theory_{name}.csv")) for name, (cells, _) in theory_runs.RUNS.items()
-}
+CELLS = {name: (cells(), read_rows(RESULTS / f"theory_{name}.csv")) for name, (cells, _) in theory_runs.RUNS.items()}
 
 
 # --- Verdicts

@@ -6,10 +6,10 @@ import re
 
 import pytest
 import torch
-from helpers import random
+from helpers import OP, SMALL, random
 
 from lib import networks, training
-from lib.networks import LINES, PRESETS, WEIGHTS, N, Reconstruction, Sizes, load_network, read_manifest, save_network
+from lib.networks import LINES, PRESETS, WEIGHTS, N, Reconstruction, load_network, read_manifest, save_network
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.records import read_rows
@@ -30,8 +30,6 @@ from lib.training import (
     training_batch,
 )
 
-SMALL = Sizes((1, 1), 1, (1, 1), growth=4, first=8, fold=2, inversion_noise=1 / 64)
-OP = MaskedFourier(radial_mask(32, 8))
 QUICK = Settings(batch=2, crop=16, rate=2e-3, inversion_rate=1e-4)
 
 
