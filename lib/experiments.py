@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -24,12 +25,14 @@ from lib import networks, training
 from lib.attack import (
     CHUNK,
     GridAttack,
+    Optimiser,
     Reconstruct,
     disk_weight,
     fast_tv,
     grid_attack,
     localized_attack,
     location_grid,
+    power_ascent,
     projected_adam,
     unperturbed,
 )
@@ -45,6 +48,7 @@ LEVELS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.1)  # of Table 1
 IMAGES = 50
 METHODS = ("tv", *networks.NETWORKS)
 OPTIMISERS = ("ours", "authors")
+NETWORK_STEPS = 12  # of power_ascent: networks gain from more steps than TV does
 SIGMAS = (1.0, 2.0, 3.0, 5.0, 8.0, 15.0, 40.0, 362.0)
 
 
@@ -192,7 +196,8 @@ def attack(configuration: Configuration, image: int, mu: Sequence[int] | Tensor 
         mu = torch.as_tensor(mu)
         phi = disk_weight(op.n, mu, one.sigma)
         rec = reconstruction(one, y, op)
-        e = localized_attack(rec, y, op, one.noise_rel, phi, real=_real(one), by_peak=True).e
+        settings = {"optimiser": _ascent(one), "real": _real(one), "by_peak": True}
+        e = localized_attack(rec, y, op, one.noise_rel, phi, **settings).e
     return evaluate(one, x, y, op, e, mu)
 
 
@@ -392,37 +397,44 @@ def transfer_setting(source: Configuration) -> str:
 def transfer(source: Configuration) -> Iterator[dict[str, object]]:
     """For each image, one row for each method that reconstructs from measurements perturbed for ``source``.
 
-    The perturbation is that for the location which results/table1.csv has selected, if it has. ``at_peak`` is the
-    target's artifact at the pixel where that of the source has its peak.
+    ``at_peak`` is the target's artifact at the pixel where that of the source has its peak.
     """
     for image in source.images:
         start, settings = time.perf_counter(), transfer_setting(source)
-        x, op, y = measurements(source, image)
-        found = attack(source, image, selected(source, image))
-        for method in METHODS:
-            target = dataclasses.replace(source, method=method)
-            if setting(target) == "untrained":
-                continue
-            seen = evaluate(target, x, y, op, found.e, found.mu)
-            rho, r = seen.artifact.abs(), float(seen.image_perturbation.abs().max())
+        seen = transferred(source, image)
+        peak = seen[source.method].artifact.abs().argmax()
+        for target, outcome in seen.items():
+            rho, r = outcome.artifact.abs(), float(outcome.image_perturbation.abs().max())
             numbers = {
                 "rho_linf": float(rho.max()),
                 "r_linf": r,
                 "alpha": float(rho.max()) / r,
-                "at_peak": float(rho.flatten()[found.artifact.abs().argmax()]),
+                "at_peak": float(rho.flatten()[peak]),
                 "concentration": concentration(rho),
             }
             yield {
                 **_identity(source, image),
                 "setting": settings,
-                "target": method,
-                "row": int(found.mu[0]),
-                "column": int(found.mu[1]),
+                "target": target,
+                "row": int(outcome.mu[0]),
+                "column": int(outcome.mu[1]),
                 **{name: f"{value:.9g}" for name, value in numbers.items()},
                 "seconds": f"{time.perf_counter() - start:.2f}",
                 "threads": torch.get_num_threads(),
                 **provenance(),
             }
+
+
+def transferred(source: Configuration, image: int) -> dict[str, Outcome]:
+    """What a perturbation made for ``source`` does to each method, at the location that results/table1.csv selected."""
+    x, op, y = measurements(source, image)
+    found = attack(source, image, selected(source, image))
+    targets = {method: dataclasses.replace(source, method=method) for method in METHODS}
+    return {
+        method: found if method == source.method else evaluate(target, x, y, op, found.e, found.mu)
+        for method, target in targets.items()
+        if setting(target) != "untrained"
+    }
 
 
 def selected(configuration: Configuration, image: int) -> tuple[int, int] | None:
@@ -432,6 +444,62 @@ def selected(configuration: Configuration, image: int) -> tuple[int, int] | None
         if _key(row) == key:
             return int(row["row"]), int(row["column"])
     return None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation over ``count`` images."""
+
+    mean: float
+    std: float
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} ± {self.std:.2f}"
+
+
+Cell = tuple[str, int, float]  # method, lines, noise level
+
+
+def current_rows(name: str, **same: object) -> list[dict[str, str]]:
+    """The rows of results/NAME.csv of today's lambda and weights, with these values in these columns."""
+    settings = TABLES[name][2]
+    return [
+        row
+        for row in read_rows(RESULTS / f"{name}.csv")
+        if all(row[key] == str(value) for key, value in same.items()) and row["setting"] == settings(from_row(row))
+    ]
+
+
+def table1(optimiser: str = "ours", value: str = "alpha", preset: str = "laptop") -> dict[Cell, Spread]:
+    """A column of results/table1.csv by method, lines and noise level: mean and standard deviation over the images."""
+    found: dict[Cell, list[float]] = {}
+    for row in current_rows("table1", optimiser=optimiser, preset=preset):
+        found.setdefault((row["method"], int(row["lines"]), float(row["noise_rel"])), []).append(float(row[value]))
+    return {cell: Spread(np.mean(v).item(), np.std(v).item(), len(v)) for cell, v in found.items()}
+
+
+def paper_table1() -> dict[Cell, Spread]:
+    """Table 1 as printed, from results/paper_table1.csv."""
+    return {
+        (row["method"], int(row["lines"]), float(row["noise_rel"])): Spread(
+            float(row["alpha_mean"]), float(row["alpha_std"]), int(row["images"])
+        )
+        for row in read_rows(RESULTS / "paper_table1.csv")
+    }
+
+
+def agrees(ours: Spread, paper: Spread) -> bool:
+    """Whether the mean is within one standard deviation, the paper's, of the mean of the paper."""
+    return abs(ours.mean - paper.mean) <= paper.std
+
+
+def transfer_matrix(noise_rel: float, value: str = "alpha") -> dict[tuple[str, str], Spread]:
+    """A column of results/transfer.csv at one level by source and target."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in current_rows("transfer", noise_rel=noise_rel):
+        found.setdefault((row["method"], row["target"]), []).append(float(row[value]))
+    return {pair: Spread(np.mean(v).item(), np.std(v).item(), len(v)) for pair, v in found.items()}
 
 
 TABLES: dict[str, tuple[Callable[[], Iterator[Configuration]], Compute, Callable[[Configuration], str]]] = {
@@ -455,12 +523,17 @@ def _network(method: str, network: str, _setting: str) -> Reconstruct:
 def _search(one: Configuration, _setting: str) -> GridAttack:
     _, op, y = measurements(one, *one.images)
     rec = reconstruction(one, y, op)
-    return grid_attack(rec, y, op, one.noise_rel, one.sigma, one.grid, screen=_screen(one), real=_real(one))
+    settings = {"optimiser": _ascent(one), "real": _real(one), "screen": _screen(one)}
+    return grid_attack(rec, y, op, one.noise_rel, one.sigma, one.grid, **settings)
 
 
 def _screen(one: Configuration) -> int | None:
     screen = PRESETS[one.preset].screen
     return None if screen is None or screen >= one.grid**2 else screen
+
+
+def _ascent(one: Configuration) -> Optimiser:
+    return power_ascent if one.method == "tv" else functools.partial(power_ascent, steps=NETWORK_STEPS)
 
 
 def _real(one: Configuration) -> bool:

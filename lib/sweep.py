@@ -11,26 +11,28 @@ import json
 import logging
 import math
 import os
+import queue
 import re
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dask
 import nbformat
 import papermill
 import yaml
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, Future, LocalCluster, as_completed
 from tqdm import tqdm
 
-from lib.networks import write_bytes
-from lib.records import ROOT, write_rows
+from lib.records import ROOT, write_bytes, write_rows
 
-CONNECT_SECONDS = 8  # until a scheduler counts as unreachable
-AHEAD = 2  # runs that a worker's thread is given at a time: one to do, one to come
+CONNECT_SECONDS = 5  # until a scheduler counts as unreachable
+DEATHS = 1  # of workers that a run may cause on this machine before it is tried alone
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,6 @@ def execute(source: str, parameters: Mapping[str, Any], folder: str) -> str:
     the error and the seconds.
     """
     start, error = time.perf_counter(), ""
-    os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # as Dask sets OMP_NUM_THREADS: one run, one thread
     logging.getLogger("papermill").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as temporary:
         before, after = Path(temporary, "in.ipynb"), Path(temporary, "out.ipynb")
@@ -198,36 +199,42 @@ def run_sweep(sweep: Sweep, folder: Path, client: Client) -> list[dict[str, Any]
     """
     folder.mkdir(parents=True, exist_ok=True)
     source, every = sweep.notebook.read_text(encoding="utf-8"), runs(sweep)
+    done = sum(_is_done(folder / run.name) for run in every)
     waiting = iter([run for run in every if not _is_done(folder / run.name)])
-    total = len(every)
-    names: dict[str, Run] = {}
-    pending = as_completed()
+    given: dict[str, Run] = {}
+    suspects: list[Run] = []  # runs whose workers died: perhaps through a run beside them, so tried alone at the end
+    alone: set[str] = set()
+    pending, failed = as_completed(loop=client.loop), 0
 
-    def submit() -> bool:
-        for run in waiting:
+    def give(run: Run) -> None:
+        future = client.submit(execute, source, dict(run.parameters), str(sweep.notebook.parent), pure=False)
+        given[future.key] = run
+        pending.add(future)
+
+    def give_all() -> None:
+        room = max(1, sum(client.nthreads().values()))  # anew each time: workers come and go
+        while len(given) < room and (run := next(waiting, None)):
             if _is_done(folder / run.name):  # by another sweep meanwhile
                 bar.update()
-                continue
-            future = client.submit(execute, source, dict(run.parameters), str(sweep.notebook.parent), pure=False)
-            names[future.key] = run
-            pending.add(future)
-            return True
-        return False
+            else:
+                give(run)
+        if not given and suspects:
+            alone.add(suspects[0].name)
+            give(suspects.pop(0))
 
-    failed = 0
-    with tqdm(total=total, initial=sum(_is_done(folder / run.name) for run in every), unit="run") as bar:
-        while len(names) < AHEAD * max(1, sum(client.nthreads().values())) and submit():
-            pass
+    with tqdm(total=len(every), initial=done, unit="run") as bar:
+        give_all()
         for future in pending:
-            run = names.pop(future.key)
-            text = future.result() if future.status == "finished" else _lost(source, run, future.exception())
-            _write(folder / run.name, text)
-            failed += json.loads(text)["metadata"]["sweep"]["status"] == "failed"
-            bar.set_postfix(failed=failed)
-            bar.update()
-            # as workers come and go, so does the number of runs given out
-            while len(names) < AHEAD * max(1, sum(client.nthreads().values())) and submit():
-                pass
+            run = given.pop(future.key)
+            if future.status == "error" and run.name not in alone:
+                suspects.append(run)
+            else:
+                text = future.result() if future.status == "finished" else _lost(source, run, _problem(future))
+                _write(folder / run.name, text)
+                failed += _status(text) == "failed"
+                bar.set_postfix(failed=failed)
+                bar.update()
+            give_all()
     found = [_row(run, folder / run.name) for run in every]
     columns = list(dict.fromkeys(name for row in found for name in row))
     write_rows(folder / "runs.csv", [{name: row.get(name, "") for name in columns} for row in found])
@@ -236,41 +243,57 @@ def run_sweep(sweep: Sweep, folder: Path, client: Client) -> list[dict[str, Any]
 
 
 def _is_done(path: Path) -> bool:
-    return path.exists() and json.loads(path.read_text(encoding="utf-8"))["metadata"]["sweep"]["status"] == "done"
+    return path.exists() and _status(path.read_text(encoding="utf-8")) == "done"
 
 
-def _lost(source: str, run: Run, problem: BaseException | None) -> str:
-    """The notebook of a run whose workers died again and again."""
+def _status(text: str) -> str:
+    try:
+        return json.loads(text)["metadata"]["sweep"]["status"]
+    except (ValueError, LookupError):
+        return "failed"  # not one of ours any more: to be run again
+
+
+def _problem(future: Future) -> str:
+    """Why Dask gave no result: the run killed its workers again and again, or the scheduler is gone."""
+    error = future.exception() if future.status == "error" else None
+    return f"{type(error).__name__}: {error}" if error else f"the scheduler lost this run ({future.status})"
+
+
+def _lost(source: str, run: Run, problem: str) -> str:
+    """The notebook of a run that never came back."""
     notebook = nbformat.reads(source, 4)
-    error = f"{type(problem).__name__}: {problem}"
-    output = nbformat.v4.new_output("error", ename=type(problem).__name__, evalue=str(problem), traceback=[error])
+    output = nbformat.v4.new_output("error", ename="SweepError", evalue=problem, traceback=[problem])
     notebook.cells.insert(0, nbformat.v4.new_code_cell("", outputs=[output]))
-    notebook.metadata["sweep"] = {"status": "failed", "error": error, "seconds": 0, "parameters": dict(run.parameters)}
+    notebook.metadata["sweep"] = {
+        "status": "failed",
+        "error": problem,
+        "seconds": 0,
+        "parameters": dict(run.parameters),
+    }
     return nbformat.writes(notebook)
 
 
 def _write(path: Path, text: str) -> None:
     """A notebook in one step; one that is done already, from another sweep, is not replaced by a failure."""
-    if not (json.loads(text)["metadata"]["sweep"]["status"] == "failed" and _is_done(path)):
+    if not (_status(text) == "failed" and _is_done(path)):
         write_bytes(path, text.encode())
 
 
 def _row(run: Run, path: Path) -> dict[str, Any]:
     notebook = nbformat.read(path, 4)
     record = notebook.metadata["sweep"]
-    clear = {f"result_{name}" if name in run.parameters else name: v for name, v in result(notebook).items()}
-    clear = {name: value for name, value in clear.items() if name not in ("status", "error", "notebook")}
+    clear = {}
+    for name, value in result(notebook).items():
+        if name in ("status", "error", "notebook", "seconds") or str(value) != str(run.parameters.get(name, value)):
+            name = f"result_{name}"  # a column of ours, or a parameter that the notebook changed
+        if name not in run.parameters:
+            clear[name] = value
     status = {"status": record["status"], "seconds": record["seconds"], "notebook": path.name, "error": record["error"]}
     return {**run.parameters, **clear, **status}
 
 
-def _plot(sweep: Sweep, found: list[dict[str, Any]], path: Path) -> None:
-    """Mean and standard deviation of a result against a parameter, a curve for each value of another."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from lib.figures import curves, save  # slow to import, and needed only here
-
+def axes(sweep: Sweep, found: Sequence[Mapping[str, Any]]) -> tuple[str, str, str]:
+    """The names of x, y and group of the plot, where the file leaves them open; "" for none."""
     varied = [name for name, values in sweep.parameters.items() if len(values) > 1]
     done = [row for row in found if row["status"] == "done"]
     numeric = [
@@ -278,12 +301,23 @@ def _plot(sweep: Sweep, found: list[dict[str, Any]], path: Path) -> None:
         for name in (done[0] if done else ())
         if name not in (*sweep.parameters, "seconds") and all(_number(row.get(name)) for row in done)
     ]
-    y = sweep.y or next(iter(numeric), "seconds")
-    x = sweep.x or next((name for name in varied if all(map(_number, sweep.parameters[name]))), None)
-    group = sweep.group or next((name for name in varied if name != x), None)
-    points = [(row[x], row[y], row[group] if group else "") for row in done if x and _number(row.get(y))]
+    x = sweep.x or next((name for name in varied if all(map(_number, sweep.parameters[name]))), "")
+    return x, sweep.y or next(iter(numeric), "seconds"), sweep.group or next((n for n in varied if n != x), "")
+
+
+def _plot(sweep: Sweep, found: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Mean and standard deviation of a result against a parameter, a curve for each value of another."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from lib.figures import curves, save, use_style  # slow to import, and needed only here
+
+    x, y, group = axes(sweep, found)
+    done = [row for row in found if row["status"] == "done"]
+    points = [(row[x], row[y], row.get(group, "")) for row in done if x and _number(row.get(x)) and _number(row.get(y))]
     if points:
-        save(curves(points, x, y, group or ""), path)
+        use_style()
+        save(curves(points, x, y, group), path)
 
 
 def _number(value: object) -> bool:
@@ -293,10 +327,10 @@ def _number(value: object) -> bool:
         return False
 
 
-def summary(found: list[dict[str, Any]]) -> str:
-    """The rows as a table to read, what failed last."""
-    columns = [name for name in found[0] if name not in ("notebook", "error")]
-    columns = [name for name in columns if len({str(row.get(name)) for row in found}) > 1 or name == "status"]
+def summary(sweep: Sweep, found: Sequence[Mapping[str, Any]]) -> str:
+    """A table to read, of what varied and of the result that is plotted; then what failed, and why."""
+    columns = [name for name, values in sweep.parameters.items() if len(values) > 1]
+    columns = list(dict.fromkeys([*columns, axes(sweep, found)[1], "seconds", "status"]))
     lines = [columns, *([_short(row.get(name, "")) for name in columns] for row in found)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
@@ -320,18 +354,33 @@ def connect(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     ConnectionError : nothing answers at the address within 10 seconds.
     """
     if scheduler is None:
-        cluster = LocalCluster(n_workers=workers or os.cpu_count(), threads_per_worker=1, dashboard_address=None)
-        with cluster, Client(cluster) as client:
+        with (
+            dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}),
+            LocalCluster(n_workers=workers or os.cpu_count(), threads_per_worker=1, dashboard_address=None) as cluster,
+            Client(cluster) as client,
+        ):
             yield client
         return
+    answers: queue.SimpleQueue[Client | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(Client(scheduler, timeout=CONNECT_SECONDS))
+        except Exception as error:  # whatever comes of talking to something that is no scheduler
+            answers.put(error)
+
+    # in a thread: what accepts the connection but never answers would hold the client for ever
+    threading.Thread(target=ask, daemon=True).start()
     try:
-        client = Client(scheduler, timeout=CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
+        client = answers.get(timeout=CONNECT_SECONDS + 1)
+    except queue.Empty as error:
+        client = error
+    if isinstance(client, Exception):
         raise ConnectionError(
-            f"no Dask scheduler answers at {scheduler} within {CONNECT_SECONDS} s ({type(error).__name__}). "
+            f"no Dask scheduler answers at {scheduler} within {CONNECT_SECONDS} s ({type(client).__name__}). "
             "Is it running (`dask scheduler` prints its address), and is the address right, as tcp://host:8786? "
             "Without --scheduler the sweep uses this machine."
-        ) from None
+        )
     with client:
         yield client
 
@@ -357,7 +406,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"sweep: {error}", file=sys.stderr)
         return 2
-    print(summary(found))
+    except KeyboardInterrupt:
+        print("sweep: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    print(summary(sweep, found))
     print(f"{os.path.relpath(folder)}: a notebook for each run, runs.csv, summary.png")
     return int(any(row["status"] == "failed" for row in found))
 

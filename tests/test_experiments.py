@@ -315,7 +315,7 @@ def test_transfer_gives_one_perturbation_to_every_method(tmp_path, monkeypatch, 
     assert float(own["rho_linf"]) == pytest.approx(float(row["rho_linf"]), rel=0.02)
     assert own["at_peak"] == own["rho_linf"]
     e = attack(source, 0, (row["row"], row["column"])).e
-    x, op, y = experiments.measurements(source, 0)
+    *_, y = experiments.measurements(source, 0)
     tirafl = networks.load_network("tirafl", "compact")
     with torch.no_grad():
         rho = tirafl(y + e) - tirafl(y)
