@@ -544,7 +544,8 @@ def radius() -> Figure:
             ax.semilogx(sigmas, [np.mean(v) for v in values], "o-", color=color, markersize=4, label=shown)
             low, high = [min(v) for v in values], [max(v) for v in values]
             ax.fill_between(sigmas, low, high, color=color, alpha=0.15, linewidth=0)
-        ax.set(xlabel=r"radius $\sigma$, pixels", ylim=(0, None))
+        ax.set(xlabel=r"radius $\sigma$, pixels")
+        ax.set_ylim(0, 1.1 * ax.get_ylim()[1])
         ax.set_title(label, fontsize=9)
         ax.set_xticks([1, 5, 40, 362], ["1", "5", "40", "all"])
         ax.minorticks_off()

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
+import papermill
 import pytest
 import torch
 
@@ -28,6 +30,7 @@ from lib.experiments import (
     sigma_cells,
     table1_cells,
     transfer,
+    transferred,
 )
 from lib.networks import PRESETS as SIZES
 from lib.networks import Reconstruction, Sizes, save_network
@@ -321,6 +324,29 @@ def test_transfer_gives_one_perturbation_to_every_method(tmp_path, monkeypatch, 
         rho = tirafl(y + e) - tirafl(y)
     other = next(r for r in found if r["target"] == "tirafl")
     assert float(other["rho_linf"]) == pytest.approx(float(rho.abs().max()), rel=1e-5)
+
+
+def test_without_a_row_a_network_is_attacked_where_tv_is(tmp_path, monkeypatch, small_networks):
+    monkeypatch.setattr(experiments, "RESULTS", tmp_path)
+    source = Configuration("tira", n=32, grid=2, preset="quick", noise_rel=0.03)
+    tv = dataclasses.replace(source, method="tv")
+    assert transferred(source, 0)["tira"].mu.tolist() == attack(tv, 0).mu.tolist()
+
+
+@pytest.mark.notebook
+def test_papermill_reruns_the_chapter_for_another_mask_level_radius_and_image(tmp_path):
+    parameters = {"lines": 25, "noise_rel": 0.03, "sigma": 3.0, "image": IMAGES + 1}  # not in the table
+    path, out = ROOT / "notebooks" / "results.ipynb", tmp_path / "out.ipynb"
+    assert set(parameters) <= set(papermill.inspect_notebook(path))
+    papermill.execute_notebook(path, out, parameters, cwd=path.parent, progress_bar=False, log_output=False)
+    (row,) = rows(Configuration("tv", 25, 0.03, (IMAGES + 1,), sigma=3.0, preset="quick"))
+    shown = [
+        o.data.get("text/markdown", "")
+        for c in nbformat.read(out, 4).cells
+        for o in c.get("outputs", [])
+        if "data" in o
+    ]
+    assert any(f"| now, quick | ({row['row']}, {row['column']}) |" in text for text in shown)
 
 
 def test_an_unknown_table_is_an_error_that_lists_the_known_ones(capsys):
