@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
-SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/dev/null) $(NOTEBOOKS) $(wildcard results/figures/*)
+SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/dev/null) $(NOTEBOOKS) $(wildcard results/figures/*) $(wildcard lib/*.py) *.md
 HTML := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help book strict test quick execute bench calibrate theory fidelity sweep table1 train compare serve lock clean
+.PHONY: help book strict test quick check format execute bench calibrate theory fidelity sweep table1 train compare serve lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -39,6 +39,15 @@ test: $(READY)  ## run every test, notebooks included
 
 quick: $(READY)  ## run the unit tests, without notebooks
 	$(BIN)/python -m pytest -m "not notebook" tests lib
+
+check: $(READY)  ## ruff, its formatter, and the types of lib
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(READY)  ## let ruff mend and format what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
 
 execute: $(READY)  ## re-execute all notebooks in place
 	$(BIN)/python -m lib.execute $(NOTEBOOKS)
@@ -91,7 +100,7 @@ lock:  ## resolve pyproject.toml anew and write requirements.lock
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet torch==2.13.0
-	.venv-lock/bin/python -m pip install --quiet setuptools ".[book,test,bench]"
+	.venv-lock/bin/python -m pip install --quiet setuptools ".[book,test,check,bench]"
 	.venv-lock/bin/python -m pip freeze --all --exclude pip --exclude localized-artifacts > requirements.tmp
 	sed 's/+cpu$$//' requirements.tmp > requirements.lock
 	rm -rf requirements.tmp .venv-lock build

@@ -216,7 +216,8 @@ def adjoint(g: Tensor, jacobians: Sequence[Tensor], rho: Tensor, inverse: Tensor
     sampled positions, ``(b, s)``: the gradient with respect to y is `KSpace.measured` of it.
     """
     w, q = torch.zeros_like(gradient(g)), torch.empty_like(g)
-    spectrum, total = torch.empty_like(inverse, dtype=g.dtype.to_complex()), 0
+    spectrum = torch.empty_like(inverse, dtype=g.dtype.to_complex())
+    total = torch.zeros((), dtype=spectrum.dtype, device=g.device)
     for j in reversed(jacobians):
         fourier(g, spectrum)
         spectrum.mul_(inverse)

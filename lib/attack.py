@@ -145,8 +145,8 @@ def fast_tv(
 ) -> TVReconstruction:
     r"""The TV reconstruction set up for `power_ascent`: few iterations with a threshold that suits the spike.
 
-    The threshold is `THRESHOLD` times the height :math:`\eta\, n/\sqrt m` of the spike to expect. The default ``tol`` is
-    enough to compare perturbations: the peak of the artifact is then accurate to 1 % at worst, to 0.1 % above 1 %
+    The threshold is `THRESHOLD` times the height :math:`\eta\, n/\sqrt m` of the spike to expect. The default ``tol``
+    is enough to compare perturbations: the peak of the artifact is then accurate to 1 % at worst, to 0.1 % above 1 %
     noise. In complex64 a ``tol`` below 2e-4 may not be reached.
     """
     threshold = THRESHOLD * torch.as_tensor(eta, dtype=torch.float64) * op.n / math.sqrt(op.m)
@@ -212,7 +212,8 @@ def power_ascent(
     r"""Our optimiser: from a spike, averaged steps to the maximum of the linearised objective (6),
 
     .. math::
-        e \leftarrow (1 - \tau_k)\, e + \tau_k\, \eta\, g/\|g\|_2, \quad \tau_k = \max\Bigl(\frac{2}{k + 2}, \tau\Bigr),
+        e \leftarrow (1 - \tau_k)\, e + \tau_k\, \eta\, g/\|g\|_2, \quad
+        \tau_k = \max\Bigl(\frac{2}{k + 2}, \tau\Bigr),
 
     scaled to the norm :math:`\eta`, with g the gradient and k = 0, 1, ... With :math:`\tau = 1` this is the power
     method for a linear reconstruction, and it ascends for a convex objective (Journée et al., 2010). The average damps
@@ -250,7 +251,8 @@ def power_ascent(
         if step == steps or (step >= 5 and bool((seen[0] <= (1 + gain) * history[-4][0]).all())):
             break
         tau = max(2 / (step + 2), weight)
-        e = _scale((1 - tau) * e + tau * _scale(gradient, problem.eta, otherwise=e), problem.eta)
+        ascent = _scale(gradient, problem.eta, otherwise=e)  # type: ignore[arg-type]  # None only after the break
+        e = _scale((1 - tau) * e + tau * ascent, problem.eta)
     return [(candidate, state) for candidate in best], torch.stack(history, 1)
 
 
@@ -289,7 +291,7 @@ def projected_adam(
         e = torch.view_as_complex(parameter.detach())
         *seen, gradient, _ = problem.look(e, problem.state, lambda x, ref: x.abs() - ref.abs())
         history.append(torch.stack(seen))
-        parameter.grad = torch.view_as_real(gradient)
+        parameter.grad = torch.view_as_real(gradient)  # type: ignore[arg-type]  # not the last look
         optimiser.step()
         with torch.no_grad():
             length = torch.linalg.vector_norm(parameter, dim=(-2, -1))
@@ -404,7 +406,7 @@ def localized_attack(
         values = torch.stack([getattr(result, name) for result in results])
         return values[best, torch.arange(len(best), device=best.device)]
 
-    attack = Attack(*(pick(field.name) for field in fields(Attack)[:-1]), history=history)
+    attack = Attack(**{field.name: pick(field.name) for field in fields(Attack)[:-1]}, history=history)
     return _take(attack, 0) if y.ndim == 1 and phi.ndim == 2 else attack
 
 
@@ -463,7 +465,8 @@ def grid_attack(
         refined = torch.cat(seen).topk(screen).indices.sort().values.cpu()
     peaks, objectives, amplifications = torch.full((3, len(locations)), math.nan, dtype=y.real.dtype, device=y.device)
     e = y.new_full((len(locations), op.m), complex(math.nan, math.nan))
-    best, mu, highest = None, locations[0], -math.inf
+    best: Attack | None = None
+    mu, highest = locations[0], -math.inf
     with tqdm(total=len(refined), unit="location", disable=not progress) as bar:
         for index in refined.split(CHUNK):
             attack = localized_attack(
@@ -486,6 +489,7 @@ def grid_attack(
             if best is None or float(score[i]) > highest:
                 best, mu, highest = _take(attack, i), locations[index[i]], float(score[i])
             bar.update(len(index))
+    assert best is not None  # there is a location
     return GridAttack(best, mu, locations, peaks, objectives, amplifications, e)
 
 
@@ -537,7 +541,9 @@ def _problem(
     start = op.symmetrize(start.to(y.dtype)) if real else start.to(y.dtype)
     length = squared_norm(start)
     if start.shape[-1:] != (op.m,) or not bool((torch.isfinite(length) & (length > 0)).all()):
-        raise ValueError(f"localized_attack: start must be (..., {op.m}), finite and not 0 (for real: in its real part)")
+        raise ValueError(
+            f"localized_attack: start must be (..., {op.m}), finite and not 0 (for real: in its real part)"
+        )
     problem = Problem(
         reconstruct=reconstruct,
         op=op,

@@ -3,6 +3,7 @@
 import argparse
 import math
 import time
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -88,10 +89,10 @@ def calibrate(lines: int, noise_rel: float) -> None:
         for row in read_rows(path):
             if all(float(row[key]) == value for key, value in same.items()) and _close(float(row["lam"]), lam):
                 return float(row["error_mean"])
-        row = grid_error(lines, noise_rel, lam)
-        rows = [*read_rows(path), row]
-        write_rows(path, sorted(rows, key=lambda r: (int(r["lines"]), float(r["noise_rel"]), float(r["lam"]))))
-        return float(row["error_mean"])
+        new = grid_error(lines, noise_rel, lam)
+        rows: list[Mapping[str, object]] = [*read_rows(path), new]
+        write_rows(path, sorted(rows, key=lambda r: tuple(float(str(r[k])) for k in ("lines", "noise_rel", "lam"))))
+        return float(str(new["error_mean"]))
 
     stride = FINE // COARSE
     best = stride * round(COARSE * math.log10(0.2 * noise_rel**1.2))  # a guess to start from

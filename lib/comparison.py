@@ -27,13 +27,20 @@ def tv(y: Tensor, op: MaskedFourier, noise_rel: float) -> Tensor:
     return reconstruct_tv(y, op, tv_lambda(noise_rel)).image
 
 
+def _whatever_the_noise(network: Callable[[Tensor], Tensor], noise_rel: float) -> Callable[[Tensor], Tensor]:
+    return network
+
+
 def methods(op: MaskedFourier, preset: str) -> dict[str, Callable[[float], Callable[[Tensor], Tensor]]]:
     """For each name, what gives a reconstruction for a noise level; networks only if they are trained."""
-    found = {"zero-filled": lambda _: op.A_dagger, "tv": lambda noise: functools.partial(tv, op=op, noise_rel=noise)}
+    found: dict[str, Callable[[float], Callable[[Tensor], Tensor]]] = {
+        "zero-filled": lambda _: op.A_dagger,
+        "tv": lambda noise: functools.partial(tv, op=op, noise_rel=noise),
+    }
     for name in NETWORKS:
         if f"{name}-{preset}" in read_manifest():
             network = load_network(name, preset)
-            found[f"{name}-{preset}"] = lambda _, network=network: network
+            found[f"{name}-{preset}"] = functools.partial(_whatever_the_noise, network)
     return found
 
 
@@ -51,7 +58,7 @@ def compare(preset: str) -> None:
             continue
         start = time.perf_counter()
         moduli, full = errors(method(level), op, level, IMAGES, TEST)
-        new = {
+        new: dict[str, object] = {
             **same,
             "error_mean": f"{float(moduli.mean()):.5f}",
             "error_std": f"{float(moduli.std()):.5f}",
@@ -61,7 +68,7 @@ def compare(preset: str) -> None:
             **provenance(),
         }
         rows = [row for row in rows if (row["method"], row["noise_rel"]) != (name, same["noise_rel"])]
-        write_rows(path, sorted([*rows, new], key=lambda row: (row["method"], float(row["noise_rel"]))))
+        write_rows(path, sorted([*rows, new], key=lambda row: (row["method"], float(str(row["noise_rel"])))))
 
 
 def main(arguments: list[str] | None = None) -> None:

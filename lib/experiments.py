@@ -196,8 +196,7 @@ def attack(configuration: Configuration, image: int, mu: Sequence[int] | Tensor 
         mu = torch.as_tensor(mu)
         phi = disk_weight(op.n, mu, one.sigma)
         rec = reconstruction(one, y, op)
-        settings = {"optimiser": _ascent(one), "real": _real(one), "by_peak": True}
-        e = localized_attack(rec, y, op, one.noise_rel, phi, **settings).e
+        e = localized_attack(rec, y, op, one.noise_rel, phi, optimiser=_ascent(one), real=_real(one), by_peak=True).e
     return evaluate(one, x, y, op, e, mu)
 
 
@@ -261,7 +260,7 @@ def from_row(row: Mapping[str, str]) -> Configuration:
     """The configuration that a row was computed from, with its one image."""
     kinds = {"int": int, "float": float, "str": str}
     fields = {
-        field.name: kinds[field.type](row[field.name])
+        field.name: kinds[str(field.type)](row[field.name])
         for field in dataclasses.fields(Configuration)
         if field.name != "images" and row[field.name] != ""
     }
@@ -338,6 +337,7 @@ def _rows_of(compute: Compute, cells: list[Configuration]) -> Done:
 def _begin_worker() -> None:
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
+    assert parent is not None
 
     def follow() -> None:  # a worker whose parent was killed would wait for work for ever
         parent.join()
@@ -371,7 +371,7 @@ def table1_cells(images: int = IMAGES) -> Iterator[Configuration]:
 
 
 def sigma_cells() -> Iterator[Configuration]:
-    """Disks from a pixel to the whole image, where (6) is the objective (4) of [12]; the location then is irrelevant."""
+    """Disks from a pixel to the whole image; for that, (6) is the objective (4) of [12], whatever the location."""
     for image in range(3):
         for sigma in SIGMAS:
             for optimiser in OPTIMISERS:
@@ -432,7 +432,7 @@ def transferred(source: Configuration, image: int) -> dict[str, Outcome]:
     network, which would need minutes, is attacked where TV is.
     """
     x, op, y = measurements(source, image)
-    mu = selected(source, image)
+    mu: tuple[int, int] | Tensor | None = selected(source, image)
     if mu is None and source.method != "tv":
         tv = dataclasses.replace(source, method="tv")
         mu = selected(tv, image) or attack(tv, image).mu
@@ -531,8 +531,17 @@ def _network(method: str, network: str, _setting: str) -> Reconstruct:
 def _search(one: Configuration, _setting: str) -> GridAttack:
     _, op, y = measurements(one, *one.images)
     rec = reconstruction(one, y, op)
-    settings = {"optimiser": _ascent(one), "real": _real(one), "screen": _screen(one)}
-    return grid_attack(rec, y, op, one.noise_rel, one.sigma, one.grid, **settings)
+    return grid_attack(
+        rec,
+        y,
+        op,
+        one.noise_rel,
+        one.sigma,
+        one.grid,
+        optimiser=_ascent(one),
+        screen=_screen(one),
+        real=_real(one),
+    )
 
 
 def _screen(one: Configuration) -> int | None:
@@ -563,7 +572,7 @@ def _authors(
     if isinstance(rec, TVReconstruction):
         rec = TVReconstruction(op, rec.lam, iterations=50, tol=rec.tol)  # as they unrolled it
     clean = unperturbed(rec, y)
-    found = []
+    found: list[tuple[float, Tensor, Tensor]] = []
     for number, part in enumerate(locations.split(CHUNK)):
         phi = disk_weight(op.n, part, one.sigma)
         seed = 1000 * one.images[0] + number
@@ -588,7 +597,7 @@ def _key(row: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(str(row[name]) for name in (*names, "image", "setting"))
 
 
-def _order(row: Mapping[str, str]) -> tuple[Any, ...]:
+def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
     method = METHODS.index(row["method"]), row["optimiser"], row["preset"], row["network"]
     return *method, int(row["lines"]), float(row["noise_rel"]), float(row["sigma"]), int(row["image"])
 

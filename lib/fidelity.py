@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from lib.calibration import LINES
 from lib.experiments import (
     LEVELS,
+    Cell,
+    Spread,
     agrees,
     current_rows,
     paper_table1,
@@ -42,7 +44,7 @@ def _verdict(condition: bool, otherwise: str = NO) -> str:
     return YES if condition else otherwise
 
 
-def _mean(values) -> float:
+def _mean(values: Iterable[float]) -> float:
     return statistics.fmean(values)
 
 
@@ -53,7 +55,7 @@ def _column(name: str, value: str, **same: object) -> list[float]:
     return found
 
 
-def _levels(cells, method: str, lines: int = 40) -> list[float]:
+def _levels(cells: Mapping[Cell, Spread], method: str, lines: int = 40) -> list[float]:
     return [cells[method, lines, level].mean for level in LEVELS]
 
 
@@ -79,7 +81,10 @@ def severe_and_local() -> tuple[str, str]:
         _column("table1", v, method="tv", lines=40, noise_rel=0.04, optimiser="ours")
         for v in ("rho_linf", "concentration")
     )
-    text = f"40 lines, 4 %: the artifact's peak is {_mean(peak):.1f} times the image's maximum; {_mean(share):.0%} of its energy lie within 5 pixels"
+    text = (
+        f"40 lines, 4 %: the artifact's peak is {_mean(peak):.1f} times the image's maximum; "
+        f"{_mean(share):.0%} of its energy lie within 5 pixels"
+    )
     return text, _verdict(_mean(peak) > 1 and _mean(share) > 0.5)
 
 
@@ -240,7 +245,8 @@ def only_at_low_noise() -> tuple[str, str]:
 def proportional() -> tuple[str, str]:
     rows = read_rows(RESULTS / "theory_masks.csv")
     ratio = [float(r["spike"]) / float(r["subsampling"]) for r in rows]
-    text = f"A spike's $\\alpha$ over $n^2/m$ on {len({r['lines'] for r in rows})} masks: {min(ratio):.2f} to {max(ratio):.2f}"
+    count = len({r["lines"] for r in rows})
+    text = f"A spike's $\\alpha$ over $n^2/m$ on {count} masks: {min(ratio):.2f} to {max(ratio):.2f}"
     return text, _verdict(max(ratio) < 1.25 * min(ratio), PARTLY)
 
 

@@ -468,7 +468,12 @@ def transfers(seen: Mapping[str, Outcome], source: str) -> Figure:
     figure, axes = _row(1 + len(seen), 1.25)
     one = seen[source]
     mu, r = one.mu.tolist(), one.image_perturbation.abs().max()
-    show_image(axes[0], one.x + one.image_perturbation, rf"image + $r$, made for {METHODS[source][0]}" + "\n" + rf"$\|r\|_\infty$ = {float(r):.2f}", mu)
+    show_image(
+        axes[0],
+        one.x + one.image_perturbation,
+        rf"image + $r$, made for {METHODS[source][0]}" + "\n" + rf"$\|r\|_\infty$ = {float(r):.2f}",
+        mu,
+    )
     for ax, (target, outcome) in zip(axes[1:], seen.items(), strict=True):
         rho = outcome.artifact.abs().max()
         label = rf"$\|\rho\|_\infty$ = {float(rho):.2f}, $\alpha$ = {float(rho / r):.1f}"
@@ -486,7 +491,9 @@ def amplification() -> Figure:
     for (name, cells), shift in zip(found.items(), (1.0, 1.04, 0.96), strict=True):
         style, strength = styles[name]
         for lines, color in zip(factor, COLORS, strict=False):
-            mine = sorted((level, spread) for (method, n, level), spread in cells.items() if (method, n) == ("tv", lines))
+            mine = sorted(
+                (level, spread) for (method, n, level), spread in cells.items() if (method, n) == ("tv", lines)
+            )
             if mine:
                 levels = np.array([100 * level for level, _ in mine])
                 mean, std = np.array([(spread.mean, spread.std) for _, spread in mine]).T
@@ -503,7 +510,9 @@ def amplification() -> Figure:
     left.set_xticks([100 * level for level in LEVELS], [f"{100 * level:g}" for level in LEVELS])
     left.minorticks_off()
     left.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
-    right.set(xlabel=r"subsampling factor $n^2/m$", ylabel=r"$\alpha$, mean over the levels", ylim=(0, None), xlim=(0, None))
+    right.set(
+        xlabel=r"subsampling factor $n^2/m$", ylabel=r"$\alpha$, mean over the levels", ylim=(0, None), xlim=(0, None)
+    )
     right.legend(fontsize=8)
     return figure
 
@@ -537,7 +546,10 @@ def radius() -> Figure:
         "concentration": "energy within 5 pixels of the peak",
     }
     for ax, (key, label) in zip(axes, names.items(), strict=True):
-        for optimiser, color, shown in (("ours", COLORS[0], "our attack"), ("authors", COLORS[1], "authors' optimiser")):
+        for optimiser, color, shown in (
+            ("ours", COLORS[0], "our attack"),
+            ("authors", COLORS[1], "authors' optimiser"),
+        ):
             mine = [row for row in rows if row["optimiser"] == optimiser]
             sigmas = sorted({float(row["sigma"]) for row in mine})
             values = [[float(row[key]) for row in mine if float(row["sigma"]) == sigma] for sigma in sigmas]
@@ -567,7 +579,9 @@ def transfer_matrices() -> Figure:
             if np.isfinite(value):
                 spread = matrix[names[i], names[j]]
                 color = "white" if value < 0.55 * top else "black"
-                ax.text(j, i, f"{spread.mean:.1f}\n± {spread.std:.1f}", ha="center", va="center", color=color, fontsize=9)
+                ax.text(
+                    j, i, f"{spread.mean:.1f}\n± {spread.std:.1f}", ha="center", va="center", color=color, fontsize=9
+                )
         ax.set(xticks=range(3), xticklabels=labels, yticks=range(3), yticklabels=labels)
         ax.set_title(f"{level:.1%} noise", fontsize=10)
         ax.spines[:].set_visible(False)
@@ -657,7 +671,7 @@ def optimisers(attacks: dict[str, tuple[Attack, int]]) -> Figure:
 
 
 def attack_iterations() -> Figure:
-    """The objective that the ascent reaches, against the solver iterations behind each gradient, and their threshold."""
+    """The objective that the ascent reaches, against the solver iterations behind a gradient, and their threshold."""
     rows = read_rows(RESULTS / "attack_iterations.csv")
     cases = sorted({(int(row["lines"]), float(row["noise_rel"])) for row in rows})
     weights = sorted({row["weight"] for row in rows}, key=float)

@@ -120,7 +120,8 @@ class Tiramisu(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         nn.init.zeros_(self.last.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -208,7 +209,7 @@ class Reconstruction(nn.Module):
         self.op = op
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
-            self.net = Tiramisu(sizes).to(memory_format=torch.channels_last)
+            self.net = Tiramisu(sizes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.inversion = LearnedInversion(op, sizes.inversion_noise) if learned else None
         self.eval()
 

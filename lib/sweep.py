@@ -56,7 +56,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Run:
-    """One combination: its parameters, and the name of its notebook, which is made of them and of the notebook's code."""
+    """One combination: its parameters, and the name of its notebook, made of them and of the notebook's code."""
 
     parameters: Mapping[str, Any]
     name: str
@@ -164,8 +164,8 @@ def execute(source: str, parameters: Mapping[str, Any], folder: str) -> str:
         ]
         error = named[-1] if named else error
         if not named:  # nothing in the notebook says what happened
-            problem = nbformat.v4.new_output("error", ename="SweepError", evalue=error, traceback=[error])
-            notebook.cells.append(nbformat.v4.new_code_cell("", outputs=[problem]))
+            shown = nbformat.v4.new_output("error", ename="SweepError", evalue=error, traceback=[error])
+            notebook.cells.append(nbformat.v4.new_code_cell("", outputs=[shown]))
     notebook.metadata["sweep"] = {
         "status": "failed" if error else "done",
         "error": error,
@@ -201,7 +201,7 @@ def run_sweep(sweep: Sweep, folder: Path, client: Client) -> list[dict[str, Any]
     source, every = sweep.notebook.read_text(encoding="utf-8"), runs(sweep)
     done = sum(_is_done(folder / run.name) for run in every)
     waiting = iter([run for run in every if not _is_done(folder / run.name)])
-    given: dict[str, Run] = {}
+    given: dict[Any, Run] = {}
     suspects: list[Run] = []  # runs whose workers died: perhaps through a run beside them, so tried alone at the end
     alone: set[str] = set()
     pending, failed = as_completed(loop=client.loop), 0
@@ -320,7 +320,7 @@ def _plot(sweep: Sweep, found: Sequence[Mapping[str, Any]], path: Path) -> None:
         save(curves(points, x, y, group), path)
 
 
-def _number(value: object) -> bool:
+def _number(value: Any) -> bool:
     try:
         return value not in ("", None) and math.isfinite(float(value))
     except (TypeError, ValueError):

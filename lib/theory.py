@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -376,7 +377,7 @@ def certify_tv(x: ArrayLike, omega: ArrayLike, dual: ArrayLike | None = None) ->
     g = gradient(x)
     if not (omega == 0).any():
         reason = "without the frequency 0, x + c is as good"
-        return Certificate(False, reason, math.inf, 0.0, 0.0, np.count_nonzero(g), len(omega), len(x))
+        return Certificate(False, reason, math.inf, 0.0, 0.0, int(np.count_nonzero(g)), len(omega), len(x))
     q = np.zeros(len(omega), complex) if dual is None else _measurements("certify_tv", dual, omega)
     return _certify(g, omega, q)
 
@@ -438,7 +439,7 @@ def _largest(q: NDArray, omega: NDArray, n: int, besides: NDArray | None = None)
         i = np.arange(first, min(first + together, blocks))
         spectrum = np.zeros((len(i), length), complex)
         turned = q * np.exp(2j * np.pi / n * ((i[:, None] * omega + n // 2) % n - n // 2))
-        np.add.at(spectrum, (slice(None), omega % length), turned)
+        np.add.at(spectrum, (slice(None), omega % length), turned)  # type: ignore[arg-type]
         modulus = np.abs(scipy.fft.ifft(spectrum, norm="forward", overwrite_x=True))
         inside = besides[(besides % blocks >= first) & (besides % blocks < first + together)]
         modulus[inside % blocks - first, inside // blocks] = 0
@@ -723,7 +724,7 @@ def _interior_point(y: NDArray, omega: NDArray, n: int, tol: float, max_iter: in
             first = (lam[0] * target[0] - (lam[1].conj() * target[1]).real) / _det(lam)
             both = first, (target[1] - first * lam[1]) / lam[0]
             right = drift - _forward(scaled(both)[1], omega)
-            dq, left = 0, right
+            dq, left = np.zeros(m, complex), right
             for _ in range(2):  # the second time refines
                 step = scipy.linalg.cho_solve(factor, np.concatenate([left.real, left.imag]), check_finite=False)
                 dq = dq + step[:m] + 1j * step[m:]
@@ -788,10 +789,10 @@ def _check_even(function: str, n: object) -> None:
         raise ValueError(f"{function}: n must be even and at least 2, got {n}")
 
 
-def _check_integer(function: str, name: str, value: object, least: int, most: int) -> None:
+def _check_integer(function: str, name: str, value: Any, least: int, most: int) -> None:
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"{function}: {name} must be an integer, got {value!r}")
-    if not least <= value <= most:
+    if not least <= int(value) <= most:
         raise ValueError(f"{function}: {name} must lie in {{{least}, ..., {most}}}, got {value}")
 
 

@@ -156,7 +156,9 @@ def quantile(values: ArrayLike, probability: float) -> tuple[int, int, int]:
 
 def constant(n: int, s: int, values: ArrayLike, epsilon: float = 0.05) -> tuple[float, float, float]:
     r"""The C that makes :math:`C s \log(n) \log(1/\varepsilon)` the measured quantile, and its confidence interval."""
-    return tuple(m / (s * math.log(n) * math.log(1 / epsilon)) for m in quantile(values, 1 - epsilon))
+    unit = s * math.log(n) * math.log(1 / epsilon)
+    middle, low, high = quantile(values, 1 - epsilon)
+    return middle / unit, low / unit, high / unit
 
 
 def growth_cells() -> list[dict[str, object]]:
@@ -183,7 +185,7 @@ def growth(problem: str, log2_n: int, seed: int) -> dict[str, object]:
     x = theory.steps(n, s - 2, rng) if tv else theory.spike_train(n, s - 1, rng)
     delta = theory.spike(n)
     solved_linf = solved_l2 = ""
-    duals = None, None
+    duals: tuple[NDArray | None, NDArray | None] = None, None
     if log2_n <= 14:
         y, e = theory.measure(x, omega), theory.measure(delta, omega)
         pursue = theory.tv_pursuit if tv else theory.basis_pursuit

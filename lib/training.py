@@ -5,7 +5,7 @@ import functools
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -209,7 +209,7 @@ def train(
     clock = load_checkpoint(checkpoint, network, optimizer) if checkpoint.exists() else clock or Clock()
     if clock.progress >= 1:
         clock = Clock(clock.step, clock.seconds, clock.run + 1)
-    rows = [row for row in read_rows(log) if int(row["step"]) <= clock.step]
+    rows: list[Mapping[str, object]] = [row for row in read_rows(log) if int(row["step"]) <= clock.step]
     network.train()
     saved, loss_sum, loss_steps = time.perf_counter(), 0.0, 0
     shape = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
@@ -281,7 +281,7 @@ def save_checkpoint(path: Path, network: Reconstruction, optimizer: torch.optim.
 def load_checkpoint(path: Path, network: Reconstruction, optimizer: torch.optim.Optimizer) -> Clock:
     """Restore what :func:`save_checkpoint` wrote."""
     with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it cannot be iterated)
         clock = Clock(**json.loads(file.metadata()["clock"]))
     network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
     state: dict[int, dict[str, Tensor]] = {}

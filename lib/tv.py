@@ -504,7 +504,8 @@ def _solve(problem: _Problem, real: bool, index: Tensor, result: TVResult) -> No
         total, violation = admm.measure(state.x, state.v, state.t, norm)
         # y - Ax from the x-update itself: the difference of the two would be lost in rounding
         stiffness = state.rho.double()[:, None] * k.laplacian_s
-        residual = torch.where(stiffness > 0, (stiffness * y_sampled - r_sampled) / (k.weight_s + stiffness), 0)
+        off = stiffness * y_sampled - r_sampled  # type: ignore[operator]  # x_update looked
+        residual = torch.where(stiffness > 0, off / (k.weight_s + stiffness), 0)
         misfit = (k.importance * residual.abs().square()).sum(-1)
         inner = (k.importance * (residual.conj() * y_sampled).real).sum(-1)
         objective = misfit / 2 + lam * total
@@ -524,10 +525,11 @@ def _solve(problem: _Problem, real: bool, index: Tensor, result: TVResult) -> No
             # A proof can fail by rounding: iterate on. If it fails again and again, the problem is not a real one.
             settled = proved | exhausted[at] | (real & (margin[at] < 0.4))
             margin[at] *= 0.7
-            done, i = at[settled], index[at[settled]]
-            result.image[i], result.dual[i] = x[settled].to(y.dtype), p[settled]
-            result.objective[i], result.gap[i] = proof.objective[settled], proof.gap[settled]
-            result.n_iter[i], result.converged[i] = spent[done], proved[settled]
+            done = at[settled]
+            to = index[done]
+            result.image[to], result.dual[to] = x[settled].to(y.dtype), p[settled]
+            result.objective[to], result.gap[to] = proof.objective[settled], proof.gap[settled]
+            result.n_iter[to], result.converged[to] = spent[done], proved[settled]
             keep = torch.ones_like(look).index_fill(0, done, False)
             if not bool(keep.any()):
                 return

@@ -263,7 +263,8 @@ SCRIPT = """
 import dataclasses, pathlib, sys
 from lib.experiments import Configuration, run
 if __name__ == "__main__":
-    cell = Configuration(n=64, lines=25, grid=2, preset="quick", optimiser="authors", images=tuple(range(int(sys.argv[2]))))
+    images = tuple(range(int(sys.argv[2])))
+    cell = Configuration(n=64, lines=25, grid=2, preset="quick", optimiser="authors", images=images)
     run([cell], pathlib.Path(sys.argv[1]), jobs=2)
 """
 

@@ -102,12 +102,16 @@ def section_4(tmp_path, monkeypatch):
         for lines, m in ((25, 6990), (40, 10941), (80, 20908)):
             for level in LEVELS:
                 cell = Configuration("tv", lines, level)
-                table.append(f"tv,{lines},{level},{image},ours,8,5.0,23,laptop,,256,{setting(cell)},{m},{3 + 2 * image},1,0.9")
+                table.append(
+                    f"tv,{lines},{level},{image},ours,8,5.0,23,laptop,,256,{setting(cell)},{m},{3 + 2 * image},1,0.9"
+                )
     sigma = [table[0]]
     transfer = [columns + ",target,alpha"]
     settings = transfer_setting(Configuration())
     for radius in (1.0, 5.0, 362.0):
-        sigma += [f"tv,40,0.04,0,{o},8,{radius},23,laptop,,256,{setting(Configuration())},10941,6,1,0.5" for o in OPTIMISERS]
+        sigma += [
+            f"tv,40,0.04,0,{o},8,{radius},23,laptop,,256,{setting(Configuration())},10941,6,1,0.5" for o in OPTIMISERS
+        ]
     for target, alpha in (("tv", 7.5), ("tira", 0.5), ("tirafl", 0.25)):
         transfer.append(f"tv,40,0.04,0,ours,8,5.0,23,laptop,,256,{settings},{target},{alpha}")
     for name, text in (("table1", table), ("sigma", sigma), ("transfer", transfer)):
@@ -117,7 +121,7 @@ def section_4(tmp_path, monkeypatch):
 
 
 def test_the_figures_of_section_4_show_what_the_files_say(section_4):
-    left, right = figures.amplification().axes
+    left, _ = figures.amplification().axes
     drawn = [bar.lines[0].get_ydata().tolist() for bar in left.containers]
     assert drawn.count([4.0] * 6) == 3 and len(drawn) == 6  # ours and the paper's, for three masks each
     assert [6.23, 5.64, 5.88, 6.88, 5.91, 5.65] in drawn

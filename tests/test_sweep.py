@@ -1,4 +1,4 @@
-"""Sweeps on a real Dask cluster: bad cells, kills, dead workers, two at once, and mistakes found before anything runs."""
+"""Sweeps on a real Dask cluster: bad cells, kills, dead workers, two at once, and mistakes found early."""
 
 import json
 import os
@@ -68,7 +68,8 @@ def make(tmp_path):
             ),
             nbformat.v4.new_code_cell(SOURCE),
             nbformat.v4.new_code_cell(
-                'from IPython.display import display\ndisplay({"application/json": {"ratio": a / b, "a": a}}, raw=True)',
+                "from IPython.display import display\n"
+                'display({"application/json": {"ratio": a / b, "a": a}}, raw=True)',
                 metadata={"tags": ["result"]},
             ),
         ]

@@ -1,0 +1,59 @@
+"""What each command of book/reproduce.md costs: results/times.csv, one row for each `make` target that was run.
+
+`python benchmarks/times.py fig-2 strict` runs these targets and replaces their rows. Seconds of the processor are what
+counts on a busy machine; the wall clock is recorded, too. With --rows it adds up what the rows of long runs took.
+"""
+
+import argparse
+import resource
+import subprocess
+import time
+from collections.abc import Mapping
+
+from tqdm import tqdm
+
+from lib.records import RESULTS, ROOT, provenance, read_rows, write_rows
+
+LONG = {  # target: the files whose rows have seconds
+    "calibrate": ["lambda.csv"],
+    "compare": ["networks_error.csv"],
+    "theory": ["theory_growth.csv", "theory_masks.csv", "theory_transition.csv"],
+}
+
+
+def run(target: str) -> tuple[float, float]:
+    """Seconds of the wall clock and of the processor that ``make target`` takes."""
+    subprocess.run(["make", ".venv/.ready"], cwd=ROOT, check=True, capture_output=True)
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(["make", target], cwd=ROOT, check=True, capture_output=True)
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def record(target: str, wall: float | None, processor: float) -> None:
+    """Put a row into results/times.csv in place of the target's old one."""
+    path = RESULTS / "times.csv"
+    new: dict[str, object] = {
+        "target": target,
+        "wall_seconds": "" if wall is None else f"{wall:.1f}",
+        "processor_seconds": f"{processor:.1f}",
+        **provenance(),
+    }
+    rows: list[Mapping[str, object]] = [row for row in read_rows(path) if row["target"] != target]
+    write_rows(path, sorted([*rows, new], key=lambda row: str(row["target"])))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", nargs="*", help="targets of the Makefile")
+    parser.add_argument("--rows", action="store_true", help="add up the recorded seconds of the long runs")
+    arguments = parser.parse_args()
+    for target in tqdm(arguments.target, unit="target"):
+        record(target, *run(target))
+    if arguments.rows:
+        for target, files in LONG.items():
+            record(target, None, sum(float(row["seconds"]) for name in files for row in read_rows(RESULTS / name)))
+
+
+if __name__ == "__main__":
+    main()
