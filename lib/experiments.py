@@ -610,13 +610,15 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("name", nargs="*", metavar="NAME", help=f"which of {', '.join(TABLES)}; all if none is named")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes; as many as there are cores")
+    parser.add_argument("--method", nargs="+", choices=METHODS, default=METHODS, help="only cells of these")
     args = parser.parse_args(arguments)
     unknown = set(args.name) - set(TABLES)
     if unknown:
         parser.error(f"no table is called {' or '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
     for name in args.name or TABLES:
         cells, compute, settings = TABLES[name]
-        run(cells(), RESULTS / f"{name}.csv", args.jobs, compute, settings)
+        chosen = (cell for cell in cells() if cell.method in args.method)
+        run(chosen, RESULTS / f"{name}.csv", args.jobs, compute, settings)
 
 
 if __name__ == "__main__":
