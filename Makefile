@@ -8,12 +8,13 @@ SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/d
 HTML := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf strict test quick check format execute bench calibrate theory train compare serve lock clean
+.PHONY: help book pdf strict test quick check format execute bench calibrate theory fidelity sweep table1 train compare serve lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
-	@echo "make fig-NAME   rebuild a figure into results/figures (1, 2, 3, attack-iterations, attack-optimum, constant, cover,"
-	@echo "                growth, lambda, networks-error, peers, phase, scaling, subsampling, tolerance, training)"
+	@echo "make fig-NAME   rebuild a figure into results/figures (1 to 7, amplification, attack-iterations, attack-optimum, constant,"
+	@echo "                cover, growth, lambda, networks-amplification, networks-error, peers, phase, radius, scaling, subsampling,"
+	@echo "                tolerance, training, transfer)"
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.11"'
@@ -67,8 +68,21 @@ compare: $(READY)  ## errors of the networks, TV and zero filling against noise 
 theory: $(READY)  ## compute the long runs of the theory chapter (resumes; results/theory_*.csv)
 	$(BIN)/python -m lib.theory_runs
 
+JOBS ?=
+table1: $(READY)  ## attack the test images of Section 4: JOBS=2 processes (resumes; results/table1.csv, sigma, transfer)
+	$(BIN)/python -m lib.experiments table1 sigma transfer $(if $(JOBS),--jobs $(JOBS))
+
+fidelity: $(READY)  ## measure the paper's claims anew from results/ (book/fidelity.md)
+	$(BIN)/python -m lib.fidelity
+
+SWEEP ?= notebooks/attack_cell.yml
+SCHEDULER ?=
+WORKERS ?=
+sweep: $(READY)  ## run a notebook over parameters: SWEEP=FILE.yml SCHEDULER=tcp://... WORKERS=2 (resumes; _sweeps/)
+	$(BIN)/python -m lib.sweep $(SWEEP) $(if $(SCHEDULER),--scheduler $(SCHEDULER)) $(if $(WORKERS),--workers $(WORKERS))
+
 # a static pattern: a plain fig-% would also match the files in results/figures
-FIGURES := fig-1 fig-2 fig-3 fig-attack-iterations fig-attack-optimum fig-cover fig-lambda fig-networks-error fig-peers fig-scaling fig-tolerance fig-training \
+FIGURES := fig-1 fig-2 fig-3 fig-4 fig-5 fig-6 fig-7 fig-amplification fig-networks-amplification fig-radius fig-transfer fig-attack-iterations fig-attack-optimum fig-cover fig-lambda fig-networks-error fig-peers fig-scaling fig-tolerance fig-training \
 	fig-constant fig-growth fig-phase fig-subsampling
 .PHONY: $(FIGURES)
 $(FIGURES): fig-%: $(READY)

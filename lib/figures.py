@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,18 @@ from torch import Tensor
 
 from lib.attack import ITERATIONS, Attack, GridAttack, disk_weight, fast_tv, grid_attack, unperturbed
 from lib.calibration import LINES, add_noise
+from lib.experiments import (
+    LEVELS,
+    Configuration,
+    Outcome,
+    current_rows,
+    paper_table1,
+    selected,
+    table1,
+    transfer_matrix,
+    transferred,
+)
+from lib.experiments import attack as attack_image
 from lib.networks import Sizes
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
@@ -430,6 +443,154 @@ def artifact(x: Tensor, attack: Attack, mu: tuple[int, int], reconstruction: Ten
     return figure
 
 
+def attacked(found: Outcome) -> Figure:
+    """The same from an outcome of `lib.experiments`."""
+    mu = int(found.mu[0]), int(found.mu[1])
+    attack = Attack(found.e, found.image_perturbation, found.artifact, *[torch.empty(0)] * 3)
+    return artifact(found.x, attack, mu, found.attacked)
+
+
+def attacked_levels(found: Mapping[float, Outcome]) -> Figure:
+    """Figure 4 of the paper: for each noise level the perturbed image, and below it what becomes of it."""
+    figure, axes = plt.subplots(2, len(found), figsize=(WIDTH, 2.35 * WIDTH / len(found)))
+    for (above, below), (level, outcome) in zip(axes.T, found.items(), strict=True):
+        mu, r, rho = outcome.mu.tolist(), outcome.image_perturbation, outcome.artifact.abs().max()
+        show_image(above, outcome.x + r, rf"$\|r\|_\infty$ = {float(r.abs().max()):.2f}", mu)
+        show_image(below, outcome.attacked, rf"$\|\rho\|_\infty$ = {float(rho):.2f}", mu)
+        above.set_title(f"{level:.1%} noise", fontsize=10)
+    axes[0, 0].set_ylabel("perturbed image")
+    axes[1, 0].set_ylabel("reconstruction")
+    return figure
+
+
+def transfers(seen: Mapping[str, Outcome], source: str) -> Figure:
+    """Figures 6 and 7 of the paper: the perturbed image, and what each method makes of it."""
+    figure, axes = _row(1 + len(seen), 1.25)
+    one = seen[source]
+    mu, r = one.mu.tolist(), one.image_perturbation.abs().max()
+    show_image(
+        axes[0],
+        one.x + one.image_perturbation,
+        rf"image + $r$, made for {METHODS[source][0]}" + "\n" + rf"$\|r\|_\infty$ = {float(r):.2f}",
+        mu,
+    )
+    for ax, (target, outcome) in zip(axes[1:], seen.items(), strict=True):
+        rho = outcome.artifact.abs().max()
+        label = rf"$\|\rho\|_\infty$ = {float(rho):.2f}, $\alpha$ = {float(rho / r):.1f}"
+        show_image(ax, outcome.attacked, METHODS[target][0] + "\n" + label, mu)
+    return figure
+
+
+def amplification() -> Figure:
+    """Amplification of TV against noise and against n^2/m: our attack, the authors', the paper; results/table1.csv."""
+    found = {"our attack": table1("ours"), "authors' optimiser": table1("authors"), "paper": paper_table1()}
+    rows = current_rows("table1", method="tv", preset="laptop")
+    factor = {int(row["lines"]): int(row["n"]) ** 2 / int(row["m"]) for row in rows}
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.6), width_ratios=(1.6, 1))
+    styles = {"our attack": ("o-", 1.0), "authors' optimiser": ("s--", 0.75), "paper": ("x:", 0.6)}
+    for (name, cells), shift in zip(found.items(), (1.0, 1.04, 0.96), strict=True):
+        style, strength = styles[name]
+        for lines, color in zip(factor, COLORS, strict=False):
+            mine = sorted(
+                (level, spread) for (method, n, level), spread in cells.items() if (method, n) == ("tv", lines)
+            )
+            if mine:
+                levels = np.array([100 * level for level, _ in mine])
+                mean, std = np.array([(spread.mean, spread.std) for _, spread in mine]).T
+                drawn = {"color": color, "markersize": 4, "linewidth": 1.2, "capsize": 2, "alpha": strength}
+                left.errorbar(levels * shift, mean, std, fmt=style, **drawn)
+                right.plot(factor[lines], mean.mean(), style[0], color=color, markersize=7, alpha=strength)
+        left.plot([], [], style, color="0.4", markersize=4, label=name)
+    for lines, color in zip(factor, COLORS, strict=False):
+        left.axhline(factor[lines], color=color, linewidth=0.8, alpha=0.5)
+        left.text(11.4, factor[lines], f"{lines} lines", color=color, fontsize=8, va="center")
+    ends = np.array([min(factor.values()), max(factor.values())])
+    right.plot(ends, ends, color="0.5", linewidth=1, label=r"$\alpha = n^2/m$")
+    left.set(xscale="log", xlabel="noise, % of the measurements", ylabel=r"amplification $\alpha$", ylim=(0, None))
+    left.set_xticks([100 * level for level in LEVELS], [f"{100 * level:g}" for level in LEVELS])
+    left.minorticks_off()
+    left.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    right.set(
+        xlabel=r"subsampling factor $n^2/m$", ylabel=r"$\alpha$, mean over the levels", ylim=(0, None), xlim=(0, None)
+    )
+    right.legend(fontsize=8)
+    return figure
+
+
+def networks_amplification() -> Figure:
+    """Amplification against noise for TV, Tira and TiraFL, our attack and the paper's values; results/table1.csv."""
+    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 3.0), sharey=True)
+    columns = (("our attack", table1("ours")), ("authors' optimiser", table1("authors")), ("paper", paper_table1()))
+    for ax, (name, cells) in zip(axes, columns, strict=True):
+        for method, (label, color) in METHODS.items():
+            mine = sorted((level, spread) for (other, n, level), spread in cells.items() if (other, n) == (method, 40))
+            if mine:
+                mean, std = np.array([(spread.mean, spread.std) for _, spread in mine]).T
+                levels = [100 * level for level, _ in mine]
+                ax.errorbar(levels, mean, std, fmt="o-", color=color, markersize=4, capsize=2, label=label)
+        ax.set(xscale="log", xlabel=f"noise, %\n{name}", ylim=(0, None))
+        ax.set_xticks([100 * level for level in LEVELS], [f"{100 * level:g}" for level in LEVELS], fontsize=8)
+        ax.minorticks_off()
+    axes[0].set_ylabel(r"amplification $\alpha$, 40 lines")
+    axes[0].legend(fontsize=8)
+    return figure
+
+
+def radius() -> Figure:
+    """Peak, amplification and concentration of the artifact against the radius of the disk, from results/sigma.csv."""
+    rows = current_rows("sigma")
+    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.9))
+    names = {
+        "rho_linf": r"peak $\|\rho\|_\infty$",
+        "alpha": r"amplification $\alpha$",
+        "concentration": "energy within 5 pixels of the peak",
+    }
+    for ax, (key, label) in zip(axes, names.items(), strict=True):
+        for optimiser, color, shown in (
+            ("ours", COLORS[0], "our attack"),
+            ("authors", COLORS[1], "authors' optimiser"),
+        ):
+            mine = [row for row in rows if row["optimiser"] == optimiser]
+            sigmas = sorted({float(row["sigma"]) for row in mine})
+            values = [[float(row[key]) for row in mine if float(row["sigma"]) == sigma] for sigma in sigmas]
+            ax.semilogx(sigmas, [np.mean(v) for v in values], "o-", color=color, markersize=4, label=shown)
+            low, high = [min(v) for v in values], [max(v) for v in values]
+            ax.fill_between(sigmas, low, high, color=color, alpha=0.15, linewidth=0)
+        ax.set(xlabel=r"radius $\sigma$, pixels")
+        ax.set_ylim(0, 1.1 * ax.get_ylim()[1])
+        ax.set_title(label, fontsize=9)
+        ax.set_xticks([1, 5, 40, 362], ["1", "5", "40", "all"])
+        ax.minorticks_off()
+    axes[0].legend(fontsize=8)
+    return figure
+
+
+def transfer_matrices() -> Figure:
+    """Mean amplification by source (row) and target (column) at every level, from results/transfer.csv."""
+    figure, axes = plt.subplots(2, 3, figsize=(WIDTH, 5.6), sharex=True, sharey=True)
+    names = [method for method in METHODS if method != "zero-filled"]
+    labels = [METHODS[method][0] for method in names]
+    cells = {level: transfer_matrix(level) for level in LEVELS}
+    top = max((spread.mean for matrix in cells.values() for spread in matrix.values()), default=1.0)
+    for ax, (level, matrix) in zip(axes.flat, cells.items(), strict=True):
+        values = np.array([[matrix[a, b].mean if (a, b) in matrix else np.nan for b in names] for a in names])
+        drawn = ax.imshow(values, cmap="cividis", vmin=0, vmax=top)
+        for (i, j), value in np.ndenumerate(values):
+            if np.isfinite(value):
+                spread = matrix[names[i], names[j]]
+                color = "white" if value < 0.55 * top else "black"
+                ax.text(
+                    j, i, f"{spread.mean:.1f}\n± {spread.std:.1f}", ha="center", va="center", color=color, fontsize=9
+                )
+        ax.set(xticks=range(3), xticklabels=labels, yticks=range(3), yticklabels=labels)
+        ax.set_title(f"{level:.1%} noise", fontsize=10)
+        ax.spines[:].set_visible(False)
+    figure.supylabel("perturbation made for")
+    figure.supxlabel("reconstruction by")
+    figure.colorbar(drawn, ax=list(axes.flat), label=r"amplification $\alpha$", shrink=0.7)
+    return figure
+
+
 def attack_steps(x: Tensor, attacks: dict[int, Attack], mu: tuple[int, int]) -> Figure:
     """The perturbation and the artifact around the target after some steps, and their size at every step."""
     half, n = len(x) // 32, len(x)
@@ -754,6 +915,21 @@ def subsampling() -> Figure:
     return figure
 
 
+def curves(points: Sequence[tuple[float, float, object]], x: str, y: str, group: str = "") -> Figure:
+    """Mean of y at each x, the standard deviation as a band, a curve for each value of the group; (x, y, group)."""
+    figure, ax = plt.subplots(figsize=(0.75 * WIDTH, 3.6))
+    for value, color in zip(dict.fromkeys(point[2] for point in points), itertools.cycle(COLORS)):
+        mine = [(float(a), float(b)) for a, b, other in points if other == value]
+        at = sorted({a for a, _ in mine})
+        mean, spread = (np.array([f([b for a, b in mine if a == c]) for c in at]) for f in (np.mean, np.std))
+        ax.plot(at, mean, "o-", color=color, markersize=4, label=f"{group} = {value}" if group else None)
+        ax.fill_between(at, mean - spread, mean + spread, color=color, alpha=0.15, linewidth=0)
+    ax.set(xlabel=x, ylabel=y)
+    if group:
+        ax.legend(fontsize=8)
+    return figure
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure (PNG) in one step and close it; the same figure gives the same bytes."""
     buffer = io.BytesIO()
@@ -766,23 +942,36 @@ def _example() -> tuple[Tensor, MaskedFourier]:
     return ellipses(1, **EXAMPLE)[0], MaskedFourier(radial_mask(256, 40))
 
 
+def _outcome(image: int = 0, **fields: object) -> Outcome:
+    cell = Configuration(images=(image,), **fields)
+    return attack_image(cell, image, selected(cell, image))
+
+
 NAMED: dict[str, Callable[[], Figure]] = {
     "1": lambda: noise_and_feature(_example()[0], noise_rel=0.04, mu=(112, 128), radius=4, seed=1),
     "2": lambda: undersampling(*_example()),
     "3": _attacked,
+    "4": lambda: attacked_levels({level: _outcome(noise_rel=level) for level in (0.005, 0.01, 0.04, 0.08)}),
+    "5": lambda: attacked(_outcome(method="tira")),
+    "6": lambda: transfers(transferred(Configuration("tira"), 0), "tira"),
+    "7": lambda: transfers(transferred(Configuration("tv"), 0), "tv"),
+    "amplification": amplification,
     "attack-iterations": attack_iterations,
     "attack-optimum": attack_optimum,
     "constant": constants,
     "cover": lambda: spike(*_example(), lines=40, noise_rel=0.01, mu=(60, 60)),
     "growth": growth,
     "lambda": lambda_curves,
+    "networks-amplification": networks_amplification,
     "networks-error": networks_error,
     "peers": peers,
     "phase": phase,
+    "radius": radius,
     "scaling": scaling,
     "subsampling": subsampling,
     "tolerance": tolerance,
     "training": training,
+    "transfer": transfer_matrices,
 }
 
 

@@ -2,14 +2,14 @@
 
 import csv
 import functools
+import importlib.metadata
 import io
 import os
 import platform
 import subprocess
+import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-
-import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
@@ -28,7 +28,8 @@ def provenance() -> dict[str, str]:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return {"version": version, "cpu": cpu, "cores": str(os.cpu_count()), "torch": torch.__version__.split("+")[0]}
+    torch = importlib.metadata.version("torch").split("+")[0]  # importing it takes seconds, and not all need it
+    return {"version": version, "cpu": cpu, "cores": str(os.cpu_count()), "torch": torch}
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -61,8 +62,8 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file in one step (temporary file, rename); missing folders are made."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Replace a file in one step (temporary file of a name of its own, rename)."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         temporary.write_bytes(content)
