@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lib.attack import (
+    ITERATIONS,
     THRESHOLD,
     disk_weight,
     evaluate_perturbation,
@@ -38,16 +39,17 @@ from lib.phantoms import ellipses
 from lib.records import RESULTS, provenance, write_rows
 from lib.tv import TVReconstruction, calibrated_lambda
 
-N, SEED, SIGMA, IMAGES, LEVELS, SCREEN, TOL = 256, 21, 5, 4, (0.005, 0.04, 0.1), 8, 1e-3
+N, SIGMA, IMAGES, LEVELS, SCREEN, TOL = 256, 5, 4, (0.005, 0.04, 0.1), 8, 1e-3
+TUNING, SEED = 21, 31  # streams of phantoms: the settings were chosen on the first, the claims are of the second
 LOCATIONS = (3, 10, 20, 25, 38, 43, 53, 60)  # of the 8 x 8 grid: one in each row and column
 
 
-def problems() -> Iterator[tuple[int, float, int, MaskedFourier, Tensor, float, float]]:
+def problems(seed: int = SEED) -> Iterator[tuple[int, float, int, MaskedFourier, Tensor, float, float]]:
     for lines in LINES:
         op = MaskedFourier(radial_mask(N, lines))
         for level in LEVELS:
             for image in range(IMAGES):
-                y = op.A(ellipses(1, N, seed=SEED, first=image)[0])
+                y = op.A(ellipses(1, N, seed=seed, first=image)[0])
                 yield lines, level, image, op, y, calibrated_lambda(level, lines), level * float(y.norm())
 
 
@@ -67,10 +69,11 @@ def bench_strength() -> None:
             localized_attack(fast, y, op, level, phi[0])  # compile
         exact = dataclasses.replace(fast, tol=TOL)
         clean = unperturbed(exact, y)
-        ours, seconds = timed(functools.partial(localized_attack, fast, y, op, level, phi))
+        start, seconds_clean = timed(functools.partial(unperturbed, fast, y))  # once an image, whatever the optimiser
+        ours, seconds = timed(functools.partial(localized_attack, fast, y, op, level, phi, clean=start))
         slow = TVReconstruction(op, lam, iterations=50, tol=fast.tol)
         adam, seconds_adam = timed(
-            functools.partial(localized_attack, slow, y, op, level, phi, optimiser=projected_adam)
+            functools.partial(localized_attack, slow, y, op, level, phi, clean=start, optimiser=projected_adam)
         )
         mine, theirs = (evaluate_perturbation(exact, y, op, a.e, phi, clean=clean) for a in (ours, adam))
         ratio = mine.objective / theirs.objective
@@ -92,6 +95,7 @@ def bench_strength() -> None:
                 "ratio_mean": f"{float(ratio.mean()):.3f}",
                 "amplification": f"{float(mine.amplification.mean()):.2f}",
                 "amplification_adam": f"{float(theirs.amplification.mean()):.2f}",
+                "seconds_clean": f"{seconds_clean:.4f}",
                 "seconds": f"{seconds / len(phi):.4f}",
                 "seconds_adam": f"{seconds_adam / len(phi):.4f}",
                 "times_faster": f"{seconds_adam / seconds:.1f}",
@@ -102,6 +106,7 @@ def bench_strength() -> None:
                 "screened_loss": f"{1 - found / best:.4f}",
                 "grid_seconds": f"{seconds_grid:.2f}",
                 "screened_seconds": f"{seconds_screened:.2f}",
+                "threads": torch.get_num_threads(),
                 "screen": SCREEN,
                 "tol": TOL,
                 "lam": f"{lam:.4g}",
@@ -116,8 +121,9 @@ def bench_iterations() -> None:
     """How the objective depends on the number of solver iterations behind a gradient, and on their threshold."""
     rows: list[dict[str, object]] = []
     phi = disk_weight(N, location_grid(N)[list(LOCATIONS[::4])], SIGMA)
-    chosen = [p for p in problems() if p[2] == 0 and (p[0], p[1]) in ((40, 0.04), (40, 0.005), (25, 0.1), (80, 0.005))]
-    settings = [(k, 1.0) for k in (1, 2, 3, 4, 5, 6, 8, 12, 20, 40)] + [(5, c) for c in (0.1, 0.25, 0.5, 2.0, 4.0)]
+    pairs = (40, 0.04), (40, 0.005), (25, 0.1), (80, 0.005)
+    chosen = [p for p in problems(TUNING) if p[2] == 0 and p[:2] in pairs]
+    settings = [(k, 1.0) for k in (1, 2, 3, 4, 5, 6, 8, 12, 20, 40)] + [(ITERATIONS, c) for c in (0.1, 0.25, 0.5, 2.0, 4.0)]
     for lines, level, image, op, y, lam, eta in tqdm(chosen, desc="iterations"):
         clean = unperturbed(fast_tv(op, lam, eta), y)
         height = eta * N / math.sqrt(op.m)
@@ -142,7 +148,7 @@ def bench_iterations() -> None:
                         "peak": f"{float(attack.artifact.abs().amax((1, 2)).mean()):.4g}",
                         "locations": len(phi),
                         "tol": rec.tol,
-                        "seed": SEED,
+                        "seed": TUNING,
                         **provenance(),
                     }
                 )
@@ -152,7 +158,8 @@ def bench_iterations() -> None:
 def bench_optimum(starts: int = 12, steps: int = 30) -> None:
     """Our attack against the best of many starts with five times the steps, real and complex."""
     rows: list[dict[str, object]] = []
-    chosen = [p for p in problems() if p[2] == 0 and (p[0], p[1]) in ((40, 0.04), (40, 0.005), (25, 0.1), (80, 0.005))]
+    pairs = (40, 0.04), (40, 0.005), (25, 0.1), (80, 0.005)
+    chosen = [p for p in problems() if p[2] == 0 and p[:2] in pairs]
     generator = torch.Generator().manual_seed(SEED)
     for lines, level, image, op, y, lam, eta in tqdm(chosen, desc="optimum"):
         rec = dataclasses.replace(fast_tv(op, lam, eta), tol=TOL)
@@ -251,7 +258,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run")
     parser.add_argument("--memory", nargs=2, type=int, metavar=("IMPLICIT", "ITERATIONS"), help="print one peak")
     arguments = parser.parse_args()
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", min(2, os.cpu_count() or 1))))
     if arguments.memory:
         measure_memory(bool(arguments.memory[0]), arguments.memory[1])
         return

@@ -112,7 +112,7 @@ def tv_objective(x: Tensor, y: Tensor, op: MaskedFourier, lam: float | Tensor, n
     """
     op._check("tv_objective", y, (op.m,), (torch.complex64, torch.complex128))
     lam = torch.as_tensor(lam, dtype=torch.float64, device=y.device)
-    return _squared_norm(op.A(x) - y, -1) / 2 + lam * admm.total_norm(gradient(x), norm)
+    return squared_norm(op.A(x) - y) / 2 + lam * admm.total_norm(gradient(x), norm)
 
 
 def certificate(
@@ -144,11 +144,11 @@ def certificate(
     p = p.to(y.dtype)
     spectrum = torch.fft.fft2(gradient_adjoint(p), norm="ortho").flatten(-2)
     q = spectrum[..., op._index]
-    outside = _squared_norm(spectrum.index_fill(-1, op._index, 0), -1)
-    length = _squared_norm(p, -3, -2, -1)
+    outside = squared_norm(spectrum.index_fill(-1, op._index, 0))
+    length = squared_norm(p, dims=3)
     excess = norm(admm.real_view(p)).amax((-4, -3, -2, -1)).double() / lam - 1
     objective = tv_objective(x, y, op, lam, norm)
-    dual_objective = (q.conj().to(torch.complex128) * y).real.sum(-1) - _squared_norm(q, -1) / 2
+    dual_objective = (q.conj().to(torch.complex128) * y).real.sum(-1) - squared_norm(q) / 2
     return Certificate(
         objective=objective,
         dual_objective=dual_objective,
@@ -286,6 +286,8 @@ def reconstruct_tv(
         raise ValueError(f"reconstruct_tv: lam must be positive and finite, got {lam.tolist()}")
     if not 0 < tol < 1:
         raise ValueError(f"reconstruct_tv: tol must lie in (0, 1), got {tol!r}")
+    if not callable(norm):
+        raise TypeError(f"reconstruct_tv: norm must be a function such as separable, got {norm!r}")
     if not isinstance(max_iter, Integral) or isinstance(max_iter, bool) or max_iter < 1:
         raise ValueError(f"reconstruct_tv: max_iter must be an integer >= 1, got {max_iter!r}")
     batch, n = y.shape[:-1], op.n
@@ -361,6 +363,10 @@ class TVReconstruction:
     tol: float = 1e-3
 
     def __post_init__(self) -> None:
+        if isinstance(self.lam, Tensor) and self.lam.ndim:
+            raise ValueError(f"TVReconstruction: lam must be one number, got shape {tuple(self.lam.shape)}")
+        if not callable(self.norm):
+            raise TypeError(f"TVReconstruction: norm must be a function such as separable, got {self.norm!r}")
         for name in ("lam", "threshold"):
             value = torch.as_tensor(1.0 if getattr(self, name) is None else getattr(self, name))
             if not bool(((value > 0) & torch.isfinite(value)).all()):
@@ -385,9 +391,15 @@ class TVReconstruction:
         op._check("TVReconstruction", y, (op.m,), (torch.complex64, torch.complex128))
         if start is None:
             start = Iterate(y.real.new_zeros(op.n, op.n), y.real.new_zeros(2, op.n, op.n))
-        image = start.image.expand(*batch, op.n, op.n).reshape(-1, op.n, op.n)
-        dual = start.dual.expand(*batch, 2, op.n, op.n).reshape(-1, 2, op.n, op.n)
-        image, dual = _Iterations.apply(y.reshape(-1, op.m), image, dual, self)
+        image, dual = _expanded("TVReconstruction: start", start, batch, op.n, y)
+        count = math.prod(batch)
+        if self.threshold is not None and torch.as_tensor(self.threshold).numel() not in (1, count):
+            length = torch.as_tensor(self.threshold).numel()
+            raise ValueError(f"TVReconstruction: {length} thresholds, batch of shape {tuple(batch)}")
+        if not count:
+            return image.to(y.dtype), Iterate(image, dual)
+        flat = y.reshape(count, op.m), image.reshape(count, op.n, op.n), dual.reshape(count, 2, op.n, op.n)
+        image, dual = _Iterations.apply(*flat, self)
         image = image.unflatten(0, batch) if batch else image[0]
         return image, Iterate(image.detach(), dual.unflatten(0, batch) if batch else dual[0])
 
@@ -530,7 +542,7 @@ def _solve(problem: _Problem, real: bool, index: Tensor, result: TVResult) -> No
 def _threshold_unit(y: Tensor, lam: Tensor, op: MaskedFourier) -> Tensor:
     """lam^(1/4) s^(3/4), where s is the size of the image; a few very bright pixels count, too."""
     peak = op.A_adjoint(y).abs().amax((-2, -1)).double() if len(y) else y.real.new_zeros(0)
-    size = torch.maximum(_squared_norm(y, -1).sqrt() / op.n, peak / 4)
+    size = torch.maximum(squared_norm(y).sqrt() / op.n, peak / 4)
     return lam**0.25 * torch.where(size > 0, size, 1) ** 0.75
 
 
@@ -548,36 +560,41 @@ def _is_real_problem(y: Tensor, op: MaskedFourier, norm: Norm) -> Tensor:
     k = admm.k_space(op, True, y.real.dtype)
     if not op.is_even or (norm is not separable and bool((k.weight_s < 1).any())):
         return torch.zeros(len(y), dtype=torch.bool, device=y.device)
-    return k.odd_part(y) <= (16 * torch.finfo(y.real.dtype).eps) ** 2 * _squared_norm(y, -1)
+    return k.odd_part(y) <= (16 * torch.finfo(y.real.dtype).eps) ** 2 * squared_norm(y)
 
 
 def _initial(init: TVResult | Iterate | Tensor | None, batch: torch.Size, n: int, y: Tensor) -> tuple[Tensor, Tensor]:
     """Flat copies of the starting image and dual point."""
+    count = math.prod(batch)
     if init is None:
-        count = math.prod(batch)
         return y.new_zeros(count, n, n), y.new_zeros(count, 2, n, n)
-    image = init.image if isinstance(init, (TVResult, Iterate)) else init
-    if not isinstance(image, Tensor):
-        raise TypeError(f"reconstruct_tv: init must be a TVResult or a tensor, got {type(init).__name__}")
-    dual = init.dual if isinstance(init, (TVResult, Iterate)) else y.new_zeros(2, n, n)
-    if image.device != y.device:
-        raise ValueError(f"reconstruct_tv: init on {image.device}, y on {y.device}")
-    wrong = f"reconstruct_tv: init has image shape {tuple(image.shape)}, expected {(*batch, n, n)}"
-    if image.shape[-2:] != (n, n):
-        raise ValueError(wrong)
-    try:
-        image, dual = image.expand(*batch, n, n).to(y.dtype), dual.expand(*batch, 2, n, n).to(y.dtype)
-    except RuntimeError:
-        raise ValueError(wrong) from None
+    if isinstance(init, Tensor):
+        init = Iterate(init, y.new_zeros(2, n, n))
+    image, dual = (a.to(y.dtype) for a in _expanded("reconstruct_tv: init", init, batch, n, y))
     if not all(bool(torch.isfinite(torch.view_as_real(a)).all()) for a in (image, dual)):
         raise ValueError("reconstruct_tv: init is not finite: it contains NaN or infinity")
-    return image.reshape(-1, n, n).clone(), dual.reshape(-1, 2, n, n).clone()
+    return image.reshape(count, n, n).clone(), dual.reshape(count, 2, n, n).clone()
 
 
-def _squared_norm(a: Tensor, *dims: int) -> Tensor:
-    """Sum of squared moduli of complex numbers, in float64."""
-    dims = (*(d - 1 for d in dims), -1)
-    return torch.linalg.vector_norm(torch.view_as_real(a), dim=dims, dtype=torch.float64).square()
+def _expanded(name: str, start: TVResult | Iterate, batch: torch.Size, n: int, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Image and dual point of a start, broadcast to the batch."""
+    if not isinstance(start, (TVResult, Iterate)):
+        raise TypeError(f"{name} must be a TVResult or a tensor, got {type(start).__name__}")
+    image, dual = start.image, start.dual
+    if image.device != y.device:
+        raise ValueError(f"{name} on {image.device}, y on {y.device}")
+    try:
+        if image.shape[-2:] == (n, n) and dual.shape[-3:] == (2, n, n):
+            return image.expand(*batch, n, n), dual.expand(*batch, 2, n, n)
+    except RuntimeError:
+        pass
+    raise ValueError(f"{name} has image shape {tuple(image.shape)}, expected {(*batch, n, n)}")
+
+
+def squared_norm(a: Tensor, dims: int = 1) -> Tensor:
+    """Sum of squared moduli of complex numbers over the last dimensions, in float64."""
+    # of a vector of real numbers, torch forms it without a temporary, and many times as fast
+    return torch.linalg.vector_norm(torch.view_as_real(a).flatten(-dims - 1), dim=-1, dtype=torch.float64).square()
 
 
 def calibrated_lambda(noise_rel: float, lines: int) -> float:

@@ -224,10 +224,12 @@ def test_a_reconstruction_can_be_solved_and_says_if_it_cannot():
         ({"iterations": 0}, "iterations must be an integer >= 1, got 0"),
         ({"iterations": 2.5}, "iterations"),
         ({"tol": 0}, r"tol must lie in \(0, 1\), got 0"),
+        ({"lam": torch.ones(2)}, r"lam must be one number, got shape \(2,\)"),
+        ({"norm": "isotropic"}, "norm must be a function such as separable, got 'isotropic'"),
     ],
 )
 def test_reconstructions_with_wrong_parameters_are_refused(change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         TVReconstruction(**{"op": MaskedFourier(radial_mask(8, 3)), "lam": 1.0} | change)
 
 
@@ -235,3 +237,30 @@ def test_measurements_of_another_length_are_refused():
     op, y = some_problem(8, True)
     with pytest.raises(ValueError, match="TVReconstruction: expected shape"):
         TVReconstruction(op, 1.0)(y[:, :-1])
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (Iterate(torch.zeros(7, 8), torch.zeros(2, 8, 8)), r"start has image shape \(7, 8\), expected \(2, 8, 8\)"),
+        (Iterate(torch.zeros(3, 8, 8), torch.zeros(2, 8, 8)), r"start has image shape \(3, 8, 8\)"),
+        (Iterate(torch.zeros(8, 8), torch.zeros(8, 8)), "start has image shape"),
+        (Iterate(torch.zeros(8, 8, device="meta"), torch.zeros(2, 8, 8)), "start on meta, y on cpu"),
+        (torch.zeros(8, 8), "start must be a TVResult"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(start, message):
+    op, y = some_problem(8, True)
+    with pytest.raises((TypeError, ValueError), match=f"TVReconstruction: {message}"):
+        TVReconstruction(op, 1.0).resume(y.expand(2, op.m), start)
+
+
+def test_thresholds_must_be_as_many_as_images():
+    op, y = some_problem(8, True)
+    with pytest.raises(ValueError, match=r"TVReconstruction: 3 thresholds, batch of shape \(2,\)"):
+        TVReconstruction(op, 1.0, threshold=torch.ones(3))(y.expand(2, op.m))
+
+
+def test_an_empty_batch_gives_no_images():
+    op, y = some_problem(8, True)
+    assert TVReconstruction(op, 1.0)(y.new_zeros(0, op.m)).shape == (0, 8, 8)

@@ -766,6 +766,7 @@ OPERATOR, VECTOR = MaskedFourier(radial_mask(8, 2)), random(3, 15)
         ({"max_iter": 0}, ValueError, "max_iter must be an integer >= 1, got 0"),
         ({"max_iter": 10.0}, ValueError, "max_iter must be an integer >= 1, got 10.0"),
         ({"max_iter": True}, ValueError, "max_iter must be an integer >= 1, got True"),
+        ({"norm": "isotropic"}, TypeError, "norm must be a function such as separable, got 'isotropic'"),
         ({"init": "zero"}, TypeError, "init must be a TVResult or a tensor, got str"),
         ({"init": np.zeros((8, 8))}, TypeError, "init must be a TVResult or a tensor, got ndarray"),
         ({"init": torch.ones(7, 8)}, ValueError, "init has image shape (7, 8), expected (3, 8, 8)"),
