@@ -28,7 +28,9 @@ from lib.attack import (
     power_ascent,
     unperturbed,
 )
-from lib.figures import EXAMPLE
+from lib.calibration import LINES as MASKS
+from lib.calibration import NOISE
+from lib.figures import EXAMPLE, OVER
 from lib.networks import LINES, NETWORKS, N, load_network, read_manifest, write_bytes
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
@@ -190,6 +192,43 @@ def encode(image: Tensor, offset: int = 128, step: float = STEP, quality: int | 
     return base64.b64encode(file.getvalue()).decode()
 
 
+def write_page() -> None:
+    """What the page needs beside the frames: phantoms, the table of lambda, and a still picture for want of scripts."""
+    page = {
+        "levels": [float(f"{100 * level:g}") for level in LEVELS],
+        "locations": location_grid(N, COUNT)[:COUNT, 1].tolist(),
+        "preset": PRESET,
+        "lambda": {
+            "noises": NOISE,
+            "masks": MASKS,
+            "logs": [[math.log(calibrated_lambda(noise, lines)) for noise in NOISE] for lines in MASKS],
+        },
+        "x256": encode(example_image(256), offset=0, step=1 / 255),
+        "x128": encode(example_image(128), offset=0, step=1 / 255),
+    }
+    write_bytes(FRAMES / "page.json", (json.dumps(page, indent=0) + "\n").encode())
+    write_bytes(FRAMES / "still.webp", still())
+
+
+def still(noise_rel: float = 0.04, mu: tuple[int, int] = (112, 80)) -> bytes:
+    """A WebP of the explorer's first view: for each method x + r above, rec(y + e) below, with TV's e."""
+    attacks, clean = compute_frames(noise_rel, torch.tensor([mu]))
+    x = example_image()
+    above = [x + attacks["tv", "tv"].image_perturbation[0].real] * len(METHODS)
+    below = [clean[method] + attacks["tv", method].artifact[0] for method in METHODS]
+    picture = torch.cat([torch.cat([image.abs() for image in row], 1) for row in (above, below)])
+    file = io.BytesIO()
+    Image.fromarray(warn(picture)).save(file, "webp", quality=90, method=6)
+    return file.getvalue()
+
+
+def warn(image: Tensor) -> np.ndarray:
+    """Grey values of moduli ``(a, b)``, in the warning colour beyond 1, as `lib.figures.show_image`; (a, b, 3) uint8."""
+    grey = (255 * image).clamp(0, 255).round().to(torch.uint8)[..., None].expand(*image.shape, 3)
+    over = torch.tensor([int(OVER[i : i + 2], 16) for i in (1, 3, 5)], dtype=torch.uint8)
+    return torch.where((image > 1)[..., None], over, grey).numpy()
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m lib.explorer",
@@ -200,6 +239,7 @@ def main(arguments: list[str] | None = None) -> None:
     with tqdm(total=len(args.noise) * COUNT**2, unit="frame") as bar:
         for noise_rel in args.noise:
             compute_level(noise_rel, bar)
+    write_page()
 
 
 if __name__ == "__main__":

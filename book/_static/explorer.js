@@ -84,9 +84,8 @@ window.explorerData = {};
   const TILES = { "r tv": 0, "tv tv": 1, "tv tira": 2, "tv tirafl": 3, "r tira": 4, "tira tira": 5, "r tirafl": 6, "tirafl tirafl": 7 };
 
   async function frame(noise, mu) {
-    const page = await load("page"), level = await load(`level-${noise}-${mu[0]}`);
-    const [x, cleans, whole, close] = await Promise.all(
-      [once(page.x256), once(level.clean), decode(level.frames[mu[1]][0]), decode(level.frames[mu[1]][1])]);
+    const [page, clean, row] = await Promise.all([load("page"), load(`level-${noise}`), load(`level-${noise}-${mu[0]}`)]);
+    const [x, cleans, whole, close] = await Promise.all([once(page.x256), once(clean), ...row[mu[1]].map(decode)]);
     const n = x.width, { half, top, left } = cornerOf(mu, n);
     return (what) => {
       const k = TILES[what], [target, method] = what.split(" "), out = new Float32Array(n * n);
