@@ -4,16 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
-SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/dev/null) $(NOTEBOOKS) $(wildcard results/figures/*)
+SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/dev/null) $(NOTEBOOKS) $(wildcard results/figures/* results/explorer/*)
 HTML := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help book strict test quick execute bench calibrate theory train compare serve lock clean
+.PHONY: help book strict test quick execute bench calibrate theory train compare explorer lab serve lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 	@echo "make fig-NAME   rebuild a figure into results/figures (1, 2, 3, attack-iterations, attack-optimum, constant, cover,"
-	@echo "                growth, lambda, networks-error, peers, phase, scaling, subsampling, tolerance, training)"
+	@echo "                growth, lambda, networks-error, peers, phase, scaling, subsampling, tolerance, training, transfer)"
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.11"'
@@ -58,8 +58,12 @@ compare: $(READY)  ## errors of the networks, TV and zero filling against noise 
 theory: $(READY)  ## compute the long runs of the theory chapter (resumes; results/theory_*.csv)
 	$(BIN)/python -m lib.theory_runs
 
+STEPS ?= 6
+explorer: $(READY)  ## compute the frames of the explorer: STEPS=6 of the ascent against a network (resumes; results/explorer)
+	$(BIN)/python -m lib.explorer --steps $(STEPS)
+
 # a static pattern: a plain fig-% would also match the files in results/figures
-FIGURES := fig-1 fig-2 fig-3 fig-attack-iterations fig-attack-optimum fig-cover fig-lambda fig-networks-error fig-peers fig-scaling fig-tolerance fig-training \
+FIGURES := fig-1 fig-2 fig-3 fig-attack-iterations fig-attack-optimum fig-cover fig-lambda fig-networks-error fig-peers fig-scaling fig-tolerance fig-training fig-transfer \
 	fig-constant fig-growth fig-phase fig-subsampling
 .PHONY: $(FIGURES)
 $(FIGURES): fig-%: $(READY)
@@ -72,6 +76,9 @@ bench: $(READY)  ## time solver and attack beside their peers, measure their acc
 
 serve: book  ## serve the book at http://localhost:8000
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+
+lab: $(READY)  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
 
 lock:  ## resolve pyproject.toml anew and write requirements.lock
 	rm -rf .venv-lock

@@ -34,6 +34,8 @@ def execute(path: Path) -> None:
         )
         client.execute()
     notebook.metadata.pop("widgets", None)
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)  # random names of lost models
     notebook.metadata.get("language_info", {}).pop("version", None)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     nbformat.write(notebook, temporary)

@@ -31,7 +31,6 @@ from lib.attack import (
     localized_attack,
     location_grid,
     power_ascent,
-    spike_perturbation,
     unperturbed,
 )
 from lib.calibration import LINES as MASKS
@@ -286,6 +285,7 @@ def bump_perturbation(op: MaskedFourier, mu: Sequence[int], sigma: float, eta: f
 
     For ``sigma`` below 1 the disk is a pixel and e is `lib.attack.spike_perturbation`.
 
+    >>> from lib.attack import spike_perturbation
     >>> op = MaskedFourier(radial_mask(32, 8))
     >>> torch.allclose(bump_perturbation(op, (9, 12), 0, 1.0), spike_perturbation(op, (9, 12), 1.0))
     True
@@ -420,9 +420,8 @@ class Explorer:
         panels = [problem.x + r, problem.clean[0], problem.clean[0] + rho]
         file = io.BytesIO()
         Image.fromarray(side_by_side(panels, problem.mu)).save(file, "png", compress_level=1)
-        text = "peak of r {:.3g}, peak of rho {:.3g}, amplification {:.3g}".format(
-            float(r.abs().max()), float(rho.abs().max()), float(attack.amplification)
-        )
+        values = float(r.abs().max()), float(rho.abs().max()), float(attack.amplification)
+        text = "peak of r {:.3g}, peak of ρ {:.3g}, amplification α {:.3g}".format(*values)
         self.picture.alt = f"x + r, rec(y) and rec(y + e) at {100 * problem.noise_rel:.2g} % noise: {text}"
         self.picture.png = file.getvalue()
         self.numbers.value = f"x + r, rec(y), rec(y + e): <b>{text}</b>. Click into a picture to move the target."
