@@ -528,7 +528,9 @@ def _problem(
     start = op.symmetrize(start.to(y.dtype)) if real else start.to(y.dtype)
     length = squared_norm(start)
     if start.shape[-1:] != (op.m,) or not bool((torch.isfinite(length) & (length > 0)).all()):
-        raise ValueError(f"localized_attack: start must be (..., {op.m}), finite and not 0 (for real: in its real part)")
+        raise ValueError(
+            f"localized_attack: start must be (..., {op.m}), finite and not 0 (for real: in its real part)"
+        )
     problem = Problem(
         reconstruct=reconstruct,
         op=op,

@@ -433,7 +433,9 @@ def noise_and_feature(x: Tensor, noise_rel: float, mu: tuple[int, int], radius: 
     show_image(axes[0], x, "image", mu)
     for ax, r, name in ((axes[1], noise, "noise"), (axes[2], disk_weight(len(x), mu, radius), "a feature")):
         r = size / torch.linalg.vector_norm(r) * r
-        show_image(ax, x + r, rf"{name}: $\|r\|_2$ = {float(size):.1f}, $\|r\|_\infty$ = {float(r.abs().max()):.2f}", mu)
+        show_image(
+            ax, x + r, rf"{name}: $\|r\|_2$ = {float(size):.1f}, $\|r\|_\infty$ = {float(r.abs().max()):.2f}", mu
+        )
     return figure
 
 
@@ -459,8 +461,15 @@ def attack_steps(x: Tensor, attacks: dict[int, Attack], mu: tuple[int, int]) -> 
     for (top, bottom), (step, attack) in zip(axes.T, attacks.items(), strict=True):
         r, rho = attack.image_perturbation.real[window], attack.artifact.real[window]
         for ax, image, name in ((top, r, "r"), (bottom, rho, r"\rho")):
-            limit = float(max(a.artifact.abs().max() if ax is bottom else a.image_perturbation.abs().max() for a in attacks.values()))
-            shown = ax.imshow(image, cmap="RdBu_r", norm=matplotlib.colors.SymLogNorm(0.05 * limit, vmin=-limit, vmax=limit))
+            limit = float(
+                max(
+                    a.artifact.abs().max() if ax is bottom else a.image_perturbation.abs().max()
+                    for a in attacks.values()
+                )
+            )
+            shown = ax.imshow(
+                image, cmap="RdBu_r", norm=matplotlib.colors.SymLogNorm(0.05 * limit, vmin=-limit, vmax=limit)
+            )
             _bare(ax, rf"$\|{name}\|_\infty$ = {float(image.abs().max()):.2f}")
             if step == list(attacks)[-1]:
                 above.colorbar(shown, ax=ax, fraction=0.046, ticks=(-limit, 0, limit), format="%.1f")
@@ -484,15 +493,15 @@ def location_map(x: Tensor, grid: GridAttack) -> Figure:
     points = (figure.dpi_scale_trans.transform((1, 0))[0], 72 * 0.4 * 0.52 * WIDTH / len(x) * side)
     shown = ax.scatter(columns[known], rows[known], c=grid.peaks[known], s=points[1] ** 2, marker="s", cmap="viridis")
     ax.scatter(columns[~known], rows[~known], s=6, color="0.7")
-    ax.scatter(*grid.mu.flip(0).tolist(), s=2.2 * points[1] ** 2, marker="s", facecolor="none", edgecolor=OVER, linewidth=2.5)
+    ax.scatter(
+        *grid.mu.flip(0).tolist(), s=2.2 * points[1] ** 2, marker="s", facecolor="none", edgecolor=OVER, linewidth=2.5
+    )
     _bare(ax, "")
     figure.colorbar(shown, label=r"$\|\rho\|_\infty$")
     return figure
 
 
-def radii(
-    rows: dict[str, Sequence[Attack]], sigmas: Sequence[float], clean: Tensor
-) -> Figure:
+def radii(rows: dict[str, Sequence[Attack]], sigmas: Sequence[float], clean: Tensor) -> Figure:
     """Reconstructions under attacks with disks of growing radius, one row for each way to find them."""
     figure, axes = plt.subplots(len(rows), len(sigmas), figsize=(WIDTH, 1.45 * WIDTH / len(sigmas) * len(rows)))
     for row, (name, attacks) in zip(axes, rows.items(), strict=True):
@@ -533,7 +542,11 @@ def attack_iterations() -> Figure:
             chosen = [row for row in mine if row["implicit"] == implicit]
             for ax, key, points in (
                 (axes[0], "iterations", [row for row in chosen if row["threshold"] == standard]),
-                (axes[1], "threshold", sorted((r for r in chosen if r["iterations"] == "5"), key=lambda r: float(r["threshold"]))),
+                (
+                    axes[1],
+                    "threshold",
+                    sorted((r for r in chosen if r["iterations"] == "5"), key=lambda r: float(r["threshold"])),
+                ),
             ):
                 values = zip(*((float(row[key]), float(row["objective"]) / best) for row in points), strict=True)
                 label = f"{case[0]} lines, {case[1]:.1%}" if implicit == "0" else None
@@ -558,9 +571,19 @@ def attack_optimum() -> Figure:
     figure, ax = plt.subplots(figsize=(WIDTH, 0.35 * len(rows) + 0.9))
     for (key, (label, marker)), color in zip(kinds.items(), COLORS[::-1][1:], strict=True):
         best = [max(float(row[k]) for k in kinds) for row in rows]
-        ax.plot([float(row[key]) / b for row, b in zip(rows, best, strict=True)], range(len(rows)), marker, color=color, label=label)
+        ax.plot(
+            [float(row[key]) / b for row, b in zip(rows, best, strict=True)],
+            range(len(rows)),
+            marker,
+            color=color,
+            label=label,
+        )
     names = [f"{row['lines']} lines, {float(row['noise_rel']):.1%}, ({row['row']}, {row['column']})" for row in rows]
-    ax.set(yticks=range(len(rows)), yticklabels=names, xlabel=r"objective $\|\phi \odot \rho\|_2$, relative to the best known")
+    ax.set(
+        yticks=range(len(rows)),
+        yticklabels=names,
+        xlabel=r"objective $\|\phi \odot \rho\|_2$, relative to the best known",
+    )
     ax.invert_yaxis()
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     return figure

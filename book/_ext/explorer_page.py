@@ -7,31 +7,40 @@ pages that have an explorer.
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
+STILL = (
+    "Six pictures of ellipses. Above, the image with a faint perturbation, three times. Below, the reconstructions: "
+    "TV shows a bright orange spot at the target, the networks Tira and TiraFL show a faint one."
+)
 NUMBERS = {"r": "peak_r", "rho": "peak_rho", "alpha": "amplification"}  # names in the page, columns of the table
 
 
 def page_data(results: Path) -> dict[str, object]:
-    """The entries of `explorerData` by name; numbers are the very strings of ``frames.csv``."""
+    """The entries of `explorerData` by name, for the levels that are complete; numbers are the strings of frames.csv."""
     page = json.loads((results / "page.json").read_text(encoding="utf-8"))
-    frames, data = {}, {}
+    frames, data, levels, places = {}, {}, [], page["locations"]
     with (results / "frames.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            key = f"{100 * float(row['noise_rel']):g} {row['row']},{row['column']}"
+            key = f"{100 * float(row['noise_rel']):g}", int(row["row"]), int(row["column"])
             values = {short: row[column] for short, column in NUMBERS.items()}
             frames.setdefault(key, {})[f"{row['target']} {row['method']}"] = values
-    grid = [(row, column) for row in page["locations"] for column in page["locations"]]
-    page["numbers"] = [[frames[f"{level:g} {row},{column}"] for row, column in grid] for level in page["levels"]]
     for level in page["levels"]:
+        keys = [(f"{level:g}", row, column) for row in places for column in places]
+        if not all(key in frames for key in keys):
+            logger.warning("explorer: %g %% noise is not computed, `make explorer` does it", level)
+            continue
+        levels.append((level, [frames[key] for key in keys]))
         pictures = json.loads((results / f"level-{level:g}.json").read_text(encoding="utf-8"))
         data[f"level-{level:g}"] = pictures["clean"]
-        for row in page["locations"]:
-            data[f"level-{level:g}-{row}"] = {c: pictures[f"{row},{c}"] for c in page["locations"]}
+        for row in places:
+            data[f"level-{level:g}-{row}"] = {c: pictures[f"{row},{c}"] for c in places}
+    page["levels"], page["numbers"] = [level for level, _ in levels], [numbers for _, numbers in levels]
     return {"page": page, **data}
 
 
@@ -41,10 +50,15 @@ def worker_text(static: Path) -> str:
     return "const module = {};\n" + fft.read_text(encoding="utf-8") + solver.read_text(encoding="utf-8")
 
 
-def add_script(app, pagename, templatename, context, doctree):
-    if 'class="explorer"' in context.get("body", ""):
-        app.add_js_file("explorer.js")
-        app.add_css_file("explorer.css")
+def add_explorer(app, pagename, templatename, context, doctree):
+    """To a page with an explorer, the script and the style, and a still picture for want of scripts."""
+    if 'class="explorer"' not in context.get("body", ""):
+        return
+    app.add_js_file("explorer.js", defer="defer")
+    app.add_css_file("explorer.css")
+    source = context["pathto"]("_static/explorer/still.webp", True)
+    still = f'<noscript><img src="{source}" alt="{STILL}"></noscript>'
+    context["body"] = re.sub(r'<div class="explorer"[^>]*>', lambda tag: tag[0] + still, context["body"])
 
 
 def write(app, exception):
@@ -64,6 +78,6 @@ def write(app, exception):
 
 
 def setup(app):
-    app.connect("html-page-context", add_script)
+    app.connect("html-page-context", add_explorer)
     app.connect("build-finished", write)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

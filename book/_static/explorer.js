@@ -196,7 +196,7 @@ window.explorerData = {};
     const pixel = (k, value) => change({ mu: state.mu.map((c, i) => (i === k ? value : c)) });
     const last = page.locations.length - 1;
     const controls = {
-      mode: choice("What computes", [["frames", "three methods, computed before"], ["live", "TV, in your browser"]],
+      mode: choice("Mode", [["frames", "TV and networks, computed before"], ["live", "TV, live in your browser"]],
         (mode) => change({ mode })),
       e: choice("Perturbation", [["tv", "made for TV, shown to all"], ["own", "made for each method"]], (e) => change({ e })),
       level: slider("Noise level", 0, page.levels.length - 1, 1, (i) => change({ noise: page.levels[i] })),
@@ -235,17 +235,17 @@ window.explorerData = {};
         controls[`${name}Live`].set(state.mu[k], `${state.mu[k]}`);
       }
       controls.lines.set(state.lines, `${state.lines}`);
-      controls.sigma.set(state.sigma, state.sigma ? `${state.sigma} pixels` : "a single pixel");
+      controls.sigma.set(state.sigma, state.sigma ? `${state.sigma} pixels` : "one pixel");
       link.href = writeLink(state);
     }
 
     // panels: columns of pictures with a line of numbers below
-    const panels = make("div", { class: "explorer-panels" }), note = make("p", { class: "explorer-note" });
-    const status = make("p", { class: "explorer-status", "aria-live": "polite" });
+    const panels = make("div", { class: "explorer-panels" }), note = make("p", { class: "explorer-note", "aria-live": "polite" });
+    const status = make("p", { class: "explorer-status" });
     let columns = [], layout = "";
 
     function setLayout() {
-      const wanted = live() ? ["x", "clean", "tv"] : view === "small" ? ["tv"] : METHODS;
+      const wanted = live() ? ["x", "tv", "clean"] : view === "small" ? ["tv"] : METHODS;
       if (layout === wanted.join()) return;
       layout = wanted.join();
       columns = wanted.map((name) => {
@@ -283,7 +283,7 @@ window.explorerData = {};
     }
 
     function showNumbers(column, { r, rho, alpha }) {
-      column.numbers.innerHTML = `‖<i>r</i>‖<sub>∞</sub> = <b data-number="r">${r}</b>, ‖<i>ρ</i>‖<sub>∞</sub> = <b data-number="rho">${rho}</b>, <i>α</i> = <b data-number="alpha">${alpha}</b>`;
+      column.numbers.innerHTML = `<span>‖<i>r</i>‖<sub>∞</sub> <b data-number="r">${r}</b></span> <span>‖<i>ρ</i>‖<sub>∞</sub> <b data-number="rho">${rho}</b></span> <span><i>α</i> <b data-number="alpha">${alpha}</b></span>`;
     }
 
     async function showFrame(ticket) {
@@ -304,11 +304,12 @@ window.explorerData = {};
       }
       status.textContent = "";
       note.textContent = said.join(", ");
+      root.dataset.shown = writeLink(state);
     }
 
     function showLive(answer, asked) {
       const { n, mu, noise } = asked, peak = (a, b) => a.reduce((m, v, i) => Math.max(m, Math.abs(v - (b ? b[i] : 0))), 0);
-      const r = peak(answer.perturbation), rho = peak(answer.attacked, answer.clean), [first, clean, attacked] = columns;
+      const r = peak(answer.perturbation), rho = peak(answer.attacked, answer.clean), [first, attacked, clean] = columns;
       const where = `at ${percent(noise)} noise, target row ${state.mu[0]}, column ${state.mu[1]}`;
       const numbers = { r: three(r), rho: three(rho), alpha: three(rho / r) };
       first.title.textContent = "Perturbed image";
@@ -321,7 +322,7 @@ window.explorerData = {};
         `TV reconstruction under attack ${where}. Peak of the artifact: ${numbers.rho}, ${numbers.alpha} times that of the perturbation.`);
       showNumbers(attacked, numbers);
       status.textContent = `${answer.done ? "Done" : "Solving"}: ${answer.iterations} iterations, ${answer.seconds.toFixed(2)} s`;
-      note.textContent = "";
+      note.textContent = answer.done ? `α = ${numbers.alpha}` : "";
       root.dataset.done = answer.done ? job : "";
     }
 
