@@ -61,6 +61,8 @@ window.explorerData = {};
     return Math.exp(between(lines, masks, logs.map((curve) => between(noise / 100, noises, curve))));
   }
 
+  explorerData.lambda = lambda; // for the tests
+
   // --- pictures ---------------------------------------------------------------------------------------------------
 
   function paint(canvas, values, n, [top, left, size]) { // a square of the n x n values, as lib.figures.show_image
