@@ -59,6 +59,13 @@ def book(tmp_path_factory):
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
+    def send_error(self, code, *rest):
+        if self.path == "/favicon.ico":  # browsers ask for one; the book has none
+            self.send_response(204)
+            self.end_headers()
+        else:
+            super().send_error(code, *rest)
+
     def log_message(self, *_):
         pass
 
