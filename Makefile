@@ -4,16 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
-SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/dev/null) $(NOTEBOOKS) $(wildcard results/figures/*) $(wildcard lib/*.py) *.md
+SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/dev/null) $(NOTEBOOKS) $(wildcard results/figures/* results/explorer/*) $(wildcard lib/*.py) *.md
 HTML := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf strict test quick check format execute bench calibrate theory fidelity sweep table1 train compare serve lock clean
+.PHONY: help book pdf strict test quick check format execute bench calibrate theory fidelity sweep table1 train compare explorer lab serve lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 	@echo "make fig-NAME   rebuild a figure into results/figures (1 to 7, amplification, attack-iterations, attack-optimum, constant,"
-	@echo "                cover, growth, lambda, networks-amplification, networks-error, peers, phase, radius, scaling, subsampling,"
+	@echo "                cover, explorer-transfer, growth, lambda, networks-amplification, networks-error, peers, phase, radius, scaling, subsampling,"
 	@echo "                tolerance, training, transfer)"
 
 $(READY): requirements.lock pyproject.toml
@@ -81,8 +81,12 @@ WORKERS ?=
 sweep: $(READY)  ## run a notebook over parameters: SWEEP=FILE.yml SCHEDULER=tcp://... WORKERS=2 (resumes; _sweeps/)
 	$(BIN)/python -m lib.sweep $(SWEEP) $(if $(SCHEDULER),--scheduler $(SCHEDULER)) $(if $(WORKERS),--workers $(WORKERS))
 
+STEPS ?= 6
+explorer: $(READY)  ## compute the frames of the explorer: STEPS=6 of the ascent against a network (resumes; results/explorer)
+	$(BIN)/python -m lib.explorer --steps $(STEPS)
+
 # a static pattern: a plain fig-% would also match the files in results/figures
-FIGURES := fig-1 fig-2 fig-3 fig-4 fig-5 fig-6 fig-7 fig-amplification fig-networks-amplification fig-radius fig-transfer fig-attack-iterations fig-attack-optimum fig-cover fig-lambda fig-networks-error fig-peers fig-scaling fig-tolerance fig-training \
+FIGURES := fig-1 fig-2 fig-3 fig-4 fig-5 fig-6 fig-7 fig-amplification fig-networks-amplification fig-radius fig-transfer fig-attack-iterations fig-attack-optimum fig-cover fig-explorer-transfer fig-lambda fig-networks-error fig-peers fig-scaling fig-tolerance fig-training \
 	fig-constant fig-growth fig-phase fig-subsampling
 .PHONY: $(FIGURES)
 $(FIGURES): fig-%: $(READY)
@@ -100,6 +104,9 @@ pdf: $(READY)  ## print the whole book into _build/book.pdf; needs Chromium, no 
 
 serve: book  ## serve the book at http://localhost:8000
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+
+lab: $(READY)  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
 
 lock:  ## resolve pyproject.toml anew and write requirements.lock
 	rm -rf .venv-lock

@@ -35,6 +35,8 @@ def execute(path: Path) -> None:
         )
         client.execute()
     notebook.metadata.pop("widgets", None)
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)  # random names of lost models
     notebook.metadata.get("language_info", {}).pop("version", None)
     write_bytes(path, (nbformat.writes(notebook) + "\n").encode())
 

@@ -397,6 +397,26 @@ def networks_error(preset: str = "compact") -> Figure:
     return figure
 
 
+def explorer_transfer() -> Figure:
+    """Amplification factors of the explorer's frames: median and range over the locations, from frames.csv."""
+    rows = read_rows(RESULTS / "explorer" / "frames.csv")
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.0), sharey=True)
+    for ax, label in zip(axes, ("perturbation made for TV", "made for the method itself"), strict=True):
+        for method in ("tv", "tira", "tirafl"):
+            name, color = METHODS[method]
+            target = "tv" if ax is axes[0] else method
+            chosen = [row for row in rows if (row["target"], row["method"]) == (target, method)]
+            levels = sorted({float(row["noise_rel"]) for row in chosen})
+            factors = [[float(row["amplification"]) for row in chosen if float(row["noise_rel"]) == a] for a in levels]
+            percent = 100 * np.array(levels)
+            ax.plot(percent, [np.median(f) for f in factors], "o-", color=color, markersize=4, label=name)
+            ax.fill_between(percent, *np.quantile(factors, (0, 1), axis=1), color=color, alpha=0.15, linewidth=0)
+        ax.set(xlabel="noise, % of the measurements", title=label, ylim=(0, None))
+    axes[0].set(ylabel=r"amplification factor $\alpha$")
+    axes[1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
 def training(preset: str = "compact") -> Figure:
     """Loss and validation error while the networks were trained, from results/train_*.csv."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.1))
@@ -960,6 +980,7 @@ NAMED: dict[str, Callable[[], Figure]] = {
     "attack-optimum": attack_optimum,
     "constant": constants,
     "cover": lambda: spike(*_example(), lines=40, noise_rel=0.01, mu=(60, 60)),
+    "explorer-transfer": explorer_transfer,
     "growth": growth,
     "lambda": lambda_curves,
     "networks-amplification": networks_amplification,

@@ -1,0 +1,409 @@
+"""The built book in a real browser: the explorer under the reader's hand, the solver against `lib.tv`, no outside host.
+
+Chromium is the system's. Without one these tests are skipped; with REQUIRE_BROWSER=1, as in .ci/run, they fail.
+BOOK_HTML names a finished build to look at instead of building one.
+"""
+
+import contextlib
+import functools
+import http.server
+import math
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import torch
+
+from lib.explorer import FRAMES, example_image, page_lambda
+from lib.operators import MaskedFourier, radial_mask
+from lib.records import read_rows
+from lib.tv import reconstruct_tv
+
+pytestmark = pytest.mark.notebook  # `make quick` leaves them out
+
+ROOT = Path(__file__).parent.parent
+SLOW = 10  # a shared machine may be this much slower than the times that are promised
+EXPLORER = "notebooks/explorer.html"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        message = "no Chromium is installed (Debian: apt-get install chromium)"
+        pytest.fail(message) if os.environ.get("REQUIRE_BROWSER") else pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    if "BOOK_HTML" in os.environ:
+        return Path(os.environ["BOOK_HTML"]).resolve()
+    out = tmp_path_factory.mktemp("book")
+    command = [sys.executable, "-m", "jupyter_book", "build", str(ROOT), "--path-output", str(out), "--quiet"]
+    subprocess.run(command, check=True, capture_output=True, timeout=600)
+    return out / "_build" / "html"
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def send_error(self, code, *rest):
+        if self.path == "/favicon.ico":  # browsers ask for one; the book has none
+            self.send_response(204)
+            self.end_headers()
+        else:
+            super().send_error(code, *rest)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def site(book):
+    handler = functools.partial(Quiet, directory=book)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture
+def open_page(chromium):
+    """A function that opens an address; at the end nothing may have gone wrong in the console."""
+    contexts, wrong = [], []
+
+    def open_(address, ready=True, **options):
+        context = chromium.new_context(**{"viewport": {"width": 1200, "height": 1400}} | options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(address)
+        if ready:
+            page.wait_for_selector(".explorer[data-ready]")
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@pytest.fixture(params=["http", "file"])
+def base(request, book):
+    return request.getfixturevalue("site") if request.param == "http" else f"{book.as_uri()}/"
+
+
+def pixels(page, which=1):
+    """A picture of the explorer as a string."""
+    return page.locator(".explorer-box > canvas:first-child").nth(which).evaluate("canvas => canvas.toDataURL()")
+
+
+def numbers(page, column=0):
+    column = page.locator(".explorer-column").nth(column)
+    return {name: column.locator(f"[data-number={name}]").inner_text() for name in ("r", "rho", "alpha")}
+
+
+def settle(page):
+    """Wait until what is asked for is drawn."""
+    page.wait_for_function(
+        """() => { const root = document.querySelector(".explorer"), link = root.querySelector(".explorer-link");
+        return root.dataset.done || root.dataset.shown === link.getAttribute("href"); }"""
+    )
+
+
+def move(slider):
+    """One step by keyboard, away from the end it may be at."""
+    slider.focus()
+    at_end = slider.evaluate("input => input.value === input.max")
+    slider.press("ArrowLeft" if at_end else "ArrowRight")
+
+
+def test_every_page_asks_no_other_host(chromium, book, base):
+    context = chromium.new_context()
+    page, outside, wrong = context.new_page(), [], []
+    page.on("request", lambda r: outside.append(r.url) if not r.url.startswith((base, "data:", "blob:")) else None)
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    pages = sorted(p.relative_to(book).as_posix() for p in book.rglob("*.html") if "_static" not in p.parts)
+    assert EXPLORER in pages and len(pages) > 8
+    for path in pages:
+        page.goto(base + path, wait_until="load")
+        if page.locator("mjx-container, .math").count():
+            page.wait_for_selector("mjx-container")  # mathematics is rendered
+    page.goto(f"{base}search.html?q=spike")
+    page.wait_for_selector("#search-results li")  # and the search finds something
+    context.close()
+    assert (outside, wrong) == ([], [])
+
+
+def test_the_first_frame_is_soon_there_and_light(open_page, base):
+    page = open_page(base + EXPLORER)
+    assert page.evaluate("performance.getEntriesByName('explorer')[0].startTime") < SLOW * 1000
+    entries = page.evaluate(
+        """() => { const shown = performance.getEntriesByName("explorer")[0].startTime;
+        return performance.getEntriesByType("resource").filter((r) => r.responseEnd <= shown).map((r) => r.name); }"""
+    )
+    if base.startswith("http"):
+        sizes = [len(urllib.request.urlopen(name).read()) for name in entries if "/explorer" in name]
+        assert sizes and sum(sizes) < 1e6
+
+
+def test_all_that_the_explorer_may_fetch_is_light(book):
+    files = [
+        *(book / "_static" / "explorer").iterdir(),
+        book / "_static" / "explorer.js",
+        book / "_static" / "explorer.css",
+    ]
+    assert sum(file.stat().st_size for file in files) < 6e6
+
+
+def test_each_slider_moves_picture_and_numbers(open_page, base):
+    page = open_page(base + EXPLORER)
+    for label in ("Noise level", "Target, row", "Target, column"):
+        before = pixels(page), numbers(page)
+        move(page.get_by_label(label).locator("visible=true"))
+        settle(page)
+        assert pixels(page) != before[0] and numbers(page) != before[1], label
+    before = pixels(page, 3), numbers(page, 1)
+    page.get_by_label("made for each method").check()
+    settle(page)
+    assert pixels(page, 3) != before[0] and numbers(page, 1) != before[1]
+
+
+def test_a_step_is_fast(open_page, site):
+    page = open_page(site + EXPLORER)
+    page.wait_for_timeout(2000)  # for what is fetched ahead
+    times = page.evaluate(
+        """async () => { const root = document.querySelector(".explorer"), times = [];
+        const slider = [...root.querySelectorAll("input[type=range]")].filter((i) => i.offsetParent)[2];
+        for (const value of [0, 1, 2, 3, 4, 5]) {
+          const start = performance.now();
+          slider.value = value;
+          slider.dispatchEvent(new Event("input"));
+          while (root.dataset.shown !== root.querySelector(".explorer-link").getAttribute("href"))
+            await new Promise((next) => setTimeout(next));
+          times.push(performance.now() - start);
+        }
+        return times; }"""
+    )
+    print("slider steps, ms:", [round(t) for t in times])
+    assert sorted(times)[3] < SLOW * 50
+
+
+def test_numbers_and_alt_texts_are_those_of_the_results(open_page, site):
+    rows = read_rows(FRAMES / "frames.csv")
+    by_key = {(r["noise_rel"], r["row"], r["column"], r["target"], r["method"]): r for r in rows}
+    for state, targets in (
+        ("noise=4&mu=112,80", ("tv", "tv", "tv")),
+        ("noise=4&mu=16,48&e=own", ("tv", "tira", "tirafl")),
+    ):
+        page = open_page(f"{site}{EXPLORER}#{state}")
+        row, column = re.search(r"mu=(\d+),(\d+)", state).groups()
+        for i, (target, method) in enumerate(zip(targets, ("tv", "tira", "tirafl"), strict=True)):
+            expected = by_key["0.04", row, column, target, method]
+            shown = numbers(page, i)
+            names = {"r": "peak_r", "rho": "peak_rho", "alpha": "amplification"}
+            assert shown == {short: expected[name] for short, name in names.items()}
+            text = page.get_by_role("img").nth(2 * i + 1).get_attribute("aria-label")
+            assert expected["peak_rho"] in text and f"row {row}, column {column}" in text and "4 %" in text
+
+
+def test_a_network_is_called_compact(open_page, site):
+    page = open_page(site + EXPLORER)
+    assert page.locator(".explorer h3").all_inner_texts() == ["TV", "Tira (compact)", "TiraFL (compact)"]
+
+
+def test_a_link_restores_the_state_and_reset_forgets_it(open_page, site):
+    page = open_page(f"{site}{EXPLORER}#noise=4&mu=80,112&e=own")
+    assert page.get_by_label("made for each method").is_checked()
+    before = pixels(page), numbers(page)
+    link = page.locator(".explorer-link").evaluate("a => a.href")
+    assert link.endswith("#noise=4&mu=80,112&e=own")
+    page.get_by_role("button", name="Reset").click()
+    settle(page)
+    assert page.locator(".explorer-link").get_attribute("href") == "#noise=4&mu=112,80"
+    assert numbers(page) != before[1]
+    page.wait_for_url("**#noise=4&mu=112,80")
+    again = open_page(link)
+    assert (pixels(again), numbers(again)) == before
+    wild = open_page(f"{site}{EXPLORER}#noise=99&mu=-3,x&lines=1000&mode=cat")
+    assert wild.locator(".explorer-link").get_attribute("href") == "#noise=4&mu=112,80"
+
+
+def test_a_click_sets_the_target(open_page, site):
+    page = open_page(site + EXPLORER)
+    canvas = page.locator(".explorer-box > canvas:first-child").nth(1)
+    box = canvas.bounding_box()
+    canvas.click(position={"x": box["width"] * 0.95, "y": box["height"] * 0.05})
+    settle(page)
+    assert "mu=16,240" in page.locator(".explorer-link").get_attribute("href")
+
+
+@pytest.mark.parametrize("path", [EXPLORER, "book/index.html"])
+def test_on_a_phone(open_page, site, path):
+    page = open_page(site + path, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for element in page.locator(".explorer :is(canvas, input, output, button, label)").locator("visible=true").all():
+        box = element.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+    before = numbers(page)
+    page.locator(".explorer-box > canvas:first-child").first.tap(position={"x": 20, "y": 20})
+    settle(page)
+    assert numbers(page) != before
+
+
+def test_in_dark_mode_text_stands_out_and_pictures_stay(open_page, site):
+    light, dark = (open_page(site + EXPLORER, color_scheme=scheme) for scheme in ("light", "dark"))
+    assert pixels(light) == pixels(dark)
+    for page in (light, dark):
+        ratios = page.evaluate(
+            """() => { const luminance = (text) => { const [r, g, b] = text.match(/[\\d.]+/g).map((c) =>
+              (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+              return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+            const root = document.querySelector(".explorer"), back = luminance(getComputedStyle(root).backgroundColor);
+            return [...root.querySelectorAll("label, output, h3, figcaption, legend, b, a")].filter((e) => e.offsetParent)
+              .map((e) => luminance(getComputedStyle(e).color)).map((l) =>
+                (Math.max(l, back) + 0.05) / (Math.min(l, back) + 0.05)); }"""
+        )
+        assert min(ratios) >= 4.5
+    dark_back = dark.locator(".explorer").evaluate("e => getComputedStyle(e).backgroundColor")
+    assert dark_back != light.locator(".explorer").evaluate("e => getComputedStyle(e).backgroundColor")
+
+
+def test_without_scripts_there_is_a_picture(open_page, base):
+    page = open_page(base + EXPLORER, ready=False, java_script_enabled=False)
+    image = page.locator(".explorer noscript img, .explorer img").first
+    assert image.is_visible() and image.get_attribute("alt").startswith("Six pictures")
+    assert image.bounding_box()["width"] > 300
+
+
+def test_live_each_slider_moves_picture_and_numbers(open_page, base):
+    page = open_page(f"{base}{EXPLORER}#noise=4&mu=112,80&mode=live")
+    page.wait_for_selector(".explorer[data-done]:not([data-done=''])")
+    assert "Done" in page.locator(".explorer-status").inner_text()
+    labels = ("Noise level", "Target, row", "Target, column", "Lines of the mask", "Radius of the bump")
+    for label in labels:
+        before = pixels(page), numbers(page, 1)
+        slider = page.get_by_label(label).locator("visible=true")
+        move(slider)
+        move(slider)  # two rows of 256 are one of 128
+        page.wait_for_selector(".explorer[data-done]:not([data-done=''])")
+        assert pixels(page) != before[0] and numbers(page, 1) != before[1], label
+
+
+SOLVE = """
+async (job) => {
+  const root = document.currentScript, text = explorerData.worker ?? (await new Promise((resolve) => {
+    const script = document.createElement("script");
+    script.src = new URL("../_static/explorer/worker.js", location.href).href;
+    script.onload = () => resolve(explorerData.worker);
+    document.head.append(script);
+  }));
+  const worker = new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
+  return await new Promise((resolve) => {
+    worker.onmessage = ({ data }) => {
+      if (!data.done) return;
+      worker.terminate();
+      const plain = (a) => Array.from(a);
+      resolve({ ...data, clean: plain(data.clean), attacked: plain(data.attacked), perturbation: plain(data.perturbation) });
+    };
+    worker.postMessage({ ...job, id: 1, image: Float32Array.from(job.image) });
+  });
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("n", "lines", "noise", "mu", "sigma"),
+    [
+        (128, 40, 0.04, (56, 40), 0),
+        (128, 25, 0.001, (3, 127), 3),
+        (128, 80, 0.1, (64, 64), 0),
+        (256, 40, 0.04, (112, 80), 0),
+    ],
+)
+def test_the_solver_agrees_with_lib_tv(open_page, base, n, lines, noise, mu, sigma):
+    from lib.attack import disk_weight, spike_perturbation
+
+    page = open_page(base + EXPLORER)
+    x, op, lam = example_image(n), MaskedFourier(radial_mask(n, lines)), page_lambda(noise, lines)
+    job = {"n": n, "lines": lines, "noise": noise, "mu": mu, "sigma": sigma, "lam": lam}
+    answer = page.evaluate(SOLVE, job | {"image": x.flatten().tolist()})
+    y = op.A(x)
+    eta = noise * torch.linalg.vector_norm(y)
+    e = op.symmetrize(op.A(disk_weight(n, mu, sigma))) if sigma else spike_perturbation(op, mu, 1.0)
+    e = e * (eta / torch.linalg.vector_norm(e))
+    clean, attacked = reconstruct_tv(torch.stack([y, y + e]), op, lam, tol=2e-5, max_iter=4000).image.real
+    for name, expected in {"clean": clean, "attacked": attacked, "perturbation": op.A_dagger(e).real}.items():
+        found = torch.tensor(answer[name]).reshape(n, n)
+        assert float((found - expected).abs().max()) < 1e-3, name
+    print(f"{n} x {n}, {lines} lines, {noise:.1%}: {answer['iterations']} iterations, {answer['seconds']:.2f} s")
+    assert answer["seconds"] < SLOW * (0.5 if n == 128 else 2)
+
+
+def test_lambda_in_the_page_is_that_of_the_library(open_page, site):
+    page = open_page(site + EXPLORER)
+    for noise, lines in ((0.1, 25), (0.3, 33), (4, 40), (5, 61), (20, 80)):
+        found = page.evaluate(
+            "([noise, lines]) => explorerData.lambda(noise, lines, explorerData.page.lambda)", [noise, lines]
+        )
+        assert math.isclose(found, page_lambda(noise / 100, lines), rel_tol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "settings").mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shutil.copy(ROOT / "notebooks" / "explorer.ipynb", folder)
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}"]
+    options = ["--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", f"--notebook-dir={folder}"]
+    environment = os.environ | {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "PYTHONPATH": str(ROOT)}
+    with open(folder / "log", "w") as log:
+        server = subprocess.Popen([*command, *options], cwd=folder, env=environment, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}/lab/"
+    try:
+        for _ in range(300):
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(address, timeout=5)
+                break
+            time.sleep(0.2)
+        yield address
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_in_jupyterlab_a_click_recomputes(chromium, lab):
+    page = chromium.new_context(viewport={"width": 1300, "height": 1400}).new_page()
+    page.set_default_timeout(120_000)
+    page.goto(f"{lab}tree/explorer.ipynb")
+    page.wait_for_selector(".jp-Notebook")
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    picture = page.locator(".jp-OutputArea-output img[alt^='x + r']").first
+    picture.wait_for()
+    before = picture.get_attribute("alt")
+    box = picture.bounding_box()
+    picture.click(position={"x": box["width"] * 0.1, "y": box["height"] * 0.8})
+    page.wait_for_function("before => document.querySelector(\"img[alt^='x + r']\").alt !== before", arg=before)
+    page.get_by_role("button", name="Refine").click()
+    clicked = picture.get_attribute("alt")
+    page.wait_for_function("before => document.querySelector(\"img[alt^='x + r']\").alt !== before", arg=clicked)
+    page.context.close()
