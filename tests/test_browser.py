@@ -1,6 +1,5 @@
 """The built book in a real browser: the explorer under the reader's hand, the solver against `lib.tv`, no outside host.
 
-Chromium is the system's. Without one these tests are skipped; with REQUIRE_BROWSER=1, as in .ci/run, they fail.
 BOOK_HTML names a finished build to look at instead of building one.
 """
 
@@ -35,27 +34,10 @@ EXPLORER = "notebooks/explorer.html"
 
 
 @pytest.fixture(scope="module")
-def chromium():
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        message = "no Chromium is installed (Debian: apt-get install chromium)"
-        pytest.fail(message) if os.environ.get("REQUIRE_BROWSER") else pytest.skip(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def book(tmp_path_factory):
-    if "BOOK_HTML" in os.environ:
-        return Path(os.environ["BOOK_HTML"]).resolve()
-    out = tmp_path_factory.mktemp("book")
-    command = [sys.executable, "-m", "jupyter_book", "build", str(ROOT), "--path-output", str(out), "--quiet"]
-    subprocess.run(command, check=True, capture_output=True, timeout=600)
-    return out / "_build" / "html"
+def book(request):
+    """The folder of the built pages."""
+    named = os.environ.get("BOOK_HTML")
+    return Path(named).resolve() if named else request.getfixturevalue("site")
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -71,7 +53,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def site(book):
+def address(book):
     handler = functools.partial(Quiet, directory=book)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -80,12 +62,12 @@ def site(book):
 
 
 @pytest.fixture
-def open_page(chromium):
+def open_page(browser):
     """A function that opens an address; at the end nothing may have gone wrong in the console."""
     contexts, wrong = [], []
 
     def open_(address, ready=True, **options):
-        context = chromium.new_context(**{"viewport": {"width": 1200, "height": 1400}} | options)
+        context = browser.new_context(**{"viewport": {"width": 1200, "height": 1400}} | options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
@@ -104,7 +86,7 @@ def open_page(chromium):
 
 @pytest.fixture(params=["http", "file"])
 def base(request, book):
-    return request.getfixturevalue("site") if request.param == "http" else f"{book.as_uri()}/"
+    return request.getfixturevalue("address") if request.param == "http" else f"{book.as_uri()}/"
 
 
 def pixels(page, which=1):
@@ -132,8 +114,8 @@ def move(slider):
     slider.press("ArrowLeft" if at_end else "ArrowRight")
 
 
-def test_every_page_asks_no_other_host(chromium, book, base):
-    context = chromium.new_context()
+def test_every_page_asks_no_other_host(browser, book, base):
+    context = browser.new_context()
     page, outside, wrong = context.new_page(), [], []
     page.on("request", lambda r: outside.append(r.url) if not r.url.startswith((base, "data:", "blob:")) else None)
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
@@ -184,8 +166,8 @@ def test_each_slider_moves_picture_and_numbers(open_page, base):
     assert pixels(page, 3) != before[0] and numbers(page, 1) != before[1]
 
 
-def test_a_step_is_fast(open_page, site):
-    page = open_page(site + EXPLORER)
+def test_a_step_is_fast(open_page, address):
+    page = open_page(address + EXPLORER)
     page.wait_for_timeout(2000)  # for what is fetched ahead
     times = page.evaluate(
         """async () => { const root = document.querySelector(".explorer"), times = [];
@@ -204,14 +186,14 @@ def test_a_step_is_fast(open_page, site):
     assert sorted(times)[3] < SLOW * 50
 
 
-def test_numbers_and_alt_texts_are_those_of_the_results(open_page, site):
+def test_numbers_and_alt_texts_are_those_of_the_results(open_page, address):
     rows = read_rows(FRAMES / "frames.csv")
     by_key = {(r["noise_rel"], r["row"], r["column"], r["target"], r["method"]): r for r in rows}
     for state, targets in (
         ("noise=4&mu=112,80", ("tv", "tv", "tv")),
         ("noise=4&mu=16,48&e=own", ("tv", "tira", "tirafl")),
     ):
-        page = open_page(f"{site}{EXPLORER}#{state}")
+        page = open_page(f"{address}{EXPLORER}#{state}")
         row, column = re.search(r"mu=(\d+),(\d+)", state).groups()
         for i, (target, method) in enumerate(zip(targets, ("tv", "tira", "tirafl"), strict=True)):
             expected = by_key["0.04", row, column, target, method]
@@ -222,13 +204,13 @@ def test_numbers_and_alt_texts_are_those_of_the_results(open_page, site):
             assert expected["peak_rho"] in text and f"row {row}, column {column}" in text and "4 %" in text
 
 
-def test_a_network_is_called_compact(open_page, site):
-    page = open_page(site + EXPLORER)
+def test_a_network_is_called_compact(open_page, address):
+    page = open_page(address + EXPLORER)
     assert page.locator(".explorer h3").all_inner_texts() == ["TV", "Tira (compact)", "TiraFL (compact)"]
 
 
-def test_a_link_restores_the_state_and_reset_forgets_it(open_page, site):
-    page = open_page(f"{site}{EXPLORER}#noise=4&mu=80,112&e=own")
+def test_a_link_restores_the_state_and_reset_forgets_it(open_page, address):
+    page = open_page(f"{address}{EXPLORER}#noise=4&mu=80,112&e=own")
     assert page.get_by_label("made for each method").is_checked()
     before = pixels(page), numbers(page)
     link = page.locator(".explorer-link").evaluate("a => a.href")
@@ -240,12 +222,12 @@ def test_a_link_restores_the_state_and_reset_forgets_it(open_page, site):
     page.wait_for_url("**#noise=4&mu=112,80")
     again = open_page(link)
     assert (pixels(again), numbers(again)) == before
-    wild = open_page(f"{site}{EXPLORER}#noise=99&mu=-3,x&lines=1000&mode=cat")
+    wild = open_page(f"{address}{EXPLORER}#noise=99&mu=-3,x&lines=1000&mode=cat")
     assert wild.locator(".explorer-link").get_attribute("href") == "#noise=4&mu=112,80"
 
 
-def test_a_click_sets_the_target(open_page, site):
-    page = open_page(site + EXPLORER)
+def test_a_click_sets_the_target(open_page, address):
+    page = open_page(address + EXPLORER)
     canvas = page.locator(".explorer-box > canvas:first-child").nth(1)
     box = canvas.bounding_box()
     canvas.click(position={"x": box["width"] * 0.95, "y": box["height"] * 0.05})
@@ -254,8 +236,8 @@ def test_a_click_sets_the_target(open_page, site):
 
 
 @pytest.mark.parametrize("path", [EXPLORER, "book/index.html"])
-def test_on_a_phone(open_page, site, path):
-    page = open_page(site + path, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+def test_on_a_phone(open_page, address, path):
+    page = open_page(address + path, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for element in page.locator(".explorer :is(canvas, input, output, button, label)").locator("visible=true").all():
         box = element.bounding_box()
@@ -266,8 +248,8 @@ def test_on_a_phone(open_page, site, path):
     assert numbers(page) != before
 
 
-def test_in_dark_mode_text_stands_out_and_pictures_stay(open_page, site):
-    light, dark = (open_page(site + EXPLORER, color_scheme=scheme) for scheme in ("light", "dark"))
+def test_in_dark_mode_text_stands_out_and_pictures_stay(open_page, address):
+    light, dark = (open_page(address + EXPLORER, color_scheme=scheme) for scheme in ("light", "dark"))
     assert pixels(light) == pixels(dark)
     for page in (light, dark):
         ratios = page.evaluate(
@@ -355,8 +337,8 @@ def test_the_solver_agrees_with_lib_tv(open_page, base, n, lines, noise, mu, sig
     assert answer["seconds"] < SLOW * (0.5 if n == 128 else 2)
 
 
-def test_lambda_in_the_page_is_that_of_the_library(open_page, site):
-    page = open_page(site + EXPLORER)
+def test_lambda_in_the_page_is_that_of_the_library(open_page, address):
+    page = open_page(address + EXPLORER)
     for noise, lines in ((0.1, 25), (0.3, 33), (4, 40), (5, 61), (20, 80)):
         found = page.evaluate(
             "([noise, lines]) => explorerData.lambda(noise, lines, explorerData.page.lambda)", [noise, lines]
@@ -390,8 +372,8 @@ def lab(tmp_path_factory):
         server.wait()
 
 
-def test_in_jupyterlab_a_click_recomputes(chromium, lab):
-    page = chromium.new_context(viewport={"width": 1300, "height": 1400}).new_page()
+def test_in_jupyterlab_a_click_recomputes(browser, lab):
+    page = browser.new_context(viewport={"width": 1300, "height": 1400}).new_page()
     page.set_default_timeout(120_000)
     page.goto(f"{lab}tree/explorer.ipynb")
     page.wait_for_selector(".jp-Notebook")
