@@ -33,6 +33,7 @@ def print_pdf(page_of_all: Path, pdf: Path) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page = browser.new_page(color_scheme="light")
+        page.set_default_timeout(600_000)  # ten minutes, for a busy machine
         page.goto(page_of_all.resolve().as_uri())
         page.evaluate("document.querySelectorAll('img[loading]').forEach(image => image.loading = 'eager')")
         page.evaluate("MathJax.startup.promise.then(() => MathJax.typesetPromise())")

@@ -39,6 +39,7 @@ def test_formulas_are_accessible(site, browser):
 
 def findings(tab, path, ready="document.fonts.ready"):
     """What axe-core finds serious on a page in either mode."""
+    tab.set_default_timeout(120_000)
     tab.emulate_media(color_scheme="light")
     tab.goto(path.as_uri())
     tab.add_style_tag(content="* { transition: none !important; }")  # colours in between would be measured

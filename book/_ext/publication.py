@@ -34,11 +34,14 @@ def decide(app, config):
         options.pop("launch_buttons", None)
 
 
-def name_what_has_no_name(app, pagename, templatename, context, doctree):
-    """For screen readers: a list without list items is none, and the arrows of the contents say what they do."""
-    context["body"] = context.get("body", "").replace(
-        '<div role="list" class="citation-list">', '<div class="citation-list">'
-    )
+# what the writers get wrong for screen readers: a list without list items is none, an id stands once
+MENDED = {'<div role="list" class="citation-list">': '<div class="citation-list">', ' id="proof-content"': ""}
+
+
+def mend(app, pagename, templatename, context, doctree):
+    """Mend the body of a page, and let the arrows of the contents say what they do."""
+    for wrong, right in MENDED.items():
+        context["body"] = context.get("body", "").replace(wrong, right)
     tree = context.get("generate_toctree_html")
     if tree:
         context["generate_toctree_html"] = lambda *args, **kwargs: _with_names(tree(*args, **kwargs))
@@ -50,5 +53,5 @@ def _with_names(html):
 
 def setup(app):
     app.connect("config-inited", decide)
-    app.connect("html-page-context", name_what_has_no_name, priority=900)
+    app.connect("html-page-context", mend, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
