@@ -81,8 +81,8 @@ WORKERS ?=
 sweep: $(READY)  ## run a notebook over parameters: SWEEP=FILE.yml SCHEDULER=tcp://... WORKERS=2 (resumes; _sweeps/)
 	$(BIN)/python -m lib.sweep $(SWEEP) $(if $(SCHEDULER),--scheduler $(SCHEDULER)) $(if $(WORKERS),--workers $(WORKERS))
 
-STEPS ?= 6
-explorer: $(READY)  ## compute the frames of the explorer: STEPS=6 of the ascent against a network (resumes; results/explorer)
+STEPS ?= 3
+explorer: $(READY)  ## compute the frames of the explorer: STEPS=3 of the ascent against a network (resumes; results/explorer)
 	$(BIN)/python -m lib.explorer --steps $(STEPS)
 
 # a static pattern: a plain fig-% would also match the files in results/figures

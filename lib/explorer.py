@@ -49,7 +49,7 @@ PRESET = "compact"
 METHODS = ("tv", *NETWORKS)
 # the perturbations of a frame with the methods that see them: TV's is shown to all, the networks' to themselves
 SHOWN = (("tv", "tv"), ("tv", "tira"), ("tv", "tirafl"), ("tira", "tira"), ("tirafl", "tirafl"))
-NETWORK_STEPS = 6  # of the ascent against a network, where a step costs as much as all of TV's
+NETWORK_STEPS = 3  # of the ascent against a network, where a step costs as much as all of TV's
 TOL = 2e-3
 HALF = N // 20  # half the side of a close-up, as in `lib.figures.show_image`
 FRAMES = RESULTS / "explorer"
