@@ -482,6 +482,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m lib.explorer",
         description="Compute the frames of the explorer that are missing or outdated; results/explorer. Resumes.",
+        epilog="example: python -m lib.explorer --noise 0.04",
     )
     parser.add_argument("--noise", type=float, nargs="+", default=LEVELS, help="relative noise levels, as fractions")
     parser.add_argument("--steps", type=int, default=NETWORK_STEPS, help="of the ascent against a network")

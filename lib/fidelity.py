@@ -66,7 +66,7 @@ def _factor(lines: int) -> float:
     return int(row["n"]) ** 2 / int(row["m"])
 
 
-def l2_robustness() -> tuple[str, str]:
+def _l2_robustness() -> tuple[str, str]:
     error = {
         (r["method"].removesuffix("-compact"), r["noise_rel"]): float(r["error_mean"])
         for r in read_rows(RESULTS / "networks_error.csv")
@@ -76,7 +76,7 @@ def l2_robustness() -> tuple[str, str]:
     return f"Relative l2 error at 10 % Gaussian noise: {text}", _verdict(max(found.values()) < 2 * min(found.values()))
 
 
-def severe_and_local() -> tuple[str, str]:
+def _severe_and_local() -> tuple[str, str]:
     peak, share = (
         _column("table1", v, method="tv", lines=40, noise_rel=0.04, optimiser="ours")
         for v in ("rho_linf", "concentration")
@@ -88,7 +88,7 @@ def severe_and_local() -> tuple[str, str]:
     return text, _verdict(_mean(peak) > 1 and _mean(share) > 0.5)
 
 
-def networks_less() -> tuple[str, str]:
+def _networks_less() -> tuple[str, str]:
     cells = table1()
     ratio = {m: [a / b for a, b in zip(_levels(cells, m), _levels(cells, "tv"), strict=True)] for m in NETWORKS}
     text = "; ".join(f"{LABELS[m]}: " + ", ".join(f"{r:.2f}" for r in values) for m, values in ratio.items())
@@ -97,27 +97,27 @@ def networks_less() -> tuple[str, str]:
     return f"$\\alpha$ over that of TV at {shown}: {text}", _verdict(max(above) < 0.6, PARTLY if max(above) < 1 else NO)
 
 
-def inherent() -> tuple[str, str]:
+def _inherent() -> tuple[str, str]:
     rows = [r for r in read_rows(RESULTS / "theory_growth.csv") if r["certified"] == "True"]
     enough = [r for r in rows if float(r["linf"]) >= 2 ** int(r["log2_n"]) / int(r["m"]) * (1 - 1e-6)]
     text = f"{len(enough)} of {len(rows)} instances with certified recovery of x and x + spike have $\\alpha \\ge n/m$"
     return text, _verdict(len(enough) == len(rows) > 0)
 
 
-def coefficients() -> tuple[str, str]:
+def _coefficients() -> tuple[str, str]:
     share = [1 / _factor(lines) for lines in LINES]
     return ", ".join(f"{lines} lines: {s:.1%}" for lines, s in zip(LINES, share, strict=True)), _verdict(
         [round(100 * s) for s in share] == [11, 17, 32]
     )
 
 
-def small_sigma() -> tuple[str, str]:
+def _small_sigma() -> tuple[str, str]:
     found = {s: _mean(_column("sigma", "rho_linf", optimiser="ours", sigma=s)) for s in (1.0, 2.0, 3.0, 5.0, 8.0)}
     text = "Peak of the artifact for radius " + ", ".join(f"{s:g}: {v:.2f}" for s, v in found.items())
     return text, _verdict(max(found.values()) < 1.25 * min(found.values()), PARTLY)
 
 
-def large_sigma() -> tuple[str, str]:
+def _large_sigma() -> tuple[str, str]:
     share = {
         (o, s): _mean(_column("sigma", "concentration", optimiser=o, sigma=s))
         for o in ("authors", "ours")
@@ -130,7 +130,7 @@ def large_sigma() -> tuple[str, str]:
     return text, _verdict(share["authors", 362.0] < 0.5 * share["authors", 5.0])
 
 
-def spike_in_r() -> tuple[str, str]:
+def _spike_in_r() -> tuple[str, str]:
     low, high = (
         _mean(_column("table1", "r_linf", method="tv", lines=40, noise_rel=v, optimiser="ours")) for v in (0.005, 0.1)
     )
@@ -139,7 +139,7 @@ def spike_in_r() -> tuple[str, str]:
     )
 
 
-def much_larger() -> tuple[str, str]:
+def _much_larger() -> tuple[str, str]:
     found = {o: min(_column("table1", "alpha", method="tv", optimiser=o)) for o in ("ours", "authors")}
     text = (
         f"Smallest $\\alpha$ of all TV cells: {found['ours']:.2f}, with the authors' optimiser {found['authors']:.2f}"
@@ -147,7 +147,7 @@ def much_larger() -> tuple[str, str]:
     return text, _verdict(min(found.values()) > 2)
 
 
-def noise_free() -> tuple[str, str]:
+def _noise_free() -> tuple[str, str]:
     parts, spans = [], {}
     for name, cells in (
         ("our attack", table1("ours")),
@@ -160,7 +160,7 @@ def noise_free() -> tuple[str, str]:
     return text, _verdict(spans["our attack"] < 1.2, PARTLY)
 
 
-def low_noise_varies() -> tuple[str, str]:
+def _low_noise_varies() -> tuple[str, str]:
     parts, ratios = [], []
     for name, cells in (
         ("our attack", table1("ours")),
@@ -173,7 +173,7 @@ def low_noise_varies() -> tuple[str, str]:
     return "Relative spread at 0.5 and 1 %, and from 4 % on: " + ", ".join(parts), _verdict(ratios[0] > 1.5, NO)
 
 
-def follows_factor() -> tuple[str, str]:
+def _follows_factor() -> tuple[str, str]:
     parts, spread = [], {}
     for name, cells in (
         ("our attack", table1("ours")),
@@ -188,7 +188,7 @@ def follows_factor() -> tuple[str, str]:
     return text, _verdict(near, PARTLY)
 
 
-def tira_lower() -> tuple[str, str]:
+def _tira_lower() -> tuple[str, str]:
     tv, tira = (
         _mean(_column("table1", "rho_linf", method=m, lines=40, noise_rel=0.04, optimiser="ours"))
         for m in ("tv", "tira")
@@ -196,7 +196,7 @@ def tira_lower() -> tuple[str, str]:
     return f"Peak of the artifact at 4 %: Tira {tira:.2f}, TV {tv:.2f}", _verdict(tira < 0.5 * tv)
 
 
-def table() -> tuple[str, str]:
+def _table() -> tuple[str, str]:
     paper, parts, share = paper_table1(), [], {}
     for name, cells in (("our attack", table1("ours")), ("authors' optimiser", table1("authors"))):
         for group, methods in (("TV", ("tv",)), ("networks", NETWORKS)):
@@ -211,7 +211,7 @@ def table() -> tuple[str, str]:
     )
 
 
-def transfers_to_tv() -> tuple[str, str]:
+def _transfers_to_tv() -> tuple[str, str]:
     parts, most = [], []
     for level in LEVELS:
         matrix = transfer_matrix(level)
@@ -222,7 +222,7 @@ def transfers_to_tv() -> tuple[str, str]:
     return text, _verdict(all(most), PARTLY if any(most) else NO)
 
 
-def not_back() -> tuple[str, str]:
+def _not_back() -> tuple[str, str]:
     parts, damped = [], []
     for level in LEVELS:
         matrix = transfer_matrix(level)
@@ -233,7 +233,7 @@ def not_back() -> tuple[str, str]:
     return text, _verdict(all(damped), PARTLY if any(damped) else NO)
 
 
-def only_at_low_noise() -> tuple[str, str]:
+def _only_at_low_noise() -> tuple[str, str]:
     cells = table1()
     ends = {m: (cells[m, 40, LEVELS[0]].mean, cells[m, 40, LEVELS[-1]].mean) for m in NETWORKS}
     text = "; ".join(
@@ -242,7 +242,7 @@ def only_at_low_noise() -> tuple[str, str]:
     return text, _verdict(all(low > 2 * high for low, high in ends.values()))
 
 
-def proportional() -> tuple[str, str]:
+def _proportional() -> tuple[str, str]:
     rows = read_rows(RESULTS / "theory_masks.csv")
     ratio = [float(r["spike"]) / float(r["subsampling"]) for r in rows]
     count = len({r["lines"] for r in rows})
@@ -250,7 +250,7 @@ def proportional() -> tuple[str, str]:
     return text, _verdict(max(ratio) < 1.25 * min(ratio), PARTLY)
 
 
-def high_dimensions() -> tuple[str, str]:
+def _high_dimensions() -> tuple[str, str]:
     rows = [r for r in read_rows(RESULTS / "theory_growth.csv") if r["certified"] == "True"]
     first, last = (f(rows, key=lambda r: int(r["log2_n"])) for f in (min, max))
     text = (
@@ -260,7 +260,7 @@ def high_dimensions() -> tuple[str, str]:
     return text, _verdict(float(last["linf"]) > 100 * float(first["linf"]))
 
 
-def two_norms() -> tuple[str, str]:
+def _two_norms() -> tuple[str, str]:
     same = {"method": "tv", "lines": 40, "noise_rel": 0.04, "optimiser": "ours"}
     l2, r, alpha = (_column("table1", v, **same) for v in ("rho_l2", "r_l2", "alpha"))
     ratio = _mean(a / b for a, b in zip(l2, r, strict=True))
@@ -271,52 +271,52 @@ def two_norms() -> tuple[str, str]:
 
 
 CLAIMS = (
-    Claim("Abstract", "Networks and TV are about equally robust in l2", l2_robustness, "make compare"),
+    Claim("Abstract", "Networks and TV are about equally robust in l2", _l2_robustness, "make compare"),
     Claim(
         "Abstract",
         "There are perturbations that cause severe localized artifacts with TV",
-        severe_and_local,
+        _severe_and_local,
         "make table1",
     ),
-    Claim("Abstract", "The same attack is less effective against networks", networks_less, "make table1"),
-    Claim("Abstract", "The artifacts are inherent in methods with exact recovery", inherent, "make theory"),
-    Claim("Section 4", "25, 40 and 80 lines are 11, 17 and 32 % of the coefficients", coefficients, "make table1"),
-    Claim("Section 4", "Other small radii give similar artifacts", small_sigma, "make table1"),
-    Claim("Section 4", "Artifacts for large radii are not localized, as those of [12]", large_sigma, "make table1"),
-    Claim("Section 4", "A spike is seen in r itself, except at very low noise", spike_in_r, "make table1"),
-    Claim("Section 4", "In the peak the artifact is much larger than the perturbation", much_larger, "make table1"),
+    Claim("Abstract", "The same attack is less effective against networks", _networks_less, "make table1"),
+    Claim("Abstract", "The artifacts are inherent in methods with exact recovery", _inherent, "make theory"),
+    Claim("Section 4", "25, 40 and 80 lines are 11, 17 and 32 % of the coefficients", _coefficients, "make table1"),
+    Claim("Section 4", "Other small radii give similar artifacts", _small_sigma, "make table1"),
+    Claim("Section 4", "Artifacts for large radii are not localized, as those of [12]", _large_sigma, "make table1"),
+    Claim("Section 4", "A spike is seen in r itself, except at very low noise", _spike_in_r, "make table1"),
+    Claim("Section 4", "In the peak the artifact is much larger than the perturbation", _much_larger, "make table1"),
     Claim(
         "Section 4",
         "The mean amplification of TV does not seem to depend on the noise level",
-        noise_free,
+        _noise_free,
         "make table1",
     ),
-    Claim("Section 4", "It varies more at low noise", low_noise_varies, "make table1"),
-    Claim("Section 4", "It is about the subsampling factor $n^2/m$", follows_factor, "make table1"),
-    Claim("Section 4", "Above 1 % noise networks amplify far less than TV", networks_less, "make table1"),
-    Claim("Section 4", "An artifact of Tira is much lower than one of TV", tira_lower, "make table1"),
-    Claim("Table 1", "The thirty numbers", table, "make table1"),
+    Claim("Section 4", "It varies more at low noise", _low_noise_varies, "make table1"),
+    Claim("Section 4", "It is about the subsampling factor $n^2/m$", _follows_factor, "make table1"),
+    Claim("Section 4", "Above 1 % noise networks amplify far less than TV", _networks_less, "make table1"),
+    Claim("Section 4", "An artifact of Tira is much lower than one of TV", _tira_lower, "make table1"),
+    Claim("Table 1", "The thirty numbers", _table, "make table1"),
     Claim(
         "Section 4",
         "Perturbations for a network transfer to all methods, TV being hurt most",
-        transfers_to_tv,
+        _transfers_to_tv,
         "make table1",
     ),
-    Claim("Section 4", "Those for TV do not: networks lower the peak of r", not_back, "make table1"),
-    Claim("Conclusion", "For networks the attack amplifies much at low noise only", only_at_low_noise, "make table1"),
+    Claim("Section 4", "Those for TV do not: networks lower the peak of r", _not_back, "make table1"),
+    Claim("Conclusion", "For networks the attack amplifies much at low noise only", _only_at_low_noise, "make table1"),
     Claim(
         "Conclusion",
         "For the same peak of r, that of the artifact is proportional to the subsampling",
-        proportional,
+        _proportional,
         "make theory",
     ),
     Claim(
         "Conclusion",
         "The effect grows in high dimensions, where relatively few measurements are enough",
-        high_dimensions,
+        _high_dimensions,
         "make theory",
     ),
-    Claim("Conclusion", "Localized artifacts are small in l2 and large in the peak", two_norms, "make table1"),
+    Claim("Conclusion", "Localized artifacts are small in l2 and large in the peak", _two_norms, "make table1"),
 )
 
 
@@ -343,6 +343,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m lib.fidelity",
         description="Measure the paper's claims anew and write them into book/fidelity.md.",
+        epilog="example: python -m lib.fidelity",
     )
     parser.parse_args(arguments)
     write_bytes(PAGE, page(PAGE.read_text(encoding="utf-8")).encode())

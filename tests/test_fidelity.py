@@ -29,11 +29,11 @@ def test_what_is_not_computed_is_open(tmp_path, monkeypatch):
     monkeypatch.setattr("lib.experiments.RESULTS", tmp_path)
     found = dict(zip((claim.measure for claim in CLAIMS), lines()[2:], strict=True))
     for measure in (
-        fidelity.severe_and_local,
-        fidelity.noise_free,
-        fidelity.table,
-        fidelity.large_sigma,
-        fidelity.not_back,
+        fidelity._severe_and_local,
+        fidelity._noise_free,
+        fidelity._table,
+        fidelity._large_sigma,
+        fidelity._not_back,
     ):
         assert OPEN in found[measure]
 
@@ -44,7 +44,7 @@ def test_dependence_on_noise_is_told_from_none(monkeypatch, slope, verdict):
         return {("tv", n, v): Spread(10 * (1 - slope * i), 1, 5) for n in fidelity.LINES for i, v in enumerate(LEVELS)}
 
     monkeypatch.setattr(fidelity, "table1", cells)
-    assert fidelity.noise_free()[1] == verdict
+    assert fidelity._noise_free()[1] == verdict
 
 
 @pytest.mark.parametrize(("target", "verdict"), [(0.5, YES), (2.0, NO)])
@@ -55,4 +55,4 @@ def test_a_transfer_from_tv_is_told_from_none(monkeypatch, target, verdict):
         ("tv", "tirafl"): Spread(target, 1, 5),
     }
     monkeypatch.setattr(fidelity, "transfer_matrix", lambda _: matrix)
-    assert fidelity.not_back()[1] == verdict
+    assert fidelity._not_back()[1] == verdict
