@@ -195,7 +195,7 @@ def encode_frame(
 
 
 def encode(image: Tensor, offset: int = 128, step: float = STEP, quality: int | None = None) -> str:
-    """A grey picture as base64 of a WebP: ``offset`` plus multiples of ``step``; without loss if no quality is given."""
+    """A grey picture as base64 of a WebP: ``offset`` plus multiples of ``step``; no loss if no quality is given."""
     grey = (offset + image / step).round().clamp(0, 255).to(torch.uint8).numpy()
     file, loss = io.BytesIO(), {"lossless": True, "quality": 100} if quality is None else {"quality": quality}
     Image.fromarray(grey).save(file, "webp", method=6, **loss)
@@ -233,7 +233,7 @@ def still(noise_rel: float = 0.04, mu: tuple[int, int] = (112, 80)) -> bytes:
 
 
 def warn(image: Tensor) -> np.ndarray:
-    """Grey values of moduli ``(a, b)``, in the warning colour beyond 1, as `lib.figures.show_image`; (a, b, 3) uint8."""
+    """Grey values of moduli ``(a, b)``, the warning colour beyond 1, as `lib.figures.show_image`; (a, b, 3) uint8."""
     grey = (255 * image).clamp(0, 255).round().to(torch.uint8)[..., None].expand(*image.shape, 3)
     over = torch.tensor([int(OVER[i : i + 2], 16) for i in (1, 3, 5)], dtype=torch.uint8)
     return torch.where((image > 1)[..., None], over, grey).numpy()
@@ -281,7 +281,7 @@ class Picture(anywidget.AnyWidget):
 
 
 def bump_perturbation(op: MaskedFourier, mu: Sequence[int], sigma: float, eta: float | Tensor) -> Tensor:
-    r"""The measurements of a disk, :math:`e = \eta\, \mathcal{A}\phi^{\mu,\sigma} / \|\mathcal{A}\phi^{\mu,\sigma}\|_2`.
+    r"""Measurements of a disk, :math:`e = \eta\, \mathcal{A}\phi^{\mu,\sigma} / \|\mathcal{A}\phi^{\mu,\sigma}\|_2`.
 
     For ``sigma`` below 1 the disk is a pixel and e is `lib.attack.spike_perturbation`.
 

@@ -258,7 +258,8 @@ def test_in_dark_mode_text_stands_out_and_pictures_stay(open_page, address):
               (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
               return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
             const root = document.querySelector(".explorer"), back = luminance(getComputedStyle(root).backgroundColor);
-            return [...root.querySelectorAll("label, output, h3, figcaption, legend, b, a")].filter((e) => e.offsetParent)
+            const texts = "label, output, h3, figcaption, legend, b, a";
+            return [...root.querySelectorAll(texts)].filter((e) => e.offsetParent)
               .map((e) => luminance(getComputedStyle(e).color)).map((l) =>
                 (Math.max(l, back) + 0.05) / (Math.min(l, back) + 0.05)); }"""
         )
@@ -306,7 +307,8 @@ async (job) => {
       if (!data.done) return;
       worker.terminate();
       const plain = (a) => Array.from(a);
-      resolve({ ...data, clean: plain(data.clean), attacked: plain(data.attacked), perturbation: plain(data.perturbation) });
+      const [clean, attacked, perturbation] = [data.clean, data.attacked, data.perturbation].map(plain);
+      resolve({ ...data, clean, attacked, perturbation });
     };
     worker.postMessage({ ...job, id: 1, image: Float32Array.from(job.image) });
   });

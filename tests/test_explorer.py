@@ -206,7 +206,8 @@ def test_wrong_parameters_are_named(wrong):
 def test_in_a_kernel_the_cell_shows_widgets_and_sliders_recompute():
     cells = [
         "from lib.explorer import Explorer\nexplorer = Explorer()\nexplorer",
-        "explorer.controls['noise'].value = 8.0\nprint(f'{float(explorer.attack.artifact.abs().max()):.3g}', explorer.numbers.value)",
+        "explorer.controls['noise'].value = 8.0\n"
+        "print(f'{float(explorer.attack.artifact.abs().max()):.3g}', explorer.numbers.value)",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
     NotebookClient(notebook, kernel_name="python3", timeout=120, resources={"metadata": {"path": str(ROOT)}}).execute()
