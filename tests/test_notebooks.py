@@ -1,13 +1,17 @@
 """What each notebook must be like; that its outputs are fresh is nbval's part (make test runs it on notebooks/)."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import papermill
 import pytest
 from nbclient.exceptions import CellExecutionError
 
-from lib.execute import execute, main
+from lib.execute import colab_source, execute, main, set_colab_cell
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -57,6 +61,57 @@ def test_no_path_of_the_machine_it_ran_on(notebook):
             assert str(ROOT) not in text and "/site-packages/" not in text
 
 
+# --- The cell for Google Colab
+
+
+@pytest.fixture
+def source(tmp_path):
+    config = tmp_path / "_config.yml"
+    config.write_text("repository: {url: https://github.com/someone/book, branch: main}", encoding="utf-8")
+    return colab_source(config)
+
+
+def test_the_cell_for_colab_is_there_if_a_repository_is_set(notebook):
+    cells = [cell.source for cell in notebook.cells if cell.id == "colab"]
+    assert cells == ([colab_source()] if colab_source() else []), "_config.yml has changed: make execute"
+
+
+def test_the_cell_for_colab_comes_before_all_other_code_and_goes_again(notebook, source):
+    before = [cell.id for cell in notebook.cells if cell.id != "colab"]
+    set_colab_cell(notebook, source)
+    set_colab_cell(notebook, source)  # once only
+    nbformat.validate(notebook)
+    assert code_cells(notebook)[0].id == "colab" and len(notebook.cells) == len(before) + 1
+    set_colab_cell(notebook, "")
+    assert [cell.id for cell in notebook.cells] == before
+
+
+def run_away_from_the_library(source, monkeypatch, tmp_path):
+    """What the cell runs in a folder from which lib cannot be imported, with folders as the clone would make them."""
+    ran = []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: ran.append(command))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "artifacts" / "notebooks").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    exec(source, {})
+    return ran
+
+
+def test_on_colab_the_cell_fetches_the_repository_and_goes_there(source, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+    clone, install = run_away_from_the_library(source, monkeypatch, tmp_path)
+    assert clone[:2] == ["git", "clone"] and clone[-2:] == ["https://github.com/someone/book", "artifacts"]
+    assert install[1:4] == ["-m", "pip", "install"] and install[-1] == "artifacts"
+    assert Path(os.getcwd()) == tmp_path / "artifacts" / "notebooks" and sys.path[0] == str(tmp_path / "artifacts")
+
+
+def test_elsewhere_the_cell_does_nothing(source, monkeypatch, tmp_path):
+    path = list(sys.path)
+    assert run_away_from_the_library(source, monkeypatch, tmp_path) == []
+    assert Path(os.getcwd()) == tmp_path and sys.path == path
+
+
 @pytest.mark.notebook
 def test_papermill_reruns_the_first_chapter_for_another_mask(tmp_path):
     out = tmp_path / "out.ipynb"
@@ -79,9 +134,10 @@ def small_notebook(path, source):
 def test_execute_replaces_the_outputs_and_drops_widget_states(tmp_path):
     path = tmp_path / "one.ipynb"
     small_notebook(path, "1 + 1")
-    execute(path)
+    execute(path, colab="import sys")
     done = nbformat.read(path, 4)
-    assert done.cells[0].outputs[0].data["text/plain"] == "2"
+    assert [cell.execution_count for cell in done.cells] == [1, 2]
+    assert done.cells[1].outputs[0].data["text/plain"] == "2"
     assert "widgets" not in done.metadata
     assert [p.name for p in tmp_path.iterdir()] == ["one.ipynb"]
 
