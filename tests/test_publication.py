@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import html5lib
 import pytest
 import yaml
 from pybtex.database import parse_file
@@ -103,6 +104,47 @@ def test_each_page_is_well_formed(site, pages):
         steps = zip(page.headings, page.headings[1:], strict=False)
         assert all(after <= before + 1 for before, after in steps), (name, page.headings)
         assert all("alt" in image for image in page.images), name
+
+
+# elements that may hold words and spans but no blocks; the parser itself takes a block out of a paragraph
+INLINE_ONLY = {"pre", "span", "summary", "label", "button", "em", "strong", "code", "h1", "h2", "h3", "h4", "h5", "h6"}
+BLOCKS = set("div p pre ul ol dl table figure section article aside nav header footer main form blockquote hr".split())
+
+
+def html_errors(text):
+    """What html5lib, a parser by the specification of HTML, objects to; and blocks where only words may be."""
+    parser = html5lib.HTMLParser(namespaceHTMLElements=False)
+    todo = [(parser.parse(text), None)]
+    found = [f"{code} in line {line}" for (line, _), code, _ in parser.errors]
+    while todo:
+        node, outer = todo.pop()
+        if outer and node.tag in BLOCKS:
+            found.append(f"<{node.tag}> in <{outer}>")
+        todo += [(child, node.tag if node.tag in INLINE_ONLY else outer) for child in node]
+    return found
+
+
+def test_every_page_is_valid_html(site, pages):
+    found = {str(path.relative_to(site)): html_errors(path.read_text(encoding="utf-8")) for path in pages}
+    found["index.html"] = html_errors((site / "index.html").read_text(encoding="utf-8"))
+    assert not {name: errors for name, errors in found.items() if errors}
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ("<p>fine <b>and</b> <a href='x'>linked</a></p><svg><path/></svg>", ""),
+        ("<b><i>crossed</b></i>", "adoption-agency"),
+        ("<div>not closed", "expected-one-end-tag"),
+        ("<p><div>a block in a paragraph</div></p>", "unexpected-end-tag"),
+        ("<a href='x' href='y'>twice</a>", "duplicate-attribute"),
+        ("<summary><p>a block</p></summary>", "<p> in <summary>"),
+        ("<pre><b><div>a block</div></b></pre>", "<div> in <pre>"),
+    ],
+)
+def test_invalid_html_is_found_out(body, error):
+    found = html_errors(f"<!DOCTYPE html><html lang='en'><head><title>t</title></head><body>{body}</body></html>")
+    assert bool(found) == bool(error) and error in " ".join(found), found
 
 
 def test_figures_have_captions_numbers_and_alt_texts(pages):
