@@ -26,6 +26,7 @@ from lib.records import RESULTS, ROOT, read_rows, write_bytes
 
 PAGE = ROOT / "book" / "fidelity.md"
 START, END = "<!-- written by make fidelity -->", "<!-- end -->"
+HEAD = "```{table} The paper's claims, what we measure, and what follows", ":name: tab-claims", ""
 YES, PARTLY, NO, OPEN = "confirmed", "partly", "not confirmed", "not computed yet"
 LABELS = {"tv": "TV", "tira": "Tira", "tirafl": "TiraFL"}
 
@@ -336,7 +337,7 @@ def page(text: str) -> str:
     """The page with the table between its two marks written anew."""
     before, rest = text.split(START)
     _, after = rest.split(END)
-    return "\n".join([before + START, "", *lines(), "", END + after])
+    return "\n".join([before + START, "", *HEAD, *lines(), "```", "", END + after])
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,12 +1,19 @@
-"""What the setting `repository: url` and the commit decide: the launch buttons, and the footer.
+"""What makes the pages a publication: launch buttons, the footer, captions of computed tables, valid HTML.
 
-The footer names the commit that the book was built from and its date, so the same commit gives the same pages.
+The setting `repository: url` decides about the buttons. The footer names the commit that the book was built from and
+its date, so the same commit gives the same pages.
 """
 
 import re
 import subprocess
 from html import escape
 from pathlib import Path
+
+from docutils import nodes
+from pybtex.plugin import register_plugin
+from pybtex.style.formatting.alpha import Style
+from pybtex.style.labels import BaseLabelStyle
+from sphinx.transforms import SphinxTransform
 
 
 def edition(root: Path) -> str:
@@ -34,6 +41,42 @@ def decide(app, config):
     else:  # the theme fails on launch buttons without a repository
         options.pop("repository_url", None)
         options.pop("launch_buttons", None)
+
+
+class TableCaptions(SphinxTransform):
+    """Give the table that a cell computes the caption and the name in the cell's metadata, as figures have them."""
+
+    default_priority = 600  # before Sphinx collects what can be numbered and referred to
+
+    def apply(self):
+        for cell in self.document.findall(nodes.container):
+            options = cell.get("cell_metadata", {}).get("table")
+            if options:
+                table = next(cell.findall(nodes.table))
+                table.insert(0, caption(options["caption"]))
+                table["names"].append(options["name"])
+                self.document.note_explicit_target(table, table)
+
+
+def caption(text: str) -> nodes.title:
+    """A caption with `code` and $formulas$."""
+    kinds = {"`": nodes.literal, "$": nodes.math}
+    parts = filter(None, re.split(r"(`[^`]+`|\$[^$]+\$)", text))
+    return nodes.title(text, "", *(kinds[p[0]](p[1:-1], p[1:-1]) if p[0] in kinds else nodes.Text(p) for p in parts))
+
+
+class AuthorYearLabels(BaseLabelStyle):
+    """The labels of the bibliography, as the text cites: [Poon, 2015], [Candès and Plan, 2011], [Yang et al., 2016]."""
+
+    def format_labels(self, sorted_entries):
+        for entry in sorted_entries:
+            names = [" ".join(map(str, person.rich_last_names)) for person in entry.persons["author"]]
+            who = f"{names[0]} et al." if len(names) > 2 else " and ".join(names)
+            yield f"{who}, {entry.fields['year']}"
+
+
+class AuthorYear(Style):
+    default_label_style = AuthorYearLabels
 
 
 # what the writers get wrong for screen readers: a list without list items is none, an id stands once
@@ -79,6 +122,8 @@ def _with_names(html):
 
 
 def setup(app):
+    register_plugin("pybtex.style.formatting", "author_year", AuthorYear)
+    app.add_transform(TableCaptions)
     app.connect("config-inited", decide)
     app.connect("html-page-context", mend, priority=900)
     app.connect("build-finished", forward)
