@@ -60,7 +60,7 @@ STEP, QUALITY = 0.01, 80
 
 def example_image(n: int = N) -> Tensor:
     """The explorer's phantom ``(n, n)`` in 256 grey values, as a picture file has them: the page computes with it."""
-    return (255 * ellipses(1, n, **EXAMPLE)[0]).round() / 255
+    return (255 * ellipses(1, n, seed=EXAMPLE["seed"], first=EXAMPLE["first"])[0]).round() / 255
 
 
 def page_lambda(noise_rel: float, lines: int) -> float:
@@ -84,7 +84,7 @@ def page_lambda(noise_rel: float, lines: int) -> float:
     return math.exp(first + (second - first) * math.log(noise_rel / low) / math.log(next_ / low))
 
 
-def reconstructions(op: MaskedFourier, noise_rel: float, eta: Tensor) -> dict[str, object]:
+def reconstructions(op: MaskedFourier, noise_rel: float, eta: Tensor) -> dict[str, Callable[[Tensor], Tensor]]:
     """The three methods, differentiable, by name."""
     tv = fast_tv(op, calibrated_lambda(noise_rel, LINES), eta, tol=TOL)
     return {"tv": tv} | {name: load_network(name, PRESET) for name in NETWORKS}
@@ -105,8 +105,9 @@ def compute_frames(
     for target, method in SHOWN:
         if target == method:
             ascent = power_ascent if target == "tv" else functools.partial(power_ascent, steps=steps)
-            settings = {"optimiser": ascent, "clean": clean[target], "by_peak": True}
-            attacks[target, target] = localized_attack(methods[target], y, op, noise_rel, phi, **settings)
+            attacks[target, target] = localized_attack(
+                methods[target], y, op, noise_rel, phi, optimiser=ascent, clean=clean[target], by_peak=True
+            )
         else:
             e = attacks[target, target].e
             attacks[target, method] = evaluate_perturbation(methods[method], y, op, e, phi, clean[method])
@@ -126,7 +127,7 @@ def compute_level(noise_rel: float, steps: int, bar: tqdm) -> None:
     pictures = json.loads(path.read_text()) if path.exists() else {}
     for mu in location_grid(N, COUNT).split(COUNT):
         names = [f"{row},{column}" for row, column in mu.tolist()]
-        rows = read_rows(table)
+        rows: list[dict[str, Any]] = [*read_rows(table)]
         at = {(row["noise_rel"], f"{row['row']},{row['column']}", row["setting"]) for row in rows}
         if not all((f"{noise_rel:g}", name, setting) in at and name in pictures for name in names):
             start = time.perf_counter()
@@ -332,9 +333,9 @@ class Explorer:
         ):
             if not low <= value <= high:
                 raise ValueError(f"Explorer: {name} must lie in [{low}, {high}], got {value!r}")
-        for name, value, known in (("image", image, tuple(IMAGES)), ("method", method, METHODS)):
-            if value not in known:
-                raise ValueError(f"Explorer: {name} must be one of {known}, got {value!r}")
+        for name, choice, known in (("image", image, tuple(IMAGES)), ("method", method, METHODS)):
+            if choice not in known:
+                raise ValueError(f"Explorer: {name} must be one of {known}, got {choice!r}")
         names = [("TV", "tv"), (f"Tira ({PRESET})", "tira"), (f"TiraFL ({PRESET})", "tirafl")]
         layout = {"style": {"description_width": "8em"}, "continuous_update": False}
         noise = {"min": -1, "max": math.log10(20), "step": 0.01, "readout_format": ".2g"}
@@ -453,6 +454,7 @@ def _method(
 ) -> tuple[TVReconstruction | Reconstruction, tuple[Tensor, Any]]:
     """The reconstruction and what it makes of the unperturbed measurements."""
     op, _, y = _measured(image, lines)
+    rec: TVReconstruction | Reconstruction
     if method != "tv":
         rec = load_network(method, PRESET)
     else:
