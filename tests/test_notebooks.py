@@ -44,12 +44,12 @@ def test_it_has_one_cell_of_parameters_each_with_its_meaning(notebook):
         assert name.strip().isidentifier() and "  # " in rest, line
 
 
-def test_each_figure_has_a_caption_a_name_and_alt_text(notebook):
+def test_each_figure_has_a_caption_with_its_command_a_name_and_alt_text(notebook):
     drawn = [c for c in code_cells(notebook) if any("image/png" in o.get("data", {}) for o in c.outputs)]
     assert drawn
     for cell in drawn:
         options = cell.metadata["mystnb"]
-        assert options["figure"]["caption"] and options["figure"]["name"].startswith("fig-")
+        assert "`make " in options["figure"]["caption"] and options["figure"]["name"].startswith("fig-")
         assert len(options["image"]["alt"]) > 40
 
 

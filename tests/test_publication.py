@@ -147,13 +147,14 @@ def test_invalid_html_is_found_out(body, error):
     assert bool(found) == bool(error) and error in " ".join(found), found
 
 
-def test_computed_and_listed_tables_have_captions_and_numbers(pages):
-    """All but the lists of chapters, modules and commands, which are for finding the way."""
+def test_tables_have_captions_and_numbers(site, pages):
+    """All but the lists of chapters, of modules and of checks, which are for finding the way."""
+    lists = {site / "book" / f"{name}.html" for name in ("index", "api/index", "contributing")}
     for path in pages:
         text = path.read_text(encoding="utf-8")
-        tables = re.findall(r"<table class=.*?</table>", text, re.DOTALL)
+        tables = re.findall(r'<table class="table".*?</table>', text, re.DOTALL)
         bare = [table for table in tables if "caption-number" not in table]
-        assert len(bare) == (path.stem in ("index", "contributing")), (path.name, bare)
+        assert len(bare) == (path in lists), (path.name, bare)
 
 
 def test_the_bibliography_is_labelled_as_the_text_cites(site):

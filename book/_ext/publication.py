@@ -14,6 +14,9 @@ from pybtex.plugin import register_plugin
 from pybtex.style.formatting.alpha import Style
 from pybtex.style.labels import BaseLabelStyle
 from sphinx.transforms import SphinxTransform
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
 
 
 def edition(root: Path) -> str:
@@ -51,8 +54,10 @@ class TableCaptions(SphinxTransform):
     def apply(self):
         for cell in self.document.findall(nodes.container):
             options = cell.get("cell_metadata", {}).get("table")
-            if options:
-                table = next(cell.findall(nodes.table))
+            table = next(cell.findall(nodes.table), None)
+            if options and table is None:
+                logger.warning("a cell has a caption but no table: %s", options["name"], location=cell)
+            elif options:
                 table.insert(0, caption(options["caption"]))
                 table["names"].append(options["name"])
                 self.document.note_explicit_target(table, table)
