@@ -23,6 +23,7 @@ from lib.networks import (
     WEIGHTS,
     N,
     Reconstruction,
+    fast_bfloat16,
     load_network,
     read_manifest,
     save_network,
@@ -262,13 +263,6 @@ def train(
                 saved = time.perf_counter()
     network.eval()
     return clock
-
-
-@functools.cache
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 pays: on a GPU, and on processors with instructions for it (twice as fast a step)."""
-    cpuinfo = Path("/proc/cpuinfo")
-    return device.type == "cuda" or (cpuinfo.exists() and "avx512_bf16" in cpuinfo.read_text())
 
 
 def save_checkpoint(path: Path, network: Reconstruction, optimizer: torch.optim.Optimizer, clock: Clock) -> None:

@@ -393,11 +393,6 @@ def test_one_step_of_the_paper_preset_on_the_cpu(tmp_path, monkeypatch):
     assert len(files) == 2 and all(file["bytes"] <= 16_000_000 for file in files)
 
 
-def test_a_gpu_and_bfloat16_are_used_where_there_are_any():
-    assert training.fast_bfloat16(torch.device("cuda"))
-    assert isinstance(training.fast_bfloat16(torch.device("cpu")), bool)
-
-
 # --- What is in the repository
 
 
