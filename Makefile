@@ -37,8 +37,8 @@ strict: $(READY)  ## build the book from nothing; any warning is an error
 test: $(READY)  ## run every test, notebooks included
 	$(BIN)/python -m pytest
 
-quick: $(READY)  ## run the unit tests, without notebooks
-	$(BIN)/python -m pytest -m "not notebook" tests lib
+quick: $(READY)  ## run the unit tests, without notebooks, the built book and clusters
+	$(BIN)/python -m pytest -m "not slow" tests lib
 
 check: $(READY)  ## ruff, its formatter, and the types of lib
 	$(BIN)/ruff check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -230,6 +231,15 @@ class Reconstruction(nn.Module):
         """``z + net(z)``, ``(batch, 2, a, b)`` real; also for crops, sides multiples of ``sizes.divisor``."""
         return z + self.net(z.contiguous(memory_format=torch.channels_last)).float()
 
+    def resume(self, y: Tensor, state: None = None) -> tuple[Tensor, None]:
+        """The image whose derivative an attack follows (`lib.attack`): in bfloat16 where that halves the time.
+
+        The direction of the gradient is that of single precision within about 10 degrees. What an attack found is
+        evaluated by a call of the network, in single precision.
+        """
+        with torch.autocast(y.device.type, torch.bfloat16, enabled=fast_bfloat16(y.device)):
+            return self(y), state
+
     def forward(self, y: Tensor) -> Tensor:
         """Measurements ``(..., m)`` to images ``(..., n, n)`` of their complex dtype, computed in single precision."""
         self.op._check("Reconstruction", y, (self.op.m,), (torch.complex64, torch.complex128))
@@ -237,6 +247,13 @@ class Reconstruction(nn.Module):
             return y.new_zeros(*y.shape[:-1], self.op.n, self.op.n)
         z = self.refine(self.invert(y.reshape(-1, self.op.m).to(torch.complex64)))
         return torch.complex(z[:, 0], z[:, 1]).to(y.dtype).reshape(*y.shape[:-1], self.op.n, self.op.n)
+
+
+@functools.cache
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 pays: on a GPU, and on processors with instructions for it (twice as fast a step)."""
+    cpuinfo = Path("/proc/cpuinfo")
+    return device.type == "cuda" or (cpuinfo.exists() and "avx512_bf16" in cpuinfo.read_text())
 
 
 def load_network(

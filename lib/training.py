@@ -23,6 +23,7 @@ from lib.networks import (
     WEIGHTS,
     N,
     Reconstruction,
+    fast_bfloat16,
     load_network,
     read_manifest,
     save_network,
@@ -37,6 +38,7 @@ LEVELS = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.1)  # noise at which errors are 
 IMAGES = 50  # phantoms behind a published error
 JITTER = 0.1  # largest noise in training, relative to the measurements
 WARM_UP = 50  # steps in which the learning rate rises
+FREEZE = 0.5  # of the first run: from there on batch norm keeps its running statistics
 LOOKS = 40  # validations, rows of the log, in one training
 SAVE_EVERY = 60.0  # seconds between two checkpoints
 LONGEST_STEP = 60.0  # seconds that a step can count for: a machine asleep is not at work
@@ -210,12 +212,14 @@ def train(
     if clock.progress >= 1:
         clock = Clock(clock.step, clock.seconds, clock.run + 1)
     rows: list[Mapping[str, object]] = [row for row in read_rows(log) if int(row["step"]) <= clock.step]
-    network.train()
     saved, loss_sum, loss_steps = time.perf_counter(), 0.0, 0
     shape = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
     with tqdm(total=100, desc=key, bar_format=shape, smoothing=0) as bar:
         tick = time.perf_counter()  # validations and checkpoints count, too: for the step after them
         while clock.progress < 1:
+            # The statistics of a few crops are noise, which limits the network in the end. Frozen, it trains as it is
+            # used. What starts from a trained network needs them at no time.
+            network.train(clock.run == 0 and not inversion and clock.progress < FREEZE)
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * clock.rate()
             y, x = training_batch(op, settings, clock.step)
@@ -236,7 +240,6 @@ def train(
             if int(LOOKS * clock.progress) > int(LOOKS * before):
                 network.eval()
                 clean, noisy = (errors(network, op, level, validation_images, VALIDATION) for level in (0, 0.04))
-                network.train()
                 rows.append(
                     {
                         "run": clock.run,
@@ -260,13 +263,6 @@ def train(
                 saved = time.perf_counter()
     network.eval()
     return clock
-
-
-@functools.cache
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 pays: on a GPU, and on processors with instructions for it (twice as fast a step)."""
-    cpuinfo = Path("/proc/cpuinfo")
-    return device.type == "cuda" or (cpuinfo.exists() and "avx512_bf16" in cpuinfo.read_text())
 
 
 def save_checkpoint(path: Path, network: Reconstruction, optimizer: torch.optim.Optimizer, clock: Clock) -> None:

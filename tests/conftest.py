@@ -21,6 +21,12 @@ ROOT = Path(__file__).parent.parent
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if {"site", "browser"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """The book, built from a fresh clone (and what is not committed yet) in a temporary folder, warnings as errors."""

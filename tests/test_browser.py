@@ -26,7 +26,7 @@ from lib.operators import MaskedFourier, radial_mask
 from lib.records import read_rows
 from lib.tv import reconstruct_tv
 
-pytestmark = pytest.mark.notebook  # `make quick` leaves them out
+pytestmark = pytest.mark.slow  # `make quick` leaves them out
 
 ROOT = Path(__file__).parent.parent
 SLOW = 10  # a shared machine may be this much slower than the times that are promised

@@ -213,7 +213,7 @@ def test_table_1_has_the_cells_that_it_should():
     assert {cell.optimiser for cell in sigma_cells()} == {"ours", "authors"}
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_computes_what_is_missing_and_nothing_else(tmp_path, jobs):
     cells, path = (
         [dataclasses.replace(SMALL, images=(3, 1)), dataclasses.replace(SMALL, optimiser="authors")],
@@ -269,6 +269,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_whole_rows_and_no_process_and_goes_on(tmp_path):
     script, path = tmp_path / "run.py", tmp_path / "t.csv"
     script.write_text(SCRIPT)
@@ -334,7 +335,7 @@ def test_without_a_row_a_network_is_attacked_where_tv_is(tmp_path, monkeypatch, 
     assert transferred(source, 0)["tira"].mu.tolist() == attack(tv, 0).mu.tolist()
 
 
-@pytest.mark.notebook
+@pytest.mark.slow
 def test_papermill_reruns_the_chapter_for_another_mask_level_radius_and_image(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of the kernel; see conftest.py
     parameters = {"lines": 25, "noise_rel": 0.08, "sigma": 3.0, "image": 3}

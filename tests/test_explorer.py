@@ -202,7 +202,7 @@ def test_wrong_parameters_are_named(wrong):
         Explorer(**wrong)
 
 
-@pytest.mark.notebook
+@pytest.mark.slow
 def test_in_a_kernel_the_cell_shows_widgets_and_sliders_recompute():
     cells = [
         "from lib.explorer import Explorer\nexplorer = Explorer()\nexplorer",

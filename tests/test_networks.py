@@ -1,6 +1,7 @@
 """The networks: sizes of the paper, shapes and gradients; TiraFL starts as Tira; weights are checked before use."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -161,6 +162,21 @@ def test_the_gradient_with_respect_to_the_measurements_is_right(learned):
     with torch.no_grad():
         slope = (value(y + 1e-2 * direction) - value(y - 1e-2 * direction)) / 2e-2
     assert float(slope) == pytest.approx(float(torch.linalg.vector_norm(gradient)), rel=1e-2)
+
+
+def test_an_attack_follows_a_gradient_that_points_where_the_exact_one_does(monkeypatch):
+    network, found = load_network("tira"), []
+    y = network.op.A(random(1, N, N).abs())
+    for fast in (False, True):
+        monkeypatch.setattr(networks, "fast_bfloat16", lambda _, fast=fast: fast)
+        e = torch.zeros_like(y).requires_grad_()
+        image, state = network.resume(y + e)
+        image[:, 100:110, 100:110].abs().square().sum().backward()
+        found.append(e.grad)
+        assert state is None and image.dtype == y.dtype
+    exact, quick = (torch.view_as_real(g).flatten() for g in found)
+    assert not torch.equal(exact, quick)
+    assert torch.nn.functional.cosine_similarity(exact, quick, dim=0) > 0.95
 
 
 def test_the_same_seed_gives_the_same_network_and_leaves_the_global_state_alone():
@@ -339,3 +355,10 @@ def test_every_file_of_weights_is_in_the_manifest():
     listed = {file["name"] for entry in read_manifest().values() for file in entry["files"]}
     there = {path.name for path in WEIGHTS.glob("*.safetensors") if not path.name.endswith(".checkpoint.safetensors")}
     assert there == listed
+
+
+def test_bfloat16_is_used_on_a_gpu_and_where_the_processor_has_it():
+    assert networks.fast_bfloat16(torch.device("cuda"))
+    cpuinfo = Path("/proc/cpuinfo")
+    has = cpuinfo.exists() and "avx512_bf16" in cpuinfo.read_text()
+    assert networks.fast_bfloat16(torch.device("cpu")) == has

@@ -112,7 +112,7 @@ def test_elsewhere_the_cell_does_nothing(source, monkeypatch, tmp_path):
     assert Path(os.getcwd()) == tmp_path and sys.path == path
 
 
-@pytest.mark.notebook
+@pytest.mark.slow
 def test_papermill_reruns_the_first_chapter_for_another_mask(tmp_path):
     out = tmp_path / "out.ipynb"
     # through the command's own function; 24 lines are outside the calibrated range, 25 are inside
@@ -130,7 +130,7 @@ def small_notebook(path, source):
     nbformat.write(notebook, path)
 
 
-@pytest.mark.notebook
+@pytest.mark.slow
 def test_execute_replaces_the_outputs_and_drops_widget_states(tmp_path):
     path = tmp_path / "one.ipynb"
     small_notebook(path, "1 + 1")
@@ -142,7 +142,7 @@ def test_execute_replaces_the_outputs_and_drops_widget_states(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["one.ipynb"]
 
 
-@pytest.mark.notebook
+@pytest.mark.slow
 def test_a_notebook_that_fails_is_left_as_it_was(tmp_path, capsys):
     path = tmp_path / "bad.ipynb"
     small_notebook(path, "1 / 0")

@@ -65,6 +65,7 @@ def test_each_command_of_the_readme_is_a_target():
     assert {c for c in commands if not c.startswith("fig-")} <= targets
 
 
+@pytest.mark.slow
 def test_the_programs_of_the_readme_run():
     programs = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len(programs) == 2

@@ -21,7 +21,7 @@ from lib.sweep import main, read_sweep, result, run_sweep, runs
 
 ROOT = Path(__file__).parent.parent
 pytestmark = [
-    pytest.mark.notebook,
+    pytest.mark.slow,
     # an old signature in Dask's own start of a worker, and sockets that it closes late
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -1,6 +1,7 @@
 """Training: data without overlap, a falling loss, a schedule that ends at zero, resuming as if never stopped."""
 
 import dataclasses
+import itertools
 import math
 import re
 
@@ -253,6 +254,20 @@ def test_a_finished_training_starts_another_run_with_its_own_schedule(place):
     assert 0 < change < 0.02  # it went on from the trained weights, not from new ones
 
 
+def test_batch_norm_keeps_its_statistics_from_the_middle_on(place, monkeypatch):
+    network, seen, loss = Reconstruction(OP, SMALL, False), [], training.modulus_loss
+
+    def look(z, x):
+        seen.append(network.net.bottom[0][0].running_mean.clone())
+        return loss(z, x)
+
+    monkeypatch.setattr(training, "modulus_loss", look)
+    train(network, "small", QUICK, steps=8, **place("a"))
+    train(network, "small", QUICK, steps=2, **place("a"))
+    moved = [not torch.equal(a, b) for a, b in itertools.pairwise(seen)]
+    assert moved == [True] * 3 + [False] * 6
+
+
 def test_a_time_limit_ends_the_training_with_a_usable_network(place):
     network = Reconstruction(OP, SMALL, False)
     clock = train(network, "small", QUICK, minutes=0.02, **place("a"))
@@ -376,11 +391,6 @@ def test_one_step_of_the_paper_preset_on_the_cpu(tmp_path, monkeypatch):
     save_network(network, "tira-paper", {}, folder=tmp_path)
     files = read_manifest(tmp_path)["tira-paper"]["files"]
     assert len(files) == 2 and all(file["bytes"] <= 16_000_000 for file in files)
-
-
-def test_a_gpu_and_bfloat16_are_used_where_there_are_any():
-    assert training.fast_bfloat16(torch.device("cuda"))
-    assert isinstance(training.fast_bfloat16(torch.device("cpu")), bool)
 
 
 # --- What is in the repository

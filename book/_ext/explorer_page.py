@@ -22,7 +22,7 @@ NUMBERS = {"r": "peak_r", "rho": "peak_rho", "alpha": "amplification"}  # names 
 
 
 def page_data(results: Path) -> dict[str, object]:
-    """The entries of `explorerData` by name, for the levels that are complete; numbers are strings of frames.csv."""
+    """The entries of `explorerData` by name, for the complete levels; numbers are the strings of frames.csv."""
     page = json.loads((results / "page.json").read_text(encoding="utf-8"))
     frames, data, levels, places = {}, {}, [], page["locations"]
     with (results / "frames.csv").open(newline="", encoding="utf-8") as file:
