@@ -6,6 +6,7 @@ import argparse
 import base64
 import dataclasses
 import functools
+import html
 import io
 import json
 import math
@@ -155,7 +156,7 @@ def compute_level(noise_rel: float, steps: int, bar: tqdm) -> None:
 
 def frame_rows(
     attacks: Mapping[tuple[str, str], Attack], noise_rel: float, mu: list[int], i: int, setting: str, seconds: float
-) -> Iterable[dict[str, object]]:
+) -> Iterable[dict[str, Any]]:
     """The numbers of one frame: a row for each perturbation and method."""
     for (target, method), attack in attacks.items():
         yield {
@@ -203,6 +204,11 @@ def encode(image: Tensor, offset: int = 128, step: float = STEP, quality: int | 
     return base64.b64encode(file.getvalue()).decode()
 
 
+def decode(picture: str) -> Tensor:
+    """The grey values, 0 to 255, of what `encode` has made, as float32."""
+    return torch.from_numpy(np.array(Image.open(io.BytesIO(base64.b64decode(picture))).convert("L"))).float()
+
+
 def write_page() -> None:
     """What the page needs beside the frames: phantoms, the table of lambda, and a still picture for want of scripts."""
     page = {
@@ -222,14 +228,19 @@ def write_page() -> None:
 
 
 def still(noise_rel: float = 0.04, mu: tuple[int, int] = (112, 80)) -> bytes:
-    """A WebP of the explorer's first view: for each method x + r above, rec(y + e) below, with TV's e."""
-    attacks, clean = compute_frames(noise_rel, torch.tensor([mu]))
-    x = example_image()
-    above = [x + attacks["tv", "tv"].image_perturbation[0].real] * len(METHODS)
-    below = [clean[method] + attacks["tv", method].artifact[0] for method in METHODS]
-    picture = torch.cat([torch.cat([image.abs() for image in row], 1) for row in (above, below)])
-    file = io.BytesIO()
-    Image.fromarray(warn(picture)).save(file, "webp", quality=90, method=6)
+    """A WebP of the explorer's first view, from its frame: x + r for each method, below it rec(y + e), with TV's e."""
+    pictures = json.loads((FRAMES / f"level-{100 * noise_rel:g}.json").read_text())
+    whole, close = (STEP * (decode(picture) - 128) for picture in pictures[f"{mu[0]},{mu[1]}"])
+    whole, close = whole[:N], close[:, : 8 * HALF]  # of TV's e
+    row, column = (min(max(c, HALF), N - HALF) for c in mu)
+    tiles = [tile.clone() for tile in whole.split(N, 1)]
+    for tile, near in zip(tiles, close.split(2 * HALF, 1), strict=True):
+        tile[row - HALF : row + HALF, column - HALF : column + HALF] = near
+    clean = (decode(pictures["clean"]) / 255).split(N, 1)
+    above, below = [example_image() + tiles[0]] * len(METHODS), [a + b for a, b in zip(clean, tiles[1:], strict=True)]
+    gap, file = np.full((GAP, len(METHODS) * (N + GAP) - GAP, 3), 255, np.uint8), io.BytesIO()
+    picture = np.concatenate([side_by_side(above, mu), gap, side_by_side(below, mu)])
+    Image.fromarray(picture).save(file, "webp", quality=90, method=6)
     return file.getvalue()
 
 
@@ -352,9 +363,9 @@ class Explorer:
         self.refine_button = ipywidgets.Button(description="Refine", tooltip="gradient ascent from this perturbation")
         self.progress = ipywidgets.IntProgress(0, 0, 1, layout={"visibility": "hidden"})
         for control in self.controls.values():
-            control.observe(lambda _: self.update(), "value")
-        self.picture.observe(lambda change: self._clicked(*change["new"]), "clicked")
-        self.refine_button.on_click(lambda _: self.refine())
+            control.observe(lambda _: self._answer(self.update), "value")
+        self.picture.observe(lambda change: self._answer(self._clicked, *change["new"]), "clicked")
+        self.refine_button.on_click(lambda _: self._answer(self.refine))
         rows = [*self.controls.values(), ipywidgets.HBox([self.refine_button, self.progress])]
         box = ipywidgets.Layout(display="flex", flex_flow="row wrap")
         self.view = ipywidgets.VBox([ipywidgets.Box(rows, layout=box), self.picture, self.numbers])
@@ -381,6 +392,7 @@ class Explorer:
         """Maximise objective (6) by `lib.attack.power_ascent`, starting from the perturbation at hand."""
         problem, steps = self._problem(), 6
         self.progress.max, self.progress.value, self.progress.layout.visibility = steps + 1, 0, "visible"
+        self.refine_button.disabled = True  # clicks would queue up
 
         def optimiser(inner: Any) -> Any:
             def resume(y: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -389,23 +401,25 @@ class Explorer:
 
             return power_ascent(dataclasses.replace(inner, reconstruct=SimpleNamespace(resume=resume)), steps=steps)
 
-        attack = localized_attack(
-            problem.rec,
-            problem.y,
-            problem.op,
-            problem.noise_rel,
-            problem.phi,
-            optimiser=optimiser,
-            start=self.attack.e,
-            clean=problem.clean,
-            by_peak=True,
-        )
-        self.progress.layout.visibility = "hidden"
+        try:
+            attack = localized_attack(
+                problem.rec,
+                problem.y,
+                problem.op,
+                problem.noise_rel,
+                problem.phi,
+                optimiser=optimiser,
+                start=self.attack.e,
+                clean=problem.clean,
+                by_peak=True,
+            )
+        finally:
+            self.progress.layout.visibility, self.refine_button.disabled = "hidden", False
         self._show(problem, attack)
 
     def _problem(self) -> SimpleNamespace:
         value = {name: control.value for name, control in self.controls.items()}
-        noise_rel, mu = value["noise"] / 100, (value["row"], value["column"])
+        noise_rel, mu = min(value["noise"] / 100, NOISE[-1]), (value["row"], value["column"])  # 20 % may be a bit more
         op, x, y = _measured(value["image"], value["lines"])
         eta = noise_rel * torch.linalg.vector_norm(y)
         rec, clean = _method(value["method"], value["image"], value["lines"], noise_rel)
@@ -426,6 +440,13 @@ class Explorer:
         self.picture.alt = f"x + r, rec(y) and rec(y + e) at {100 * problem.noise_rel:.2g} % noise: {text}"
         self.picture.png = file.getvalue()
         self.numbers.value = f"x + r, rec(y), rec(y + e): <b>{text}</b>. Click into a picture to move the target."
+
+    def _answer(self, work: Callable[..., None], *values: int) -> None:
+        """Do what a control asks for; Jupyter would hide an error, such as that weights are missing, in a log."""
+        try:
+            work(*values)
+        except (OSError, ValueError) as error:
+            self.numbers.value = f"<b>{html.escape(str(error))}</b>"
 
     def _clicked(self, row: int, column: int) -> None:
         if column % (N + GAP) < N:

@@ -40,7 +40,7 @@ OVER = "#d55e00"  # pixel values beyond 1, in every figure
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito, safe for colour-blind eyes
 WIDTH = 8.0  # inches; the width of the page
 FIGURES = RESULTS / "figures"
-EXAMPLE = {"seed": 7, "first": 6}  # the phantom shown in the book
+EXAMPLE: dict = {"seed": 7, "first": 6}  # the phantom shown in the book
 
 
 def use_style() -> None:

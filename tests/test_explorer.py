@@ -1,6 +1,5 @@
 """The explorer's frames in results/, the data of its page, and the live view, driven directly and through a kernel."""
 
-import base64
 import importlib.util
 import io
 import json
@@ -24,6 +23,7 @@ from lib.explorer import (
     Explorer,
     bump_perturbation,
     compute_frames,
+    decode,
     encode,
     example_image,
     frame_rows,
@@ -40,11 +40,6 @@ ROOT = Path(__file__).parent.parent
 specification = importlib.util.spec_from_file_location("explorer_page", ROOT / "book" / "_ext" / "explorer_page.py")
 explorer_page = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(explorer_page)
-
-
-def decode(picture):
-    image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("L")
-    return torch.from_numpy(np.array(image)).float()
 
 
 def test_results_have_every_frame():
@@ -190,6 +185,37 @@ def test_refinement_raises_the_objective_and_shows_its_progress(live):
     live.refine()
     assert float(live.attack.objective) > before
     assert max(seen) >= 5 and live.progress.layout.visibility == "hidden"
+
+
+def test_the_slider_goes_to_its_end(live):
+    live.controls["noise"].value = 10 ** live.controls["noise"].max  # as far as it goes
+    assert "20 %" in live.picture.alt
+    live.controls["noise"].value = 0.1
+    assert "0.1 %" in live.picture.alt
+
+
+def test_what_went_wrong_is_said_in_the_page(live, monkeypatch):
+    def missing(*_):
+        raise FileNotFoundError("no trained <network>")
+
+    monkeypatch.setattr(explorer, "load_network", missing)
+    explorer._method.cache_clear()
+    live.controls["method"].value = "tira"
+    assert "no trained &lt;network&gt;" in live.numbers.value
+    live.refine_button.click()
+    assert "no trained" in live.numbers.value and not live.refine_button.disabled
+    live.controls["method"].value = "tv"
+    assert "amplification" in live.numbers.value
+
+
+def test_the_still_picture_is_the_first_view():
+    """Six pictures; TV's artifact is orange in the whole picture and, four times as large, in its close-up."""
+    picture = np.array(Image.open(io.BytesIO(explorer.still())).convert("RGB")).astype(int)
+    assert picture.shape == (2 * 256 + explorer.GAP, 3 * 256 + 2 * explorer.GAP, 3)
+    over = [int(OVER[i : i + 2], 16) for i in (1, 3, 5)]
+    orange = np.abs(picture - over).sum(-1) < 60
+    assert orange[256:, :256].sum() > 17 and orange[256:, :256].sum() > orange[256:, 264:520].sum()
+    assert (FRAMES / "still.webp").read_bytes() == explorer.still()
 
 
 @pytest.mark.parametrize(

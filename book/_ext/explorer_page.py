@@ -14,6 +14,10 @@ from pathlib import Path
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
+CAPTION = (
+    "A perturbation of 4 % of the measurements, made for TV. Above, the image with it; below, what TV, Tira and TiraFL "
+    "reconstruct. The framed square is shown enlarged."
+)
 STILL = (
     "Six pictures of ellipses. Above, the image with a faint perturbation, three times. Below, the reconstructions: "
     "TV shows a bright orange spot at the target, the networks Tira and TiraFL show a faint one."
@@ -57,7 +61,9 @@ def add_explorer(app, pagename, templatename, context, doctree):
     app.add_js_file("explorer.js", defer="defer")
     app.add_css_file("explorer.css")
     source = context["pathto"]("_static/explorer/still.webp", True)
-    still = f'<noscript><img src="{source}" alt="{STILL}"></noscript>'
+    still = (
+        f'<noscript><figure><img src="{source}" alt="{STILL}"><figcaption>{CAPTION}</figcaption></figure></noscript>'
+    )
     context["body"] = re.sub(r'<div class="explorer"[^>]*>', lambda tag: tag[0] + still, context["body"])
 
 

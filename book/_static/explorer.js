@@ -1,6 +1,6 @@
 // The explorer in the page: sliders over precomputed frames, and a live mode that solves in a worker (solver.js).
 //
-// Every <div class="explorer" data-view="full|small|live"> becomes one. The data come from classic scripts that
+// Every <div class="explorer" data-view="full|frames|small"> becomes one. The data come from classic scripts that
 // book/_ext/explorer_page.py writes beside this one, for pages opened from a file may load nothing else: each sets an
 // entry of explorerData. Pictures hold differences from the unperturbed images; see lib/explorer.py.
 "use strict";
@@ -175,14 +175,13 @@ window.explorerData = {};
 
   async function explore(root) {
     const view = root.dataset.view, page = await load("page");
-    const start = { ...START, mode: view === "live" ? "live" : "frames" };
-    const state = { ...start, ...readLink() };
+    const state = { ...START, ...readLink() };
     const nearest = (value, list) => list.reduce((a, b) => (Math.abs(b - value) < Math.abs(a - value) ? b : a));
     const live = () => state.mode === "live";
     let solver, job = 0, drawn = Promise.resolve(), wanted = 0;
 
     function tidy() { // bring the state to what the mode offers
-      if (view === "small") state.mode = "frames";
+      if (!parts.live.length) state.mode = "frames";
       if (live()) {
         state.lines = Math.round(state.lines);
         return;
@@ -214,13 +213,13 @@ window.explorerData = {};
     };
     const parts = {
       full: { frames: ["mode", "e", "level", "row", "column"], live: ["mode", "noise", "rowLive", "columnLive", "lines", "sigma", "n"] },
-      live: { live: ["noise", "rowLive", "columnLive", "lines", "sigma", "n"], frames: [] },
+      frames: { frames: ["e", "level", "row", "column"], live: [] },
       small: { frames: ["level", "row", "column"], live: [] },
     }[view];
     const used = [...new Set([...parts.frames, ...parts.live])];
     const link = make("a", { class: "explorer-link" }, "Link to this view");
     const reset = make("button", { type: "button" }, "Reset");
-    reset.addEventListener("click", () => change({ ...start, mu: [...start.mu] }));
+    reset.addEventListener("click", () => change(START));
     const form = make("form", { class: "explorer-controls" }, ...used.map((name) => controls[name].row),
       make("div", { class: "explorer-actions" }, reset, link));
     form.addEventListener("submit", (event) => event.preventDefault());
@@ -237,7 +236,7 @@ window.explorerData = {};
         controls[`${name}Live`].set(state.mu[k], `${state.mu[k]}`);
       }
       controls.lines.set(state.lines, `${state.lines}`);
-      controls.sigma.set(state.sigma, state.sigma ? `${state.sigma} pixels` : "one pixel");
+      controls.sigma.set(state.sigma, `${state.sigma} px`);
       link.href = writeLink(state);
     }
 
@@ -256,7 +255,7 @@ window.explorerData = {};
         return { name, title, pictures, numbers, element:
           make("div", { class: "explorer-column" }, title, ...pictures.map((p) => p.element), numbers) };
       });
-      panels.className = `explorer-panels explorer-${live() ? "live" : view}`;
+      panels.className = `explorer-panels explorer-${live() ? "live" : view === "small" ? "small" : "full"}`;
       panels.replaceChildren(...columns.map((column) => column.element));
     }
 
@@ -264,7 +263,7 @@ window.explorerData = {};
       const canvas = make("canvas", { role: "img" }), close = make("canvas", { class: "explorer-close", "aria-hidden": "true" });
       const mark = make("span", { class: "explorer-mark" }), caption = make("figcaption");
       const box = make("div", { class: "explorer-box" }, canvas, mark, close);
-      canvas.addEventListener("pointerdown", (event) => point(event, canvas));
+      canvas.addEventListener("click", (event) => point(event, canvas)); // a swipe that scrolls the page is none
       canvas.addEventListener("pointermove", (event) => event.buttons && event.pointerType === "mouse" && point(event, canvas));
       return { element: make("figure", {}, box, caption), canvas, close, mark, caption };
     }
@@ -285,7 +284,9 @@ window.explorerData = {};
     }
 
     function showNumbers(column, { r, rho, alpha }) {
-      column.numbers.innerHTML = `<span>‖<i>r</i>‖<sub>∞</sub> <b data-number="r">${r}</b></span> <span>‖<i>ρ</i>‖<sub>∞</sub> <b data-number="rho">${rho}</b></span> <span><i>α</i> <b data-number="alpha">${alpha}</b></span>`;
+      const row = (name, sign, key, value) => `<span>${name} ${sign}</span> <b data-number="${key}">${value}</b>`;
+      column.numbers.innerHTML = row("Perturbation", "‖<i>r</i>‖<sub>∞</sub>", "r", r) +
+        row("Artifact", "‖<i>ρ</i>‖<sub>∞</sub>", "rho", rho) + row("Amplification", "<i>α</i>", "alpha", alpha);
     }
 
     async function showFrame(ticket) {
@@ -365,7 +366,7 @@ window.explorerData = {};
     performance.mark("explorer");
     if (linked) root.scrollIntoView();
     window.addEventListener("hashchange", () => {
-      if (Object.keys(readLink()).length) change({ ...start, ...readLink() });
+      if (Object.keys(readLink()).length) change({ ...START, ...readLink() });
     });
     if (!live()) prefetch();
 
