@@ -38,7 +38,7 @@ test: $(READY)  ## run every test, notebooks included
 	$(BIN)/python -m pytest
 
 quick: $(READY)  ## run the unit tests, without notebooks, the built book and clusters
-	$(BIN)/python -m pytest -m "not slow" tests lib
+	$(BIN)/python -m pytest -n auto -m "not slow" tests lib
 
 check: $(READY)  ## ruff, its formatter, and the types of lib
 	$(BIN)/ruff check

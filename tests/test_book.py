@@ -139,6 +139,7 @@ def test_outside_addresses_in_a_style_sheet():
     assert offline.outside_in_css(css) == ["https://cdn.example/a.css", "//cdn.example/b.woff2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "css", "outside"),
     [

@@ -130,6 +130,7 @@ def test_a_row_of_a_network_reproduces(small_networks):
     assert row["setting"] == networks.read_manifest()["tira-compact"]["files"][0]["sha256"][:10]
 
 
+@pytest.mark.slow
 def test_a_committed_row_reproduces():
     """Bit by bit on the machine that it names, else up to what another order of sums can change."""
     committed = [

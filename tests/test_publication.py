@@ -273,6 +273,7 @@ def test_without_a_repository_no_launch_button_appears(pages):
         assert "mybinder.org" not in text and "colab.research" not in text, path.name
 
 
+@pytest.mark.slow
 def test_with_a_repository_they_lead_to_the_notebook(tmp_path):
     shutil.copytree(ROOT / "book" / "_ext", tmp_path / "book" / "_ext")
     (tmp_path / "notebooks").mkdir()

@@ -356,6 +356,7 @@ def test_a_training_starts_anew_from_broken_weights(folder):
     assert not same(begun, made) and clock == Clock()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_moments", [True, False])
 @pytest.mark.parametrize("name", ["tira", "tirafl"])
 def test_the_command_trains_publishes_and_goes_on_on_another_machine(name, with_moments, folder, tmp_path, monkeypatch):
@@ -379,6 +380,7 @@ def test_the_command_trains_publishes_and_goes_on_on_another_machine(name, with_
     assert load_network(name, folder=folder).op.n == 32
 
 
+@pytest.mark.slow
 def test_one_step_of_the_paper_preset_on_the_cpu(tmp_path, monkeypatch):
     # at 32 x 32; the network is that of the paper
     monkeypatch.setattr(training, "save_checkpoint", lambda *_: None)  # 170 MB
