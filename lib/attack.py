@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -79,7 +80,7 @@ def disk_weight(n: int, mu: Sequence[float] | Tensor, sigma: float) -> Tensor:
     ----------
     n : image side.
     mu : centre or centres ``(..., 2)``, row and column in pixels, counted from 0 (the paper counts from 1).
-    sigma : radius in pixels. From :math:`\sqrt2\, n` on it covers the image, and (6) is (4).
+    sigma : radius in pixels; at :math:`\sqrt2\, n`, the largest, the disk covers the image, and (6) is (4).
 
     Returns
     -------
@@ -109,8 +110,8 @@ def location_grid(n: int, count: int = 8) -> Tensor:
     ------
     ValueError : ``count`` is not between 1 and n.
     """
-    if not 1 <= count <= n:
-        raise ValueError(f"location_grid: count must lie between 1 and n = {n}, got {count!r}")
+    if not isinstance(count, Integral) or isinstance(count, bool) or not 1 <= count <= n:
+        raise ValueError(f"location_grid: count must be an integer between 1 and n = {n}, got {count!r}")
     centres = (2 * torch.arange(count) + 1) * n // (2 * count)
     return torch.cartesian_prod(centres, centres)
 
@@ -130,11 +131,11 @@ def spike_perturbation(op: MaskedFourier, mu: Sequence[float] | Tensor, eta: flo
 
     Returns
     -------
-    ``(..., m)`` complex64, or complex128 if ``eta`` is a float64 tensor with dimensions; real in the image domain.
+    ``(..., m)`` complex64, or complex128 if ``eta`` is a float64 tensor; real in the image domain.
     """
-    mu = _checked_mu("spike_perturbation", mu, op.n).round().long().clamp(max=op.n - 1)
+    mu = _checked_mu("spike_perturbation", mu, op.n).round().long()
     eta = torch.as_tensor(eta, device=op.mask.device)
-    dtype = torch.float64 if eta.dtype == torch.float64 and eta.ndim else torch.float32
+    dtype = torch.float64 if eta.dtype == torch.float64 else torch.float32
     delta = torch.zeros(*mu.shape[:-1], op.n**2, dtype=dtype, device=op.mask.device)
     delta = delta.scatter(-1, (mu[..., :1] * op.n + mu[..., 1:]).to(delta.device), 1).unflatten(-1, (op.n, op.n))
     return _scale(op.symmetrize(op.A(delta)), eta.to(dtype))
@@ -191,6 +192,7 @@ class Problem:
                 raise ValueError("localized_attack: reconstruct is not differentiable: its result needs no grad")
             rho = difference(image, self.reference)
             weighted = self.phi * rho
+            # the modulus of a complex number has no derivative at 0, its square has
             squared = (
                 (torch.view_as_real(weighted) if rho.is_complex() else weighted[..., None]).square().sum((1, 2, 3))
             )
@@ -225,7 +227,8 @@ def power_ascent(
     ----------
     problem : what `localized_attack` sets up.
     steps : the largest number of steps.
-    gain : stop when in three steps no image of the batch has gained this much, relatively; negative for all steps.
+    gain : from step 5 on (so only with more ``steps``), stop when in three steps no image of the batch has gained this
+        much, relatively; negative for all steps.
     weight : the smallest weight :math:`\tau` of a new step, in (0, 1]; 1 is the power method.
 
     Returns
@@ -236,10 +239,12 @@ def power_ascent(
 
     Raises
     ------
-    ValueError : ``weight`` is outside (0, 1].
+    ValueError : ``weight`` is outside (0, 1], or ``steps`` is negative.
     """
     if not 0 < weight <= 1:
         raise ValueError(f"power_ascent: weight must lie in (0, 1], got {weight!r}")
+    if steps < 0:
+        raise ValueError(f"power_ascent: steps must be 0 or more, got {steps!r}")
     e, state, history = problem.start, problem.state, []
     best, record = [e, e], [torch.full_like(problem.eta, -math.inf)] * 2
     for step in range(steps + 1):
@@ -271,13 +276,15 @@ def projected_adam(
     problem : what `localized_attack` sets up.
     steps : number of steps.
     step_size : of Adam, in the units of the measurements.
-    seed : of the random start.
+    seed : of the random starts, one for each problem of the batch; `grid_attack` repeats them every `CHUNK` locations.
 
     Returns
     -------
     candidates : the last iterate ``(b, m)``, with the state of the unperturbed reconstruction.
     history : ``(2, steps, b)``, the objective and the peak of the artifact at each iterate but the last.
     """
+    if steps < 1:
+        raise ValueError(f"projected_adam: steps must be 1 or more, got {steps!r}")
     shape, m = problem.start.shape, problem.op.m
     noise = torch.randn(shape, dtype=torch.complex128, generator=torch.Generator().manual_seed(seed))
     noise = noise.to(problem.start.device, problem.start.dtype)
@@ -316,6 +323,10 @@ def evaluate_perturbation(
     Returns
     -------
     Attack : with an empty history.
+
+    Raises
+    ------
+    ValueError : ``reconstruct`` returns NaN or infinity.
     """
     image, state = unperturbed(reconstruct, y) if clean is None else clean
     perturbed, _ = _solve(reconstruct, y + e, state)
@@ -327,7 +338,7 @@ def evaluate_perturbation(
         e=e,
         image_perturbation=r,
         artifact=rho,
-        objective=squared_norm(phi * rho, dims=2).sqrt().to(phi.dtype),
+        objective=squared_norm(phi * rho, dims=2).sqrt().to(rho.real.dtype),
         amplification=torch.where(largest > 0, rho.abs().amax((-2, -1)) / largest, math.nan),
         history=rho.real.new_empty(2, 0, *rho.shape[:-2]),
     )
@@ -452,8 +463,8 @@ def grid_attack(
     locations = location_grid(op.n, count)
     if screen is not None and _function(optimiser) is not power_ascent:
         raise ValueError("grid_attack: screen is for power_ascent: another optimiser may favour other locations")
-    if screen is not None and not 1 <= screen <= len(locations):
-        raise ValueError(f"grid_attack: screen must lie between 1 and {len(locations)}, got {screen!r}")
+    if screen is not None and not (isinstance(screen, Integral) and 1 <= screen <= len(locations)):
+        raise ValueError(f"grid_attack: screen must be an integer between 1 and {len(locations)}, got {screen!r}")
     clean = unperturbed(reconstruct, y)
     refined = torch.arange(len(locations))
     if screen is not None:
@@ -538,11 +549,16 @@ def _problem(
     eta = noise_rel * squared_norm(y).sqrt().to(y.real.dtype).expand(b)
     if start is None:
         start = spike_perturbation(op, _centre(phi), eta.new_ones(phi.shape[:-2]))
+    if start.shape not in ((op.m,), (b, op.m)):
+        raise ValueError(f"localized_attack: expected start ({op.m},) or ({b}, {op.m}), got {tuple(start.shape)}")
     start = op.symmetrize(start.to(y.dtype)) if real else start.to(y.dtype)
     length = squared_norm(start)
-    if start.shape[-1:] != (op.m,) or not bool((torch.isfinite(length) & (length > 0)).all()):
+    if not bool((torch.isfinite(length) & (length > 0)).all()):
+        raise ValueError("localized_attack: start must be finite and not 0 (for real: in its real part)")
+    if reference is not None and reference.shape not in ((op.n, op.n), (b, op.n, op.n)):
         raise ValueError(
-            f"localized_attack: start must be (..., {op.m}), finite and not 0 (for real: in its real part)"
+            f"localized_attack: expected reference ({op.n}, {op.n}) or ({b}, {op.n}, {op.n}), "
+            f"got {tuple(reference.shape)}"
         )
     problem = Problem(
         reconstruct=reconstruct,
@@ -560,9 +576,10 @@ def _problem(
 
 def _centre(phi: Tensor) -> Tensor:
     """Centre of mass, row and column, ``(..., 2)``."""
-    weight = phi.abs()
+    phi = phi.double()
     i = torch.arange(phi.shape[-1], dtype=phi.dtype, device=phi.device)
-    return torch.stack([weight.sum(-1) @ i, weight.sum(-2) @ i], -1) / weight.sum((-2, -1))[..., None]
+    centre = torch.stack([phi.sum(-1) @ i, phi.sum(-2) @ i], -1) / phi.sum((-2, -1))[..., None]
+    return centre.clamp(max=phi.shape[-1] - 1)  # rounding
 
 
 def _scale(e: Tensor, eta: Tensor, otherwise: Tensor | None = None) -> Tensor:

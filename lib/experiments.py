@@ -153,7 +153,11 @@ class Outcome:
 
 
 def setting(configuration: Configuration) -> str:
-    """What the result depends on besides the configuration: lambda, or the checksum of the weights."""
+    """What the result depends on besides the configuration: lambda, or the checksum of the weights.
+
+    (A network's gradients also depend on whether the processor has bfloat16; the perturbation found is evaluated in
+    single precision.)
+    """
     if configuration.method == "tv":
         return f"lambda={calibrated_lambda(configuration.noise_rel, configuration.lines):.3g}"
     key = f"{configuration.method}-{configuration.network}"
@@ -329,7 +333,7 @@ def _rows_of(compute: Compute, cells: list[Configuration]) -> Done:
     try:
         for cell in cells:
             found += compute(cell)
-    except (RuntimeError, ValueError) as error:  # no convergence, not finite
+    except (RuntimeError, ValueError, FloatingPointError) as error:  # no convergence, not finite
         return len(cells), found, f"{cell}: {error}"
     return len(cells), found, ""
 

@@ -237,15 +237,19 @@ class Reconstruction(nn.Module):
         The direction of the gradient is that of single precision within about 10 degrees. What an attack found is
         evaluated by a call of the network, in single precision.
         """
-        with torch.autocast(y.device.type, torch.bfloat16, enabled=fast_bfloat16(y.device)):
-            return self(y), state
+        return self._image(y, fast_bfloat16(y.device)), state
 
     def forward(self, y: Tensor) -> Tensor:
         """Measurements ``(..., m)`` to images ``(..., n, n)`` of their complex dtype, computed in single precision."""
+        return self._image(y, False)
+
+    def _image(self, y: Tensor, half: bool) -> Tensor:
         self.op._check("Reconstruction", y, (self.op.m,), (torch.complex64, torch.complex128))
         if y.numel() == 0:  # folding refuses an empty batch
             return y.new_zeros(*y.shape[:-1], self.op.n, self.op.n)
-        z = self.refine(self.invert(y.reshape(-1, self.op.m).to(torch.complex64)))
+        z = self.invert(y.reshape(-1, self.op.m).to(torch.complex64))
+        with torch.autocast(y.device.type, torch.bfloat16, enabled=half):
+            z = self.refine(z)
         return torch.complex(z[:, 0], z[:, 1]).to(y.dtype).reshape(*y.shape[:-1], self.op.n, self.op.n)
 
 

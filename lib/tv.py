@@ -139,8 +139,14 @@ def certificate(
     Returns
     -------
     Certificate : valid only where ``infeasibility`` is at rounding level.
+
+    Raises
+    ------
+    ValueError : ``p`` has another shape, or ``lam`` is not positive and finite.
     """
-    lam = torch.as_tensor(lam, dtype=torch.float64, device=y.device)
+    if p.shape[-3:] != (2, op.n, op.n):
+        raise ValueError(f"certificate: expected p of shape (..., 2, {op.n}, {op.n}), got {tuple(p.shape)}")
+    lam = _checked_lam("certificate", lam, y.device)
     p = p.to(y.dtype)
     spectrum = torch.fft.fft2(gradient_adjoint(p), norm="ortho").flatten(-2)
     q = spectrum[..., op._index]
@@ -174,11 +180,11 @@ def feasible_dual(p: Tensor, op: MaskedFourier, lam: float | Tensor, norm: Norm 
 
     Raises
     ------
-    ValueError : ``p`` has another shape.
+    ValueError : ``p`` has another shape, or ``lam`` is not positive and finite.
     """
     if p.shape[-3:] != (2, op.n, op.n):
         raise ValueError(f"feasible_dual: expected shape (..., 2, {op.n}, {op.n}), got {tuple(p.shape)}")
-    return _feasible(p, op, lam, norm, real=False)
+    return _feasible(p, op, _checked_lam("feasible_dual", lam, p.device), norm, real=False)
 
 
 def _feasible(p: Tensor, op: MaskedFourier, lam: float | Tensor, norm: Norm, real: bool) -> Tensor:
@@ -253,8 +259,8 @@ def reconstruct_tv(
         errors of the worst pixel on phantoms at 0.5 % to 10 % noise, about ``tol`` or less down to 1e-3. In complex64
         rounding limits the gap, to about 1e-4 at these levels and to more for much smaller ``lam``.
     max_iter : at most this many iterations, in total for each image; ``converged`` tells.
-    init : a previous result for a similar problem, image and dual (a warm start), or only an image, which saves
-        little.
+    init : a previous result or `Iterate` of a similar problem, image and dual (a warm start), or only an image, which
+        saves little.
     norm : which :math:`\|\nabla x\|_1`: `separable` (the authors'), `anisotropic` or `isotropic`.
     on_check : called as ``on_check(n_iter, index, image, objective, gap)`` at each look at the gap, with the
         positions ``index`` in the flattened batch of some images at work, and for each of them the rest.
@@ -267,6 +273,7 @@ def reconstruct_tv(
     ------
     TypeError, ValueError : ``y``, ``lam``, ``tol``, ``max_iter`` or ``init`` is not as described, or ``y`` or
         ``lam`` is not finite.
+    FloatingPointError : objective or gap overflow the dtype of ``y``.
 
     >>> from lib.operators import radial_mask
     >>> op = MaskedFourier(radial_mask(32, 8))
@@ -281,9 +288,7 @@ def reconstruct_tv(
         raise ValueError("reconstruct_tv: y requires grad: use TVReconstruction, or pass y.detach()")
     if not bool(torch.isfinite(torch.view_as_real(y)).all()):
         raise ValueError("reconstruct_tv: y is not finite: it contains NaN or infinity")
-    lam = torch.as_tensor(lam, dtype=torch.float64, device=y.device)
-    if not bool((torch.isfinite(lam) & (lam > 0)).all()):
-        raise ValueError(f"reconstruct_tv: lam must be positive and finite, got {lam.tolist()}")
+    lam = _checked_lam("reconstruct_tv", lam, y.device)
     if not 0 < tol < 1:
         raise ValueError(f"reconstruct_tv: tol must lie in (0, 1), got {tol!r}")
     if not callable(norm):
@@ -541,6 +546,13 @@ def _solve(problem: _Problem, real: bool, index: Tensor, result: TVResult) -> No
         admm.v_update(state, k, norm, ratio=(t_last / state.t).clamp(min=THRESHOLD_DECAY))
 
 
+def _checked_lam(name: str, lam: float | Tensor, device: torch.device) -> Tensor:
+    lam = torch.as_tensor(lam, dtype=torch.float64, device=device)
+    if not bool((torch.isfinite(lam) & (lam > 0)).all()):
+        raise ValueError(f"{name}: lam must be positive and finite, got {lam.tolist()}")
+    return lam
+
+
 def _threshold_unit(y: Tensor, lam: Tensor, op: MaskedFourier) -> Tensor:
     """lam^(1/4) s^(3/4), where s is the size of the image; a few very bright pixels count, too."""
     peak = op.A_adjoint(y).abs().amax((-2, -1)).double() if len(y) else y.real.new_zeros(0)
@@ -572,6 +584,8 @@ def _initial(init: TVResult | Iterate | Tensor | None, batch: torch.Size, n: int
         return y.new_zeros(count, n, n), y.new_zeros(count, 2, n, n)
     if isinstance(init, Tensor):
         init = Iterate(init, y.new_zeros(2, n, n))
+    elif not isinstance(init, (TVResult, Iterate)):
+        raise TypeError(f"reconstruct_tv: init must be a TVResult, an Iterate or a tensor, got {type(init).__name__}")
     image, dual = (a.to(y.dtype) for a in _expanded("reconstruct_tv: init", init, batch, n, y))
     if not all(bool(torch.isfinite(torch.view_as_real(a)).all()) for a in (image, dual)):
         raise ValueError("reconstruct_tv: init is not finite: it contains NaN or infinity")
@@ -581,22 +595,27 @@ def _initial(init: TVResult | Iterate | Tensor | None, batch: torch.Size, n: int
 def _expanded(name: str, start: TVResult | Iterate, batch: torch.Size, n: int, y: Tensor) -> tuple[Tensor, Tensor]:
     """Image and dual point of a start, broadcast to the batch."""
     if not isinstance(start, (TVResult, Iterate)):
-        raise TypeError(f"{name} must be a TVResult or a tensor, got {type(start).__name__}")
+        raise TypeError(f"{name} must be a TVResult or an Iterate, got {type(start).__name__}")
     image, dual = start.image, start.dual
-    if image.device != y.device:
-        raise ValueError(f"{name} on {image.device}, y on {y.device}")
+    for part, field in (("image", image), ("dual", dual)):
+        if field.device != y.device:
+            raise ValueError(f"{name}.{part} on {field.device}, y on {y.device}")
     try:
         if image.shape[-2:] == (n, n) and dual.shape[-3:] == (2, n, n):
             return image.expand(*batch, n, n), dual.expand(*batch, 2, n, n)
     except RuntimeError:
         pass
-    raise ValueError(f"{name} has image shape {tuple(image.shape)}, expected {(*batch, n, n)}")
+    raise ValueError(
+        f"{name} has image {tuple(image.shape)} and dual {tuple(dual.shape)}, "
+        f"expected {(*batch, n, n)} and {(*batch, 2, n, n)}"
+    )
 
 
 def squared_norm(a: Tensor, dims: int = 1) -> Tensor:
-    """Sum of squared moduli of complex numbers over the last dimensions, in float64."""
+    """Sum of squared moduli over the last dimensions, in float64."""
     # of a vector of real numbers, torch forms it without a temporary, and many times as fast
-    return torch.linalg.vector_norm(torch.view_as_real(a).flatten(-dims - 1), dim=-1, dtype=torch.float64).square()
+    a = torch.view_as_real(a) if a.is_complex() else a[..., None]
+    return torch.linalg.vector_norm(a.flatten(-dims - 1), dim=-1, dtype=torch.float64).square()
 
 
 def calibrated_lambda(noise_rel: float, lines: int) -> float:

@@ -242,10 +242,13 @@ def test_measurements_of_another_length_are_refused():
 @pytest.mark.parametrize(
     ("start", "message"),
     [
-        (Iterate(torch.zeros(7, 8), torch.zeros(2, 8, 8)), r"start has image shape \(7, 8\), expected \(2, 8, 8\)"),
-        (Iterate(torch.zeros(3, 8, 8), torch.zeros(2, 8, 8)), r"start has image shape \(3, 8, 8\)"),
-        (Iterate(torch.zeros(8, 8), torch.zeros(8, 8)), "start has image shape"),
-        (Iterate(torch.zeros(8, 8, device="meta"), torch.zeros(2, 8, 8)), "start on meta, y on cpu"),
+        (
+            Iterate(torch.zeros(7, 8), torch.zeros(2, 8, 8)),
+            r"start has image \(7, 8\) and dual \(2, 8, 8\), expected \(2, 8, 8\)",
+        ),
+        (Iterate(torch.zeros(3, 8, 8), torch.zeros(2, 8, 8)), r"start has image \(3, 8, 8\)"),
+        (Iterate(torch.zeros(8, 8), torch.zeros(8, 8)), r"start has image \(8, 8\) and dual \(8, 8\), expected"),
+        (Iterate(torch.zeros(8, 8, device="meta"), torch.zeros(2, 8, 8)), "start.image on meta, y on cpu"),
         (torch.zeros(8, 8), "start must be a TVResult"),
     ],
 )

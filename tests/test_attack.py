@@ -23,7 +23,7 @@ from lib.attack import (
 )
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.tv import TVReconstruction, isotropic
+from lib.tv import TVReconstruction, anisotropic, isotropic
 
 N, LEVEL, LAM = 32, 0.04, 3e-3
 
@@ -345,8 +345,9 @@ def test_the_selection_can_compare_with_another_image():
         (lambda: disk_weight(N, (3, 32), 5), "mu"),
         (lambda: disk_weight(N, (3, math.nan), 5), "mu"),
         (lambda: disk_weight(N, (3, 4, 5), 5), "mu"),
-        (lambda: location_grid(8, 0), "count must lie between 1 and n = 8, got 0"),
+        (lambda: location_grid(8, 0), "count must be an integer between 1 and n = 8, got 0"),
         (lambda: location_grid(8, 9), "count"),
+        (lambda: location_grid(8, 2.5), "count must be an integer"),
         (lambda: spike_perturbation(problem()[0], (40, 3), 1.0), "spike_perturbation: mu"),
     ],
 )
@@ -396,14 +397,36 @@ def test_shapes_that_do_not_fit_are_refused(y, phi, message):
 @pytest.mark.parametrize(("screen", "batched"), [(0, False), (65, False), (None, True)])
 def test_a_grid_attack_with_wrong_arguments_is_refused(screen, batched):
     op, y, _ = problem()
-    with pytest.raises(ValueError, match="screen must lie between 1 and 64" if not batched else r"expected y of shape"):
+    with pytest.raises(
+        ValueError, match="screen must be an integer between 1 and 64" if not batched else r"expected y of shape"
+    ):
         grid_attack(op.A_dagger, y[None] if batched else y, op, LEVEL, sigma=2, screen=screen)
 
 
-def test_any_norm_can_be_attacked():
+@pytest.mark.parametrize("norm", [anisotropic, isotropic])
+def test_any_norm_can_be_attacked(norm):
     op, y, eta = problem(5, 17)
-    attack = localized_attack(fast_tv(op, LAM, eta, norm=isotropic), y, op, LEVEL, disk_weight(17, (8, 8), 2))
-    assert attack.amplification > 1
+    rec, phi = fast_tv(op, LAM, eta, norm=norm), disk_weight(17, (8, 8), 2)
+    attack = localized_attack(rec, y, op, LEVEL, phi)
+    spike = evaluate_perturbation(rec, y, op, spike_perturbation(op, (8, 8), eta), phi)
+    assert attack.objective > 1.01 * spike.objective and attack.amplification > 1
+
+
+@pytest.mark.parametrize("optimiser", [power_ascent, projected_adam])
+def test_a_reconstruction_of_real_images_can_be_attacked(optimiser):
+    op, y, eta = problem()
+    phi = disk_weight(N, (20, 9), 2)
+    attack = localized_attack(lambda y: op.A_dagger(y).real, y, op, LEVEL, phi, optimiser=optimiser)
+    assert not attack.artifact.is_complex() and norm(attack.e) <= eta * (1 + 1e-5)
+    assert attack.objective == pytest.approx(float(norm(phi * op.A_dagger(attack.e).real)), rel=1e-5)
+
+
+def test_a_weight_in_the_last_pixel_has_its_centre_there():
+    op, y, _ = problem()
+    for value in torch.rand(50, generator=torch.Generator().manual_seed(0)):
+        phi = torch.zeros(N, N)
+        phi[-1, -1] = value
+        assert localized_attack(op.A_dagger, y, op, LEVEL, phi).objective > 0
 
 
 def test_adam_is_adam_with_the_projection_and_the_modulus_loss():
@@ -459,6 +482,10 @@ def test_adam_starts_each_gradient_at_the_unperturbed_reconstruction_and_the_asc
     ("arguments", "message"),
     [
         ({"start": lambda op: torch.zeros(op.m, dtype=torch.complex64)}, "start must be"),
+        ({"start": lambda op: torch.zeros(3, dtype=torch.complex64)}, r"expected start .*, got \(3,\)"),
+        ({"reference": lambda op: torch.zeros(N - 1, N - 1)}, r"expected reference .*, got \(31, 31\)"),
+        ({"optimiser": lambda op: functools.partial(power_ascent, steps=-1)}, "steps must be 0 or more, got -1"),
+        ({"optimiser": lambda op: functools.partial(projected_adam, steps=0)}, "steps must be 1 or more, got 0"),
         ({"start": lambda op: 1j * spike_perturbation(op, (3, 3), 1.0)}, "start must be .* in its real part"),
         ({"phi": lambda op: torch.full((N, N), math.nan)}, "phi is not finite"),
         ({"y": lambda op: torch.zeros(op.m, dtype=torch.complex64)}, "y is 0"),
@@ -467,10 +494,10 @@ def test_adam_starts_each_gradient_at_the_unperturbed_reconstruction_and_the_asc
 )
 def test_starts_weights_and_gradients_without_use_are_refused(arguments, message):
     op, y, _ = problem()
-    given = {"reconstruct": op.A_dagger, "y": y, "phi": disk_weight(N, (3, 3), 2), "start": None}
+    given = {"reconstruct": op.A_dagger, "y": y, "phi": disk_weight(N, (3, 3), 2)}
     given |= {name: make(op) for name, make in arguments.items()}
     with pytest.raises(ValueError, match=message):
-        localized_attack(given["reconstruct"], given["y"], op, LEVEL, given["phi"], start=given["start"])
+        localized_attack(op=op, noise_rel=LEVEL, **given)
 
 
 def test_a_reconstruction_that_fails_at_the_end_is_refused():
