@@ -319,7 +319,9 @@ def save_network(
     folder: Path = WEIGHTS,
     part_bytes: int = PART_BYTES,
 ) -> None:
-    """Publish weights: half precision, in files of at most ``part_bytes``, and their entry in the manifest.
+    """Publish weights in files of at most ``part_bytes``, and their entry in the manifest.
+
+    They are in half precision, but for the statistics of batch norm.
 
     Every file is replaced in one step, the manifest last.
 
@@ -338,14 +340,15 @@ def save_network(
     parts: list[dict[str, Tensor]] = [{}]
     room = part_bytes
     for name, value in _weights(network).items():
-        half = value.detach().cpu().contiguous().half()
-        if not bool(half.isfinite().all()):
+        stored = value.detach().cpu().contiguous()
+        stored = stored if ".running_" in name else stored.half()  # variances can be beyond half precision
+        if not bool(stored.isfinite().all()):
             raise ValueError(f"save_network: {name} is not finite in half precision")
-        size = half.nbytes + len(name) + 100  # with its entry in the header, which is smaller
+        size = stored.nbytes + len(name) + 100  # with its entry in the header, which is smaller
         if size > room and parts[-1]:
             parts.append({})
             room = part_bytes
-        parts[-1][name] = half
+        parts[-1][name] = stored
         room -= size
     files = []
     for number, part in enumerate(parts, 1):

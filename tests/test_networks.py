@@ -239,7 +239,7 @@ def test_what_was_saved_is_loaded_in_half_precision_frozen_and_ready(trained, na
         loaded = network.state_dict()[key]
         assert loaded.dtype == value.dtype
         if value.is_floating_point():
-            assert torch.equal(loaded, value.half().float()), key
+            assert torch.equal(loaded, value if ".running_" in key else value.half().float()), key
     assert not network.training and not any(p.requires_grad for p in network.parameters())
     assert torch.allclose(network(y), made[name](y), rtol=1e-2, atol=1e-2)
     y.requires_grad_()
@@ -278,6 +278,8 @@ def test_a_tensor_that_fits_in_no_file_and_one_beyond_half_precision_are_refused
     with pytest.raises(ValueError, match=r"save_network: .* bytes, more than 2000"):
         save_network(made["tira"], "tira-compact", {}, folder=folder, part_bytes=2000)
     with torch.no_grad():
+        made["tira"].net.bottom[0][0].running_var[0] = 1e6  # a variance may be large
+        save_network(made["tira"], "tira-compact", {}, folder=folder)
         made["tira"].net.last.bias[0] = 1e6
     with pytest.raises(ValueError, match="save_network: net.last.bias is not finite in half precision"):
         save_network(made["tira"], "tira-compact", {}, folder=folder)
