@@ -61,9 +61,7 @@ def add_explorer(app, pagename, templatename, context, doctree):
     app.add_js_file("explorer.js", defer="defer")
     app.add_css_file("explorer.css")
     source = context["pathto"]("_static/explorer/still.webp", True)
-    still = (
-        f'<noscript><figure><img src="{source}" alt="{STILL}"><figcaption>{CAPTION}</figcaption></figure></noscript>'
-    )
+    still = f'<noscript><img src="{source}" alt="{STILL}"><p>{CAPTION}</p></noscript>'
     context["body"] = re.sub(r'<div class="explorer"[^>]*>', lambda tag: tag[0] + still, context["body"])
 
 
