@@ -172,7 +172,11 @@ def x_update(s: State, k: KSpace, look: bool = False) -> Tensor | None:
     """In place: x = (A*A + rho grad* grad)^-1 (A* y + r). Returns the spectrum of r where sampled, if ``look``."""
     fourier(s.r, s.spectrum)
     r_sampled = k.gather(s.spectrum) if look else None
-    s.spectrum.add_(s.data).mul_(s.inverse)
+    if s.x.device.type == "cpu":
+        spectrum, data = (torch.view_as_real(a).flatten(1).numpy() for a in (s.spectrum, s.data))
+        _solve_cpu(spectrum, data, s.inverse.flatten(1).numpy())
+    else:
+        s.spectrum.add_(s.data).mul_(s.inverse)
     inverse_fourier(s.spectrum, s.x)
     return r_sampled
 
@@ -312,6 +316,15 @@ def _rows(a: Tensor) -> np.ndarray:
 # The element-wise passes over x and v, each in one sweep. A row holds c = 1 or 2 numbers a pixel; x_next is
 # the neighbour in the direction at hand. Written as functions of one row so that the compiler vectorises them.
 _compile = functools.partial(numba.njit, cache=True, nogil=True, fastmath=True)
+
+
+@_compile
+def _solve_cpu(spectrum, data, inverse):
+    for b in range(inverse.shape[0]):
+        for k in range(inverse.shape[1]):
+            f = inverse[b, k]
+            spectrum[b, 2 * k] = (spectrum[b, 2 * k] + data[b, 2 * k]) * f
+            spectrum[b, 2 * k + 1] = (spectrum[b, 2 * k + 1] + data[b, 2 * k + 1]) * f
 
 
 @_compile

@@ -431,6 +431,7 @@ def grid_attack(
     *,
     optimiser: Optimiser = power_ascent,
     screen: int | None = None,
+    screening_steps: int = SCREENING_STEPS,
     compare: Tensor | None = None,
     real: bool = True,
     reference: Tensor | None = None,
@@ -444,8 +445,9 @@ def grid_attack(
         ``(m,)``.
     sigma : radius of the disks.
     count : the grid has ``count**2`` locations, see :func:`location_grid`.
-    screen : refine only this many locations: those where three steps of `power_ascent` show the highest artifact.
-        None refines all. Meant for `power_ascent` with `fast_tv`.
+    screen : refine only this many locations: those where a few steps of `power_ascent` show the highest artifact.
+        None refines all.
+    screening_steps : how many steps those are. 3 suit `power_ascent` with `fast_tv`; 0 look at the spike's artifact.
     compare : the image from which the selection counts the artifact; by default rec(y), as in the paper. The authors'
         code takes the true image.
     progress : show a progress bar.
@@ -472,7 +474,7 @@ def grid_attack(
         for index in refined.split(CHUNK):
             phi = disk_weight(op.n, locations[index], sigma)
             problem, _ = _problem(reconstruct, y, op, noise_rel, phi, real, None, reference, clean)
-            seen.append(power_ascent(problem, steps=SCREENING_STEPS)[1][1, -1])
+            seen.append(power_ascent(problem, steps=screening_steps)[1][1, -1])
         refined = torch.cat(seen).topk(screen).indices.sort().values.cpu()
     peaks, objectives, amplifications = torch.full((3, len(locations)), math.nan, dtype=y.real.dtype, device=y.device)
     e = y.new_full((len(locations), op.m), complex(math.nan, math.nan))
