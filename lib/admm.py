@@ -157,7 +157,8 @@ class State:
 def start(k: KSpace, values: Tensor, lam: Tensor, t: Tensor, x: Tensor, v: Tensor, norm: Norm) -> State:
     """The state before the first x-update, for the data ``values`` (see `KSpace.values`) and the field ``v``."""
     rho = lam.to(t.dtype) / t
-    r = gradient_adjoint(v - 2 * project(v, t, norm)) * rho[:, None, None]
+    r = torch.empty_like(x)
+    step(x, v, r, t, torch.ones_like(t), rho, norm, relaxation=0)  # only r
     data = k.scatter(values)
     return State(x, v, r, data, torch.empty_like(data), t, rho, inverse_symbol(k, rho))
 
@@ -190,13 +191,15 @@ def v_update(s: State, k: KSpace, norm: Norm, ratio: Tensor | None = None) -> No
         s.t, s.rho, s.inverse = s.t * ratio, rho, inverse_symbol(k, rho)
 
 
-def step(x: Tensor, v: Tensor, r: Tensor, t: Tensor, ratio: Tensor, rho: Tensor, norm: Norm) -> None:
+def step(
+    x: Tensor, v: Tensor, r: Tensor, t: Tensor, ratio: Tensor, rho: Tensor, norm: Norm, relaxation: float = RELAXATION
+) -> None:
     """`v_update` on bare tensors; ``rho`` is the new one."""
     if norm is separable and x.device.type == "cpu":
-        scalars = t.numpy(), ratio.numpy(), rho.numpy(), RELAXATION, 1 + x.is_complex()
+        scalars = t.numpy(), ratio.numpy(), rho.numpy(), float(relaxation), 1 + x.is_complex()
         _step_cpu(_rows(x), _rows(v), _rows(r), *scalars)
         return
-    v += RELAXATION * (gradient(x) - v + project(v, t, norm))
+    v += relaxation * (gradient(x) - v + project(v, t, norm))
     u = project(v, t, norm)
     v += (ratio[:, None, None, None] - 1) * u
     r.copy_(gradient_adjoint(v - 2 * ratio[:, None, None, None] * u) * rho[:, None, None])

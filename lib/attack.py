@@ -196,7 +196,7 @@ class Problem:
             squared = (
                 (torch.view_as_real(weighted) if rho.is_complex() else weighted[..., None]).square().sum((1, 2, 3))
             )
-        peak = rho.detach().abs().amax((-2, -1))
+        peak = _peak(rho.detach())
         if not bool(torch.isfinite(squared + peak).all()):
             raise ValueError("localized_attack: reconstruct returned NaN or infinity")
         gradient = None
@@ -331,15 +331,15 @@ def evaluate_perturbation(
     image, state = unperturbed(reconstruct, y) if clean is None else clean
     perturbed, _ = _solve(reconstruct, y + e, state)
     rho, r = perturbed - image, op.A_dagger(e)
-    if not bool(torch.isfinite(rho.abs()).all()):
+    if not bool(torch.isfinite(rho).all()):
         raise ValueError("evaluate_perturbation: reconstruct returned NaN or infinity")
-    largest = r.abs().amax((-2, -1))
+    largest = _peak(r)
     return Attack(
         e=e,
         image_perturbation=r,
         artifact=rho,
         objective=squared_norm(phi * rho, dims=2).sqrt().to(rho.real.dtype),
-        amplification=torch.where(largest > 0, rho.abs().amax((-2, -1)) / largest, math.nan),
+        amplification=torch.where(largest > 0, _peak(rho) / largest, math.nan),
         history=rho.real.new_empty(2, 0, *rho.shape[:-2]),
     )
 
@@ -410,7 +410,7 @@ def localized_attack(
         evaluate_perturbation(reconstruct, problem.y, op, e, problem.phi, clean=(image, state))
         for e, state in candidates
     ]
-    scores = [a.artifact.abs().amax((-2, -1)) if by_peak else a.objective for a in results]
+    scores = [_peak(a.artifact) if by_peak else a.objective for a in results]
     best = torch.stack(scores).argmax(0)
 
     def pick(name: str) -> Tensor:
@@ -494,7 +494,7 @@ def grid_attack(
                 clean=clean,
                 by_peak=True,
             )
-            peak = attack.artifact.abs().amax((-2, -1))
+            peak = _peak(attack.artifact)
             peaks[index], objectives[index], amplifications[index] = peak, attack.objective, attack.amplification
             e[index] = attack.e
             score = peak if compare is None else (clean[0] + attack.artifact - compare).abs().amax((-2, -1))
@@ -574,6 +574,13 @@ def _problem(
         real=real,
     )
     return problem, clean
+
+
+def _peak(image: Tensor) -> Tensor:
+    """The largest modulus of each image ``(..., n, n)``; for complex ones a third of the time of ``abs``."""
+    if not image.is_complex():
+        return image.abs().amax((-2, -1))
+    return torch.addcmul(image.real.square(), image.imag, image.imag).amax((-2, -1)).sqrt()
 
 
 def _centre(phi: Tensor) -> Tensor:

@@ -300,22 +300,22 @@ def reconstruct_tv(
         lam = lam.expand(batch).reshape(-1)
     except RuntimeError:
         raise ValueError(f"reconstruct_tv: lam of shape {tuple(lam.shape)}, batch of shape {tuple(batch)}") from None
-    image, dual = _initial(init, batch, n, y)
+    start = _initial(init, batch, n, y)
     y = y.reshape(-1, op.m)
     is_real = _is_real_problem(y, op, norm)
     result = TVResult(
-        image=image,
-        dual=dual,
+        image=y.new_empty(len(y), n, n),
+        dual=y.new_empty(len(y), 2, n, n),
         objective=torch.empty(len(y), dtype=torch.float64, device=y.device),
         gap=torch.empty(len(y), dtype=torch.float64, device=y.device),
         n_iter=torch.zeros(len(y), dtype=torch.int64, device=y.device),
         converged=torch.zeros(len(y), dtype=torch.bool, device=y.device),
     )
     problem = _Problem(y, op, lam, norm, tol, max_iter, on_check)
-    for real in (True, False):
-        todo = (~result.converged & (result.n_iter < max_iter) & (is_real | (not real))).nonzero().flatten()
+    for real, which, begin in ((True, is_real, start), (False, ~is_real, start), (False, is_real, result)):
+        todo = (which & ~result.converged & (result.n_iter < max_iter)).nonzero().flatten()
         for index in todo.split(_chunk(y, n)) if len(todo) else ():
-            _solve(problem, real, index, result)
+            _solve(problem, real, index, begin, result)
     if not bool(torch.isfinite(result.objective + result.gap).all()):
         raise FloatingPointError(f"reconstruct_tv: overflow in {y.dtype}: rescale y and lam, or use complex128")
     return TVResult(**{name: value.reshape(batch + value.shape[1:]) for name, value in vars(result).items()})
@@ -436,16 +436,17 @@ class _Iterations(torch.autograd.Function):
         k = admm.k_space(op, real, dtype)
         lam = torch.full((len(y),), float(rec.lam), dtype=torch.float64, device=y.device)
         if rec.threshold is None:
-            t = (THRESHOLD[1] * _threshold_unit(y, lam, op)).to(dtype)
+            t = (THRESHOLD[1] * _threshold_unit(y, lam, k, op.n)).to(dtype)
         else:
             t = torch.as_tensor(rec.threshold, dtype=dtype, device=y.device).expand(len(y)).contiguous()
         ctx.rec, ctx.k, ctx.saved = rec, k, []
         kind = dtype if real else y.dtype
         images, duals = torch.empty_like(image, dtype=y.dtype), torch.empty_like(dual, dtype=kind)
-        for i in torch.arange(len(y), device=y.device).split(_chunk(y, op.n)):
+        for first in range(0, len(y), _chunk(y, op.n)):
+            i = slice(first, first + _chunk(y, op.n))
             x, p = (image[i].real, dual[i].real) if real else (image[i].to(kind), dual[i].to(kind))
             v = gradient(x) + p * (t[i] / lam[i].to(dtype))[:, None, None, None]
-            state = admm.start(k, k.values(y[i]), lam[i], t[i], torch.empty_like(x, dtype=kind), v, norm)
+            state = admm.start(k, k.values(y[i]), lam[i], t[i], x.clone(), v, norm)
             jacobians = []
             for step in range(rec.iterations):
                 if ctx.needs_input_grad[0] and (not rec.implicit or step == rec.iterations - 1):
@@ -453,8 +454,8 @@ class _Iterations(torch.autograd.Function):
                 admm.x_update(state, k)
                 admm.v_update(state, k, norm)
             ctx.saved.append((state.rho, state.inverse, jacobians))
-            images[i] = state.x.to(y.dtype)
-            duals[i] = admm.project(state.v, state.t, norm) * state.rho[:, None, None, None]
+            images[i] = state.x
+            torch.mul(admm.project(state.v, state.t, norm), state.rho[:, None, None, None], out=duals[i])
         ctx.mark_non_differentiable(duals)
         return images, duals
 
@@ -484,18 +485,18 @@ class _Problem:
     on_check: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None] | None
 
 
-def _solve(problem: _Problem, real: bool, index: Tensor, result: TVResult) -> None:
-    """Run ADMM on the images ``index`` of the flat batch from their state in ``result``, and write it back there."""
+def _solve(problem: _Problem, real: bool, index: Tensor, begin: TVResult | Iterate, result: TVResult) -> None:
+    """Run ADMM on the images ``index`` of the flat batch from their state in ``begin``, and write it to ``result``."""
     op, norm, tol, max_iter = problem.op, problem.norm, problem.tol, problem.max_iter
     y, lam, spent = problem.y[index], problem.lam[index], result.n_iter[index]
     k, dtype = admm.k_space(op, real, y.real.dtype), y.real.dtype
     values = k.values(y)
     y_sampled = values / k.weight_s
-    unit = _threshold_unit(y, lam, op)
+    unit = _threshold_unit(y, lam, k, op.n)
     t_last = (THRESHOLD[1] * unit).to(dtype)
     t = torch.where(spent > 0, t_last, (THRESHOLD[0] * unit).to(dtype))
-    x, p = result.image[index], result.dual[index]
-    x, p = (x.real.contiguous(), p.real) if real else (x, p)
+    x, p = begin.image[index], begin.dual[index]
+    x, p = (x.real.contiguous(), p.real) if real else (x.to(y.dtype), p.to(y.dtype))
     v = gradient(x) + p * (t / lam.to(dtype))[:, None, None, None]
     state = admm.start(k, values, lam, t, x, v, norm)
     margin = torch.full_like(lam, 0.95)  # a little room for rounding before a proof is tried
@@ -553,10 +554,11 @@ def _checked_lam(name: str, lam: float | Tensor, device: torch.device) -> Tensor
     return lam
 
 
-def _threshold_unit(y: Tensor, lam: Tensor, op: MaskedFourier) -> Tensor:
+def _threshold_unit(y: Tensor, lam: Tensor, k: admm.KSpace, n: int) -> Tensor:
     """lam^(1/4) s^(3/4), where s is the size of the image; a few very bright pixels count, too."""
-    peak = op.A_adjoint(y).abs().amax((-2, -1)).double() if len(y) else y.real.new_zeros(0)
-    size = torch.maximum(squared_norm(y).sqrt() / op.n, peak / 4)
+    image = torch.empty(len(y), n, n, dtype=y.dtype if k.second is None else y.real.dtype, device=y.device)
+    admm.inverse_fourier(k.scatter(k.values(y)), image)  # A* y
+    size = torch.maximum(squared_norm(y).sqrt() / n, image.abs().amax((-2, -1)).double() / 4)
     return lam**0.25 * torch.where(size > 0, size, 1) ** 0.75
 
 
@@ -577,19 +579,19 @@ def _is_real_problem(y: Tensor, op: MaskedFourier, norm: Norm) -> Tensor:
     return k.odd_part(y) <= (16 * torch.finfo(y.real.dtype).eps) ** 2 * squared_norm(y)
 
 
-def _initial(init: TVResult | Iterate | Tensor | None, batch: torch.Size, n: int, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Flat copies of the starting image and dual point."""
-    count = math.prod(batch)
+def _initial(init: TVResult | Iterate | Tensor | None, batch: torch.Size, n: int, y: Tensor) -> Iterate:
+    """Where to start, in a flat batch."""
+    count, zero = math.prod(batch), y.real.new_zeros(())
     if init is None:
-        return y.new_zeros(count, n, n), y.new_zeros(count, 2, n, n)
+        return Iterate(zero.expand(count, n, n), zero.expand(count, 2, n, n))
     if isinstance(init, Tensor):
-        init = Iterate(init, y.new_zeros(2, n, n))
+        init = Iterate(init, zero.expand(2, n, n))
     elif not isinstance(init, (TVResult, Iterate)):
         raise TypeError(f"reconstruct_tv: init must be a TVResult, an Iterate or a tensor, got {type(init).__name__}")
-    image, dual = (a.to(y.dtype) for a in _expanded("reconstruct_tv: init", init, batch, n, y))
-    if not all(bool(torch.isfinite(torch.view_as_real(a)).all()) for a in (image, dual)):
+    if not all(bool(torch.isfinite(a).all()) for a in (init.image, init.dual)):
         raise ValueError("reconstruct_tv: init is not finite: it contains NaN or infinity")
-    return image.reshape(count, n, n).clone(), dual.reshape(count, 2, n, n).clone()
+    image, dual = _expanded("reconstruct_tv: init", init, batch, n, y)
+    return Iterate(image.reshape(count, n, n), dual.reshape(count, 2, n, n))
 
 
 def _expanded(name: str, start: TVResult | Iterate, batch: torch.Size, n: int, y: Tensor) -> tuple[Tensor, Tensor]:
