@@ -86,7 +86,7 @@ explorer: $(READY)  ## compute the frames of the explorer: STEPS=3 of the ascent
 	$(BIN)/python -m lib.explorer --steps $(STEPS)
 
 # a static pattern: a plain fig-% would also match the files in results/figures
-FIGURES := fig-1 fig-2 fig-3 fig-4 fig-5 fig-6 fig-7 fig-amplification fig-networks-amplification fig-radius fig-transfer fig-attack-iterations fig-attack-optimum fig-cover fig-explorer-transfer fig-lambda fig-networks-error fig-peers fig-scaling fig-tolerance fig-training \
+FIGURES := fig-1 fig-2 fig-3 fig-4 fig-5 fig-6 fig-7 fig-amplification fig-networks-amplification fig-radius fig-transfer fig-attack-iterations fig-attack-optimum fig-attack-strength fig-cover fig-explorer-transfer fig-lambda fig-networks-error fig-peers fig-scaling fig-tolerance fig-training \
 	fig-constant fig-growth fig-phase fig-subsampling
 .PHONY: $(FIGURES)
 $(FIGURES): fig-%: $(READY)

@@ -758,6 +758,32 @@ def attack_optimum() -> Figure:
     return figure
 
 
+def attack_strength() -> Figure:
+    """Our attack beside the authors' optimiser, and the grid with and without screening, from bench_attack.csv."""
+    rows = read_rows(RESULTS / "bench_attack.csv")
+    groups = sorted({(int(row["lines"]), float(row["noise_rel"])) for row in rows})
+    at = np.array([groups.index((int(row["lines"]), float(row["noise_rel"]))) for row in rows])
+    panels = (
+        ("objective, over that of\nthe authors' optimiser", {"ratio_mean": "mean", "ratio_smallest": "smallest"}),
+        ("seconds for a location", {"seconds": "ours", "seconds_adam": "the authors'"}),
+        ("seconds for 64 locations", {"grid_seconds": "all", "screened_seconds": "eight, screened"}),
+    )
+    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 3.6), sharey=True)
+    for ax, (label, columns) in zip(axes, panels, strict=True):
+        for (column, name), marker, color in zip(columns.items(), "os", (COLORS[0], COLORS[1]), strict=True):
+            values = [float(row[column]) for row in rows]
+            ax.plot(values, at, marker, color=color, markersize=4, alpha=0.7, label=name)
+        ax.set(xlabel=label, yticks=range(len(groups)))
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=8, columnspacing=1, handletextpad=0.2)
+    axes[0].axvline(1, color="0.6", linewidth=1, zorder=0)
+    axes[0].set_yticklabels([f"{lines} lines, {100 * level:g} %" for lines, level in groups])
+    axes[0].invert_yaxis()
+    axes[1].set(xscale="log")
+    axes[0].set_xlim(left=0.97)
+    axes[2].set_xlim(left=0)
+    return figure
+
+
 def _attacked(noise_rel: float = 0.04) -> Figure:
     x, op = _example()
     y = op.A(x)
@@ -978,6 +1004,7 @@ NAMED: dict[str, Callable[[], Figure]] = {
     "amplification": amplification,
     "attack-iterations": attack_iterations,
     "attack-optimum": attack_optimum,
+    "attack-strength": attack_strength,
     "constant": constants,
     "cover": lambda: spike(*_example(), lines=40, noise_rel=0.01, mu=(60, 60)),
     "explorer-transfer": explorer_transfer,
