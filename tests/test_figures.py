@@ -78,7 +78,8 @@ def test_a_figure_is_rebuilt_by_name(tmp_path, monkeypatch, capsys):
     assert "lambda.png" in capsys.readouterr().out
 
 
-DRAWN = "attack-iterations attack-optimum attack-strength lambda networks-error peers scaling subsampling tolerance training".split()
+DRAWN = """attack-iterations attack-optimum attack-strength lambda networks-error peers scaling subsampling tolerance
+training""".split()
 
 
 @pytest.mark.parametrize("name", DRAWN)
