@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from numbers import Integral
 from typing import Any
 
@@ -261,6 +261,28 @@ def power_ascent(
     return [(candidate, state) for candidate in best], torch.stack(history, 1)
 
 
+def restarted_ascent(problem: Problem, steps: int = 15, gain: float = -1) -> tuple[list[tuple[Tensor, Any]], Tensor]:
+    r"""`power_ascent` twice, the second time from the result of the first and down to smaller steps, for networks.
+
+    Their objective is rougher than that of TV. The first steps of the second ascent leave the hill, and its last ones,
+    of weight 1/10, climb closer to the top of the next.
+
+    Parameters
+    ----------
+    problem : what `localized_attack` sets up.
+    steps, gain : of each of the two, see :func:`power_ascent`.
+
+    Returns
+    -------
+    candidates : those of the second ascent, then those of the first.
+    history : of both, one after the other.
+    """
+    first, history = power_ascent(problem, steps, gain)
+    start, state = first[0]
+    second, more = power_ascent(replace(problem, start=start, state=state), steps, gain, weight=0.1)
+    return [*second, *first], torch.cat([history, more], 1)
+
+
 def projected_adam(
     problem: Problem, steps: int = 30, step_size: float = 5.0, seed: int = 0
 ) -> tuple[list[tuple[Tensor, Any]], Tensor]:
@@ -381,8 +403,8 @@ def localized_attack(
     op : the forward operator.
     noise_rel : :math:`\eta / \|y\|_2`, in (0, 1).
     phi : weights ``(n, n)`` or ``(b, n, n)``, see :func:`disk_weight`.
-    optimiser : `power_ascent` or `projected_adam`, or a ``functools.partial`` of one. Of the candidates that it
-        returns the first is best by the objective.
+    optimiser : `power_ascent`, `restarted_ascent` or `projected_adam`, or a ``functools.partial`` of one. Of the
+        candidates that it returns the first is best by the objective.
     real : restrict e to :math:`\mathcal{A}^\dagger e \in \mathbb{R}^{n \times n}`, which halves the cost for TV. The
         mask must be even. Little is lost at n = 256, see ``book/method.md``; at low resolution it can be much.
     start : the first e of `power_ascent`, scaled to the norm :math:`\eta`; by default the spike at the centre of
@@ -463,8 +485,8 @@ def grid_attack(
     if y.ndim != 1:
         raise ValueError(f"grid_attack: expected y of shape ({op.m},), got {tuple(y.shape)}")
     locations = location_grid(op.n, count)
-    if screen is not None and _function(optimiser) is not power_ascent:
-        raise ValueError("grid_attack: screen is for power_ascent: another optimiser may favour other locations")
+    if screen is not None and _function(optimiser) not in (power_ascent, restarted_ascent):
+        raise ValueError("grid_attack: screen is for the ascents: another optimiser may favour other locations")
     if screen is not None and not (isinstance(screen, Integral) and 1 <= screen <= len(locations)):
         raise ValueError(f"grid_attack: screen must be an integer between 1 and {len(locations)}, got {screen!r}")
     clean = unperturbed(reconstruct, y)

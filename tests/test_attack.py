@@ -1,5 +1,6 @@
 """The attack against linear algebra where the reconstruction is linear, its own definitions elsewhere; wrong inputs."""
 
+import dataclasses
 import functools
 import math
 
@@ -18,6 +19,7 @@ from lib.attack import (
     location_grid,
     power_ascent,
     projected_adam,
+    restarted_ascent,
     spike_perturbation,
     unperturbed,
 )
@@ -125,7 +127,7 @@ def test_a_large_radius_is_the_global_attack():
     assert torch.equal(a.e, b.e) and math.isclose(a.objective, norm(a.artifact, (-2, -1)), rel_tol=1e-12)
 
 
-@pytest.mark.parametrize("optimiser", [power_ascent, functools.partial(projected_adam, steps=2)])
+@pytest.mark.parametrize("optimiser", [power_ascent, restarted_ascent, functools.partial(projected_adam, steps=2)])
 def test_what_an_attack_returns_is_what_the_paper_defines(optimiser):
     op, y, eta = problem(dtype=torch.float64)
     rec, phi = fast_tv(op, LAM, eta, tol=1e-6), disk_weight(N, (10, 20), 3)
@@ -217,6 +219,24 @@ def test_each_step_is_averaged_with_those_before_and_keeps_the_norm():
         assert torch.allclose(tried[:4], others, rtol=0, atol=1e-10) == (weight < 2 / 5)
     with pytest.raises(ValueError, match=r"power_ascent: weight must lie in \(0, 1\], got 0"):
         ascent_of_plain_gradients(weight=0)
+
+
+def test_a_restarted_ascent_is_two_of_which_the_second_starts_where_the_first_was_best():
+    op, y, eta = problem()
+    rec, phi = fast_tv(op, LAM, eta), disk_weight(N, (10, 12), 3)
+    both, seen = [], []
+
+    def optimiser(attacked):
+        both.append(restarted_ascent(attacked, steps=4))
+        start, state = power_ascent(attacked, steps=4, gain=-1)[0][0]
+        again = dataclasses.replace(attacked, start=start, state=state)
+        seen.append(power_ascent(again, steps=4, gain=-1, weight=0.1))
+        return both[0]
+
+    localized_attack(rec, y, op, LEVEL, phi, optimiser=optimiser)
+    ((candidates, history),), ((second, more),) = both, seen
+    assert len(candidates) == 4 and history.shape == (2, 10, 1)
+    assert torch.equal(history[:, 5:], more) and torch.equal(candidates[0][0], second[0][0])
 
 
 def test_the_ascent_stops_when_three_steps_gain_nothing():
@@ -525,5 +545,5 @@ def test_masks_that_are_not_even_need_complex_perturbations():
 
 def test_screening_is_for_the_ascent_only():
     op, y, eta = problem()
-    with pytest.raises(ValueError, match="screen is for power_ascent"):
+    with pytest.raises(ValueError, match="screen is for the ascents"):
         grid_attack(fast_tv(op, LAM, eta), y, op, LEVEL, sigma=2, count=2, screen=1, optimiser=projected_adam)
