@@ -157,6 +157,7 @@ class State:
 def start(k: KSpace, values: Tensor, lam: Tensor, t: Tensor, x: Tensor, v: Tensor, norm: Norm) -> State:
     """The state before the first x-update, for the data ``values`` (see `KSpace.values`) and the field ``v``."""
     rho = lam.to(t.dtype) / t
+    x, v = x.contiguous(), v.contiguous()
     r = torch.empty_like(x)
     step(x, v, r, t, torch.ones_like(t), rho, norm, relaxation=0)  # only r
     data = k.scatter(values)
@@ -312,8 +313,8 @@ def _padded(y: Tensor) -> Tensor:
 
 
 def _rows(a: Tensor) -> np.ndarray:
-    """The same memory with rows of n or, real and imaginary parts interleaved, 2n numbers."""
-    return (torch.view_as_real(a).flatten(-2) if a.is_complex() else a).numpy()
+    """The same memory with rows of n or, real and imaginary parts interleaved, 2n numbers; never a copy."""
+    return (torch.view_as_real(a).view(*a.shape[:-1], -1) if a.is_complex() else a).numpy()
 
 
 # The element-wise passes over x and v, each in one sweep. A row holds c = 1 or 2 numbers a pixel; x_next is

@@ -196,12 +196,13 @@ class Problem:
             squared = (
                 (torch.view_as_real(weighted) if rho.is_complex() else weighted[..., None]).square().sum((1, 2, 3))
             )
+            total = squared.sum()
         peak = _peak(rho.detach())
         if not bool(torch.isfinite(squared + peak).all()):
             raise ValueError("localized_attack: reconstruct returned NaN or infinity")
         gradient = None
         if not last:
-            (gradient,) = torch.autograd.grad(squared.sum(), e)
+            (gradient,) = torch.autograd.grad(total, e)
             if not bool(torch.isfinite(torch.view_as_real(gradient)).all()):
                 raise ValueError("localized_attack: the gradient of reconstruct is NaN or infinite")
             gradient = self.op.symmetrize(gradient) if self.real else gradient
@@ -274,13 +275,16 @@ def restarted_ascent(problem: Problem, steps: int = 15, gain: float = -1) -> tup
 
     Returns
     -------
-    candidates : those of the second ascent, then those of the first.
+    candidates : the best of both by the objective, that with the highest artifact of the second, those of the first.
     history : of both, one after the other.
     """
     first, history = power_ascent(problem, steps, gain)
     start, state = first[0]
     second, more = power_ascent(replace(problem, start=start, state=state), steps, gain, weight=0.1)
-    return [*second, *first], torch.cat([history, more], 1)
+    # the second does not count its first two looks, and can end lower than it began
+    worse = (more[0, min(2, steps) :].amax(0) < history[0, min(2, steps) :].amax(0))[:, None]
+    best = torch.where(worse, start, second[0][0])
+    return [(best, state), second[1], *first], torch.cat([history, more], 1)
 
 
 def projected_adam(
@@ -395,7 +399,8 @@ def localized_attack(
 
     Parameters
     ----------
-    reconstruct : any differentiable map from measurements ``(b, m)`` to images ``(b, n, n)``. Two methods are used if
+    reconstruct : any differentiable map from measurements ``(b, m)`` to images ``(b, n, n)``; it is given a batch even
+        if ``y`` has none. Two methods are used if
         it has them (:class:`lib.tv.TVReconstruction` does): ``resume(y, state)``, which returns an image and a state
         from which a call with nearby measurements goes on, and ``solve(y, state)``, the same without derivative and
         converged. The result is always evaluated with ``solve``.
@@ -552,8 +557,10 @@ def _problem(
     op._check("localized_attack", y, (op.m,), (torch.complex64, torch.complex128))
     if not 0 < noise_rel < 1:
         raise ValueError(f"localized_attack: noise_rel must lie in (0, 1), got {noise_rel!r}")
-    if phi.shape[-2:] != (op.n, op.n) or not bool((phi != 0).any(-1).any(-1).all()):
-        raise ValueError(f"localized_attack: expected phi (..., {op.n}, {op.n}), nowhere all 0, got {tuple(phi.shape)}")
+    if phi.shape[-2:] != (op.n, op.n):
+        raise ValueError(f"localized_attack: expected phi (..., {op.n}, {op.n}), got {tuple(phi.shape)}")
+    if not bool((phi != 0).any(-1).any(-1).all()):
+        raise ValueError("localized_attack: phi is all 0: a disk without a pixel?")
     if y.ndim > 2 or phi.ndim > 3 or (y.ndim == 2 and phi.ndim == 3 and len(y) != len(phi)):
         raise ValueError(
             f"localized_attack: expected one batch dimension at most, got y {tuple(y.shape)} and phi {tuple(phi.shape)}"
@@ -637,5 +644,9 @@ def _resume(reconstruct: Reconstruct, y: Tensor, state: Any) -> tuple[Tensor, An
 def _solve(reconstruct: Reconstruct, y: Tensor, state: Any) -> tuple[Tensor, Any]:
     if hasattr(reconstruct, "solve"):
         return reconstruct.solve(y, state)
-    image = reconstruct(y.reshape(-1, y.shape[-1]))
+    flat = y.reshape(-1, y.shape[-1])
+    image = reconstruct(flat)
+    if not isinstance(image, Tensor) or image.ndim != 3 or len(image) != len(flat):
+        shown = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+        raise ValueError(f"localized_attack: reconstruct returned {shown} for y {tuple(flat.shape)}, not images")
     return image.reshape(*y.shape[:-1], *image.shape[-2:]), None

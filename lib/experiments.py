@@ -50,7 +50,7 @@ LEVELS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.1)  # of Table 1
 IMAGES = 50
 METHODS = ("tv", *networks.NETWORKS)
 OPTIMISERS = ("ours", "authors")
-NETWORK_SCREENING_STEPS = 0  # a network's artifacts rank the locations as well before the first step
+NETWORK_SCREENING_STEPS = 0  # for networks the spike's artifact ranks; see the rows of the preset `paper`
 SIGMAS = (1.0, 2.0, 3.0, 5.0, 8.0, 15.0, 40.0, 362.0)
 
 

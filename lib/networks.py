@@ -234,7 +234,7 @@ class Reconstruction(nn.Module):
     def resume(self, y: Tensor, state: None = None) -> tuple[Tensor, None]:
         """The image whose derivative an attack follows (`lib.attack`): in bfloat16 where that halves the time.
 
-        The direction of the gradient is that of single precision within about 10 degrees. What an attack found is
+        The direction of the gradient is that of single precision within about 15 degrees. What an attack found is
         evaluated by a call of the network, in single precision.
         """
         return self._image(y, fast_bfloat16(y.device)), state
@@ -282,6 +282,7 @@ def load_network(
     ValueError : an unknown name or preset, or a file that is not the one of the manifest.
     FileNotFoundError : weights or manifest are missing. The message says which command makes them.
     """
+    folder = Path(folder)
     key, remedy = f"{name}-{preset}", f"`make train NETWORK={name} PRESET={preset}` makes it"
     if name not in NETWORKS or preset not in PRESETS:
         raise ValueError(f"load_network: expected one of {NETWORKS} and of {tuple(PRESETS)}, got {name!r}, {preset!r}")
@@ -301,14 +302,25 @@ def load_network(
         state |= load(content)
     network = Reconstruction(MaskedFourier(radial_mask(N, LINES)), PRESETS[preset], learned=name == "tirafl")
     counters = {k: v for k, v in network.state_dict().items() if not v.is_floating_point()}  # of batch norm; not stored
-    network.load_state_dict({name: value.float() for name, value in state.items()} | counters)
+    try:
+        network.load_state_dict({name: value.float() for name, value in state.items()} | counters)
+    except RuntimeError:
+        raise ValueError(f"load_network: {folder.name} has {key} of another architecture; {remedy} anew") from None
     return network.to(device).eval().requires_grad_(False)
 
 
 def read_manifest(folder: Path = WEIGHTS) -> dict[str, dict]:
-    """What ``manifest.json`` says of each trained network, by name and preset such as ``"tira-compact"``."""
-    path = folder / "manifest.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    r"""What ``manifest.json`` says of each trained network, by name and preset such as ``"tira-compact"``.
+
+    ``settings`` are those of its last run, ``runs``, ``steps`` and ``minutes`` of all; those of TiraFL come on top of
+    what the Tira had that it started from. ``validation_error`` is the mean of :math:`\||z| - x\|_2/\|x\|_2` by
+    noise level.
+    """
+    path = Path(folder) / "manifest.json"
+    try:
+        return json.loads(path.read_text()) if path.exists() else {}
+    except json.JSONDecodeError as error:
+        raise ValueError(f"read_manifest: {path.parent.name}/{path.name} is not JSON: {error}; restore it") from None
 
 
 def save_network(

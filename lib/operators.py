@@ -177,14 +177,7 @@ def gradient(x: Tensor) -> Tensor:
     """
     if x.ndim < 2:
         raise ValueError(f"gradient: expected shape (..., n, n), got {tuple(x.shape)}")
-    if torch.is_grad_enabled() and x.requires_grad:
-        return torch.stack([x.roll(-1, -2) - x, x.roll(-1, -1) - x], dim=-3)
-    p = x.new_empty(*x.shape[:-2], 2, *x.shape[-2:])
-    for out, dim in zip(p.unbind(-3), (-2, -1), strict=True):  # the same without temporaries
-        rest = x.shape[dim] - 1
-        torch.sub(x.narrow(dim, 1, rest), x.narrow(dim, 0, rest), out=out.narrow(dim, 0, rest))
-        torch.sub(x.narrow(dim, 0, 1), x.narrow(dim, rest, 1), out=out.narrow(dim, rest, 1))
-    return p
+    return torch.stack([x.roll(-1, -2) - x, x.roll(-1, -1) - x], dim=-3)
 
 
 def gradient_adjoint(p: Tensor) -> Tensor:

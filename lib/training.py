@@ -307,6 +307,7 @@ def start(name: str, preset: str, *, folder: Path = WEIGHTS) -> tuple[Reconstruc
 
 def published(name: str, preset: str, folder: Path) -> Reconstruction | None:
     """The published network, or nothing if it is missing or broken."""
+    read_manifest(folder)  # one that cannot be read is no reason to train for hours
     try:
         return load_network(name, preset, folder=folder)
     except (FileNotFoundError, ValueError):
@@ -330,7 +331,7 @@ def publish(
         if sum(read_manifest(folder)[key]["validation_error"].values()) <= sum(found.values()):
             return False
     record = {
-        "command": f"make train NETWORK={name} PRESET={preset}",
+        "command": f"make train NETWORK={name} PRESET={preset} RATE={settings.rate:g} BATCH={settings.batch}",
         "settings": asdict(settings),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "seeds": {"training": TRAINING, "validation": VALIDATION, "test": TEST},
@@ -349,6 +350,19 @@ def publish(
     return True
 
 
+def _positive(text: str) -> float:
+    value = float(text)
+    if not (value > 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"must be positive, got {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
+    return int(text)
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m lib.training",
@@ -358,12 +372,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("network", choices=NETWORKS)
     parser.add_argument("--preset", choices=list(PRESETS), default="compact")
     parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
-    parser.add_argument("--minutes", type=float, default=60, help="length of the run, in minutes")
-    parser.add_argument("--steps", type=int, help="length of the run in steps, if that is reached first")
-    parser.add_argument("--rate", type=float, help="largest learning rate, instead of the preset's")
-    parser.add_argument("--batch", type=int, help="images in a step, instead of the preset's")
+    parser.add_argument("--minutes", type=_positive, default=60, help="length of the run, in minutes")
+    parser.add_argument("--steps", type=_count, help="length of the run in steps, if that is reached first")
+    parser.add_argument("--rate", type=_positive, help="largest learning rate, instead of the preset's")
+    parser.add_argument("--batch", type=_count, help="images in a step, instead of the preset's")
     args = parser.parse_args(arguments)
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error(f"--device {device}: torch sees no GPU here")
     key = f"{args.network}-{args.preset}"
     changes = {name: value for name, value in (("rate", args.rate), ("batch", args.batch)) if value is not None}
     settings = replace(SETTINGS[args.preset], **changes)
@@ -382,8 +398,13 @@ def main(arguments: list[str] | None = None) -> None:
         log=RESULTS / f"train_{key}.csv",
         clock=clock,
     )
+    print(f"{key}: measuring errors on {IMAGES} phantoms")
     if not publish(network, args.network, args.preset, settings, clock, WEIGHTS):
-        print(f"{key}: no better than the published weights, which stay")
+        print(
+            f"{key}: no better than the published weights, which stay; without {checkpoint} the next run starts there"
+        )
+        return
+    print(f"{key}: published")
     if checkpoint.stat().st_size <= COMMITTED_BYTES:
         write_bytes(kept, checkpoint.read_bytes())
 

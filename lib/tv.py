@@ -444,9 +444,9 @@ class _Iterations(torch.autograd.Function):
         images, duals = torch.empty_like(image, dtype=y.dtype), torch.empty_like(dual, dtype=kind)
         for first in range(0, len(y), _chunk(y, op.n)):
             i = slice(first, first + _chunk(y, op.n))
-            x, p = (image[i].real, dual[i].real) if real else (image[i].to(kind), dual[i].to(kind))
+            x, p = ((a.real if real else a).to(kind) for a in (image[i], dual[i]))
             v = gradient(x) + p * (t[i] / lam[i].to(dtype))[:, None, None, None]
-            state = admm.start(k, k.values(y[i]), lam[i], t[i], x.clone(), v, norm)
+            state = admm.start(k, k.values(y[i]), lam[i], t[i], x.clone(memory_format=torch.contiguous_format), v, norm)
             jacobians = []
             for step in range(rec.iterations):
                 if ctx.needs_input_grad[0] and (not rec.implicit or step == rec.iterations - 1):
@@ -467,7 +467,7 @@ class _Iterations(torch.autograd.Function):
         for g, (rho, inverse, jacobians) in zip(grad.split(_chunk(grad, rec.op.n)), ctx.saved, strict=True):
             if rec.implicit:
                 jacobians = jacobians * rec.iterations
-            g = g.clone() if k.second is None else g.real.contiguous()
+            g = (g if k.second is None else g.real).clone(memory_format=torch.contiguous_format)
             out.append(k.measured(admm.adjoint(g, jacobians, rho, inverse, k, rec.norm), rec.op.m))
         return torch.cat(out), None, None, None
 
@@ -496,7 +496,7 @@ def _solve(problem: _Problem, real: bool, index: Tensor, begin: TVResult | Itera
     t_last = (THRESHOLD[1] * unit).to(dtype)
     t = torch.where(spent > 0, t_last, (THRESHOLD[0] * unit).to(dtype))
     x, p = begin.image[index], begin.dual[index]
-    x, p = (x.real.contiguous(), p.real) if real else (x.to(y.dtype), p.to(y.dtype))
+    x, p = (a.real.to(y.real.dtype) if real else a.to(y.dtype) for a in (x, p))
     v = gradient(x) + p * (t / lam.to(dtype))[:, None, None, None]
     state = admm.start(k, values, lam, t, x, v, norm)
     margin = torch.full_like(lam, 0.95)  # a little room for rounding before a proof is tried

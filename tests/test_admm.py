@@ -26,6 +26,21 @@ def plain(d):
 # --- The iteration
 
 
+@pytest.mark.parametrize("real", [True, False])
+@pytest.mark.parametrize("implicit", [False, True])
+def test_the_layout_of_starts_and_gradients_in_memory_does_not_matter(real, implicit):
+    op, dtype = MaskedFourier(radial_mask(16, 5)), torch.float64 if real else torch.complex128
+    y = op.A(random(16, 16, dtype=dtype)).requires_grad_()
+    image, dual, weight = random(16, 16, dtype=dtype, seed=1), random(2, 16, 16, dtype=dtype, seed=2), random(16, 16, dtype=torch.float64)
+    rec = TVReconstruction(op, 0.1, iterations=9, implicit=implicit)
+    usual, _ = rec.resume(y, Iterate(image, dual))
+    other, _ = rec.resume(y, Iterate(image.mT.contiguous().mT, dual.mT.contiguous().mT))
+    assert torch.allclose(usual, other, rtol=0, atol=1e-12)
+    (a,) = torch.autograd.grad((weight * usual.abs()).sum(), y, retain_graph=True)
+    (b,) = torch.autograd.grad((weight.mT.contiguous() * usual.mT.abs()).sum(), y)
+    assert torch.allclose(a, b, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64, torch.complex128])
 @pytest.mark.parametrize("n", [1, 2, 3, 8, 17])
 def test_the_compiled_steps_equal_the_plain_formulas(n, dtype):

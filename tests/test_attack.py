@@ -236,7 +236,9 @@ def test_a_restarted_ascent_is_two_of_which_the_second_starts_where_the_first_wa
     localized_attack(rec, y, op, LEVEL, phi, optimiser=optimiser)
     ((candidates, history),), ((second, more),) = both, seen
     assert len(candidates) == 4 and history.shape == (2, 10, 1)
-    assert torch.equal(history[:, 5:], more) and torch.equal(candidates[0][0], second[0][0])
+    assert torch.equal(history[:, 5:], more)
+    improved = more[0, 2:].max() >= history[0, 2:5].max()
+    assert torch.equal(candidates[0][0], second[0][0] if improved else candidates[2][0])
 
 
 def test_the_ascent_stops_when_three_steps_gain_nothing():
@@ -400,8 +402,8 @@ def test_reconstructions_that_cannot_be_attacked_are_refused(reconstruct, messag
 @pytest.mark.parametrize(
     ("y", "phi", "message"),
     [
-        (lambda y: y, torch.zeros(N, N), "nowhere all 0"),
-        (lambda y: y, torch.stack([torch.ones(N, N), torch.zeros(N, N)]), "nowhere all 0"),
+        (lambda y: y, torch.zeros(N, N), "phi is all 0"),
+        (lambda y: y, torch.stack([torch.ones(N, N), torch.zeros(N, N)]), "phi is all 0"),
         (lambda y: y, torch.ones(N, N + 1), "phi"),
         (lambda y: y[:-1], torch.ones(N, N), "localized_attack: expected shape"),
         (lambda y: torch.stack([y] * 3), torch.ones(2, N, N), "one batch dimension"),

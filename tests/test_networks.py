@@ -326,12 +326,18 @@ def test_a_manifest_without_its_file_and_a_network_without_a_manifest(trained, t
 def test_weights_of_another_network_are_refused(trained):
     folder, made = trained
     save_network(made["tirafl"], "tira-compact", {}, folder=folder)
-    with pytest.raises(RuntimeError, match="Unexpected key"):
+    with pytest.raises(ValueError, match="has tira-compact of another architecture; `make train NETWORK=tira "):
         load_network("tira", folder=folder)
     (folder / "tira-compact.safetensors").unlink()
     save_network(made["tira"], "tirafl-compact", {}, folder=folder)
-    with pytest.raises(RuntimeError, match="Missing key"):
-        load_network("tirafl", folder=folder)
+    with pytest.raises(ValueError, match="has tirafl-compact of another architecture; `make train NETWORK=tirafl "):
+        load_network("tirafl", folder=str(folder))
+
+
+def test_a_manifest_that_is_cut_off_is_named(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"tira-compact": {')
+    with pytest.raises(ValueError, match=r"manifest.json is not JSON: .*; restore it"):
+        load_network("tira", folder=tmp_path)
 
 
 @pytest.mark.parametrize(("name", "preset"), [("unet", "compact"), ("tira", "large"), ("Tira", "compact")])

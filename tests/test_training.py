@@ -405,6 +405,6 @@ def test_the_published_errors_are_those_of_the_published_weights(key):
     found = errors(network, network.op, 0.0, 4, VALIDATION)[0]
     assert found.mean().item() == pytest.approx(entry["validation_error"]["0"], rel=0.5)
     assert entry["seeds"] == {"training": TRAINING, "validation": VALIDATION, "test": TEST}
-    assert re.fullmatch(r"make train NETWORK=\w+ PRESET=\w+", entry["command"])
+    assert re.fullmatch(r"make train NETWORK=\w+ PRESET=\w+( RATE=\S+ BATCH=\d+)?", entry["command"])
     assert math.isfinite(entry["minutes"]) and (N, LINES) == (256, 40)
     assert not list(WEIGHTS.glob("*.tmp"))

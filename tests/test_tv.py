@@ -618,6 +618,31 @@ def test_any_image_may_start_the_iteration():
         assert warm.converged.all() and (warm.image - cold.image).abs().max() < 1e-3
 
 
+@pytest.mark.parametrize("real", [True, False])
+@pytest.mark.parametrize(
+    "change",
+    [lambda a: a.mT.contiguous().mT, lambda a: a.to(torch.promote_types(a.dtype, torch.float64))],
+    ids=["transposed in memory", "double"],
+)
+def test_a_start_may_have_any_layout_and_precision(change, real):
+    op, x = MaskedFourier(radial_mask(32, 8)), ellipses(2, 32, seed=3)
+    x = x[0] if real else torch.complex(x[0], x[1])
+    y = op.A(x).to(torch.complex64)
+    first = reconstruct_tv(y, op, 1e-3, tol=0.1)
+    starts = [dataclasses.replace(first, image=f(first.image), dual=f(first.dual)) for f in (torch.clone, change)]
+    usual, other = (reconstruct_tv(y, op, 1e-3, init=start) for start in starts)
+    assert bool(other.converged) and other.n_iter == usual.n_iter
+    assert torch.allclose(other.image, usual.image, rtol=0, atol=1e-5)
+    image = reconstruct_tv(y, op, 1e-3, init=change(x))
+    assert bool(image.converged) and image.n_iter == reconstruct_tv(y, op, 1e-3, init=x).n_iter
+
+
+def test_a_start_may_be_of_integers():
+    op = MaskedFourier(radial_mask(32, 8))
+    y = op.A((ellipses(1, 32, seed=3)[0] > 0.3).float())
+    assert bool(reconstruct_tv(y, op, 1e-3, init=torch.eye(32, dtype=torch.int64)).converged)
+
+
 def test_the_mean_is_zero_where_it_is_not_measured_whatever_the_start():
     mask = mask_of_kind("headless", 16)
     op = MaskedFourier(mask)
