@@ -54,7 +54,7 @@ def test_results_have_every_frame():
 def test_the_amplification_is_the_ratio_of_the_peaks():
     for row in read_rows(FRAMES / "frames.csv"):
         ratio = float(row["peak_rho"]) / float(row["peak_r"])
-        assert math.isclose(ratio, float(row["amplification"]), rel_tol=0.011), row  # three digits of each
+        assert math.isclose(ratio, float(row["amplification"]), rel_tol=0.015), row  # three digits of each
 
 
 def test_a_frame_is_what_the_table_and_the_pictures_say(monkeypatch):
