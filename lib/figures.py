@@ -389,7 +389,8 @@ def networks_error(preset: str = "compact") -> Figure:
             continue
         columns = ("noise_rel", "error_mean", "error_std")
         level, mean, spread = np.array([[float(row[key]) for key in columns] for row in chosen]).T
-        ax.plot(100 * level, 100 * mean, "o-", color=color, markersize=4, label=label)
+        style = "s--" if method == "tirafl" else "o-"  # on top of Tira's
+        ax.plot(100 * level, 100 * mean, style, color=color, markersize=4, label=label)
         ax.fill_between(100 * level, 100 * (mean - spread), 100 * (mean + spread), color=color, alpha=0.15, linewidth=0)
     ax.set(xlabel="noise, % of the measurements", ylabel="relative error, %", xlim=(0, None), ylim=(0, None))
     ax.yaxis.get_major_locator().set_params(integer=True)

@@ -31,7 +31,11 @@ def plain(d):
 def test_the_layout_of_starts_and_gradients_in_memory_does_not_matter(real, implicit):
     op, dtype = MaskedFourier(radial_mask(16, 5)), torch.float64 if real else torch.complex128
     y = op.A(random(16, 16, dtype=dtype)).requires_grad_()
-    image, dual, weight = random(16, 16, dtype=dtype, seed=1), random(2, 16, 16, dtype=dtype, seed=2), random(16, 16, dtype=torch.float64)
+    image, dual, weight = (
+        random(16, 16, dtype=dtype, seed=1),
+        random(2, 16, 16, dtype=dtype, seed=2),
+        random(16, 16, dtype=torch.float64),
+    )
     rec = TVReconstruction(op, 0.1, iterations=9, implicit=implicit)
     usual, _ = rec.resume(y, Iterate(image, dual))
     other, _ = rec.resume(y, Iterate(image.mT.contiguous().mT, dual.mT.contiguous().mT))
