@@ -36,7 +36,7 @@ from lib.networks import PRESETS as SIZES
 from lib.networks import Reconstruction, Sizes, save_network
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.records import RESULTS, ROOT, provenance, read_rows
+from lib.records import RESULTS, provenance, read_rows
 from lib.tv import calibrated_lambda, reconstruct_tv
 
 ROOT = Path(__file__).parent.parent
