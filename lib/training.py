@@ -400,9 +400,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     print(f"{key}: measuring errors on {IMAGES} phantoms")
     if not publish(network, args.network, args.preset, settings, clock, WEIGHTS):
-        print(
-            f"{key}: no better than the published weights, which stay; without {checkpoint} the next run starts there"
-        )
+        shown = f"{checkpoint.parent.name}/{checkpoint.name}"
+        print(f"{key}: no better than the published weights, which stay; remove {shown} to go on from those")
         return
     print(f"{key}: published")
     if checkpoint.stat().st_size <= COMMITTED_BYTES:

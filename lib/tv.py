@@ -446,7 +446,7 @@ class _Iterations(torch.autograd.Function):
             i = slice(first, first + _chunk(y, op.n))
             x, p = ((a.real if real else a).to(kind) for a in (image[i], dual[i]))
             v = gradient(x) + p * (t[i] / lam[i].to(dtype))[:, None, None, None]
-            state = admm.start(k, k.values(y[i]), lam[i], t[i], x.clone(memory_format=torch.contiguous_format), v, norm)
+            state = admm.start(k, k.values(y[i]), lam[i], t[i], x.clone(), v, norm)
             jacobians = []
             for step in range(rec.iterations):
                 if ctx.needs_input_grad[0] and (not rec.implicit or step == rec.iterations - 1):
@@ -495,8 +495,7 @@ def _solve(problem: _Problem, real: bool, index: Tensor, begin: TVResult | Itera
     unit = _threshold_unit(y, lam, k, op.n)
     t_last = (THRESHOLD[1] * unit).to(dtype)
     t = torch.where(spent > 0, t_last, (THRESHOLD[0] * unit).to(dtype))
-    x, p = begin.image[index], begin.dual[index]
-    x, p = (a.real.to(y.real.dtype) if real else a.to(y.dtype) for a in (x, p))
+    x, p = (a[index].real.to(dtype) if real else a[index].to(y.dtype) for a in (begin.image, begin.dual))
     v = gradient(x) + p * (t / lam.to(dtype))[:, None, None, None]
     state = admm.start(k, values, lam, t, x, v, norm)
     margin = torch.full_like(lam, 0.95)  # a little room for rounding before a proof is tried

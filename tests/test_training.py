@@ -337,6 +337,8 @@ def test_only_better_weights_replace_published_ones(folder):
     assert entry["seeds"] == {"training": TRAINING, "validation": VALIDATION, "test": TEST}
     assert (entry["steps"], entry["minutes"], entry["validation_images"]) == (9, 2.0, 3)
     assert {"command", "settings", "cpu", "version", "files", "bfloat16", "device"} <= set(entry)
+    rate, batch = entry["settings"]["rate"], entry["settings"]["batch"]
+    assert entry["command"] == f"make train NETWORK=tira PRESET=compact RATE={rate:g} BATCH={batch}"
     worse = Reconstruction(OP, SMALL, False, seed=4)
     with torch.no_grad():
         worse.net.last.bias += 0.5
