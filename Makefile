@@ -92,10 +92,11 @@ FIGURES := fig-1 fig-2 fig-3 fig-4 fig-5 fig-6 fig-7 fig-amplification fig-netwo
 $(FIGURES): fig-%: $(READY)
 	$(BIN)/python -m lib.figures $*
 
-bench: $(READY)  ## time solver and attack beside their peers, measure their accuracy (results/)
+bench: $(READY)  ## time solver, attack and networks, the first two beside their peers, measure their accuracy (results/)
 	$(BIN)/python benchmarks/bench_tv.py
 	$(BIN)/python benchmarks/tolerance.py
 	$(BIN)/python benchmarks/bench_attack.py
+	$(BIN)/python benchmarks/bench_networks.py
 
 pdf: $(READY)  ## print the whole book into _build/book.pdf; needs Chromium, no TeX
 	$(BIN)/jupyter-book build . --quiet --builder custom --custom-builder singlehtml

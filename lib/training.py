@@ -181,7 +181,8 @@ def train(
     """Train until the time or the number of steps is used up, whichever comes first; the learning rate ends at zero.
 
     A training that was killed goes on from its checkpoint, in the run of the learning rate where it was, and does
-    what it would have done: with ``steps``, the weights are the same bits. One that was finished starts another run.
+    what it would have done: with ``steps`` and on a processor, the weights are the same bits (a GPU adds in any order).
+    One that was finished starts another run.
 
     Parameters
     ----------
@@ -336,6 +337,7 @@ def publish(
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "seeds": {"training": TRAINING, "validation": VALIDATION, "test": TEST},
         "runs": clock.run + 1,
+        "log": f"results/train_{key}.csv",
         "steps": clock.step,
         "phantoms_drawn": -(-clock.step // (8 * settings.reuse)) * 8 * settings.batch,
         "minutes": round(clock.seconds / 60, 1),

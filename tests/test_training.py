@@ -13,7 +13,7 @@ from lib import networks, training
 from lib.networks import LINES, PRESETS, WEIGHTS, N, Reconstruction, load_network, read_manifest, save_network
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.records import read_rows
+from lib.records import ROOT, read_rows
 from lib.training import (
     LEVELS,
     SETTINGS,
@@ -336,7 +336,7 @@ def test_only_better_weights_replace_published_ones(folder):
     assert list(entry["validation_error"]) == [f"{level:g}" for level in LEVELS]
     assert entry["seeds"] == {"training": TRAINING, "validation": VALIDATION, "test": TEST}
     assert (entry["steps"], entry["minutes"], entry["validation_images"]) == (9, 2.0, 3)
-    assert {"command", "settings", "cpu", "version", "files", "bfloat16", "device"} <= set(entry)
+    assert {"command", "settings", "cpu", "version", "files", "bfloat16", "device", "log"} <= set(entry)
     rate, batch = entry["settings"]["rate"], entry["settings"]["batch"]
     assert entry["command"] == f"make train NETWORK=tira PRESET=compact RATE={rate:g} BATCH={batch}"
     worse = Reconstruction(OP, SMALL, False, seed=4)
@@ -409,4 +409,6 @@ def test_the_published_errors_are_those_of_the_published_weights(key):
     assert entry["seeds"] == {"training": TRAINING, "validation": VALIDATION, "test": TEST}
     assert re.fullmatch(r"make train NETWORK=\w+ PRESET=\w+( RATE=\S+ BATCH=\d+)?", entry["command"])
     assert math.isfinite(entry["minutes"]) and (N, LINES) == (256, 40)
+    log = read_rows(ROOT / entry["log"])
+    assert len({row["run"] for row in log}) == entry["runs"] and int(log[-1]["step"]) == entry["steps"]
     assert not list(WEIGHTS.glob("*.tmp"))
