@@ -17,6 +17,7 @@ from lib.records import RESULTS, ROOT, provenance, read_rows, write_rows
 LONG = {  # target: the files whose rows have seconds
     "calibrate": ["lambda.csv"],
     "compare": ["networks_error.csv"],
+    "table1": ["table1.csv", "sigma.csv", "transfer.csv"],
     "theory": ["theory_growth.csv", "theory_masks.csv", "theory_transition.csv"],
 }
 

@@ -283,7 +283,7 @@ def scaling() -> Figure:
     left.set_ylim(top=30 * image.max())  # room for the legend
     left.legend(fontsize=8)
     middle.semilogx(n, ratio, "o-")
-    middle.set(xlabel="side $n$", ylabel="iteration / pair of FFTs", ylim=(0, None), xticks=n)
+    middle.set(xlabel="side $n$", ylabel="iteration / pair of FFTs", ylim=(0, 1.1 * ratio.max()), xticks=n)
     middle.set_xticklabels([f"{v:.0f}" for v in n])
     middle.minorticks_off()
     batches = sorted((int(row["batch"]), float(row["image_ms"])) for row in rows if row["n"] == "256")
