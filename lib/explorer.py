@@ -344,6 +344,8 @@ class Explorer:
         ):
             if not low <= value <= high:
                 raise ValueError(f"Explorer: {name} must lie in [{low}, {high}], got {value!r}")
+            if name != "noise_rel" and value != int(value):
+                raise ValueError(f"Explorer: {name} must be a whole number, got {value!r}")
         for name, choice, known in (("image", image, tuple(IMAGES)), ("method", method, METHODS)):
             if choice not in known:
                 raise ValueError(f"Explorer: {name} must be one of {known}, got {choice!r}")

@@ -25,7 +25,7 @@ from lib.attack import (
 )
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.tv import TVReconstruction, anisotropic, isotropic
+from lib.tv import Iterate, TVReconstruction, anisotropic, isotropic
 
 N, LEVEL, LAM = 32, 0.04, 3e-3
 
@@ -337,6 +337,18 @@ def test_screening_refines_the_most_promising_locations_only(capsys):
     refined = ~grid.peaks.isnan()
     assert torch.allclose(grid.peaks[refined], full.peaks[refined], rtol=0.02)
     assert full.peaks[refined].mean() > full.peaks.mean()
+
+
+def test_without_steps_screening_ranks_by_the_artifact_of_the_spike():
+    op, y, eta = problem()
+    rec = fast_tv(op, LAM, eta)
+    locations = location_grid(N, 4)
+    image, state = unperturbed(rec, y)
+    start = state.image.expand(16, N, N), state.dual.expand(16, 2, N, N)
+    spikes, _ = rec.resume(y + spike_perturbation(op, locations, eta), Iterate(*start))
+    highest = (spikes - image).abs().amax((-2, -1)).topk(3).indices
+    grid = grid_attack(rec, y, op, LEVEL, sigma=2, count=4, screen=3, screening_steps=0)
+    assert set(highest.tolist()) == set((~grid.peaks.isnan()).nonzero().flatten().tolist())
 
 
 def test_the_selection_can_compare_with_another_image():

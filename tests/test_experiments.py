@@ -149,6 +149,15 @@ def test_a_committed_row_reproduces():
         assert float(again[name]) == pytest.approx(float(row[name]), rel=0.05), name
 
 
+def test_a_network_is_refined_at_as_many_locations_as_its_preset_says(small_networks, monkeypatch):
+    effort = dataclasses.replace(experiments.PRESETS["quick"], screen=2, network_screen=3)
+    monkeypatch.setitem(experiments.PRESETS, "quick", effort)
+    for method, count in (("tira", 3), ("tv", 2)):
+        cell = Configuration(method, n=32, grid=2, preset="quick")
+        experiments._search.cache_clear()
+        assert int((~experiments._search(cell, setting(cell)).peaks.isnan()).sum()) == count
+
+
 def test_the_authors_attack_where_our_screening_says_or_everywhere():
     quick = dataclasses.replace(SMALL, optimiser="authors", grid=3)
     ours = experiments._search(dataclasses.replace(quick, optimiser="ours"), setting(quick))

@@ -223,8 +223,16 @@ def test_the_still_picture_is_the_first_view():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"noise_rel": 0.5}, {"mu": (0, 256)}, {"sigma": 40}, {"lines": 10}, {"image": "cat"}, {"method": "fbp"}],
-    ids=lambda wrong: next(iter(wrong)),
+    [
+        {"noise_rel": 0.5},
+        {"mu": (0, 256)},
+        {"sigma": 40},
+        {"sigma": 2.5},
+        {"lines": 10},
+        {"image": "cat"},
+        {"method": "fbp"},
+    ],
+    ids=lambda wrong: "-".join(map(str, *wrong.items())),
 )
 def test_wrong_parameters_are_named(wrong):
     with pytest.raises(ValueError, match=f"Explorer: {next(iter(wrong))}.*got"):
