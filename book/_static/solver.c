@@ -171,11 +171,12 @@ static inline void step(float *x, float *r, float *down, float *right, float t, 
 
 // `count` iterations with the threshold t; `last` is that of those before.
 export(iterate) void iterate(int count, float lambda, float t, float last) {
+  float rho = lambda / t;
   for (int i = 0, at = 0; i < n; i++)
-    for (int j = 0; j < n; j++, at++) inverse[at] = 1 / (size * (weight[at] + lambda / t * (laplacian[i] + laplacian[j])));
+    for (int j = 0; j < n; j++, at++) inverse[at] = 1 / (size * (weight[at] + rho * (laplacian[i] + laplacian[j])));
   for (; count > 0; count--, last = t) {
     for (int part = 0; part < 2 * size; part += size)
-      step(x + part, r + part, down + part, right + part, last, t / last, lambda / t);
+      step(x + part, r + part, down + part, right + part, last, t / last, rho);
     forward(r, spectrum);
     columns((Rows){0}, swapped(work), 1, 1); // back to x
     columns(swapped(work), swapped(x), 0, 0);

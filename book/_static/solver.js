@@ -4,9 +4,9 @@
 // rec(y) in the real parts, rec(y + e) in the imaginary parts of one complex problem.
 "use strict";
 
-const THRESHOLD = [0.5, 0.1], THRESHOLD_DECAY = 0.85; // of lib.tv
+const THRESHOLD = [0.5, 0.07], THRESHOLD_DECAY = 0.85; // as in lib.tv, in units of `unit` below
 const EVERY = 10; // iterations between two changes of the threshold
-const STILL = 0.008, MOST = 2000; // done when no pixel changed by more than STILL / iterations in the last EVERY
+const STILL = 0.008, MOST = 1500; // done when no pixel changed by more than STILL / iterations in the last EVERY
 const SHOW = 50; // milliseconds between two pictures
 
 // lib.operators.radial_mask, in the order of the transform below: frequency 0 comes first, rows and columns are swapped.
@@ -28,7 +28,8 @@ const array = (name, length, at = 0) => new Float32Array(c.memory.buffer, c[name
 // `data` is the spectrum of A*y and A*(y + e), with weight 1/2 at the frequencies -n/2 that have no mirror image in the
 // mask (lib.admm.k_space).
 function setUp({ image, n, lines, noise, mu, sigma, lam }) {
-  if (!c) c = new WebAssembly.Instance(new WebAssembly.Module(Uint8Array.from(atob(WASM), (s) => s.charCodeAt(0)))).exports;
+  const code = Uint8Array.from(atob(WASM), (letter) => letter.charCodeAt(0));
+  c ??= new WebAssembly.Instance(new WebAssembly.Module(code)).exports;
   const size = n * n, mask = radialMask(n, lines), weight = array("weight", size);
   const [x, r, data] = ["x", "r", "data"].map((name) => [array(name, size), array(name, size, size)]); // re, im
   array("root_re", n).set(Float32Array.from({ length: n }, (_, k) => Math.cos((2 * Math.PI * k) / n)));
@@ -80,7 +81,8 @@ onmessage = async ({ data: job }) => {
     await solve(job);
   } catch (error) {
     const old = typeof WebAssembly === "undefined" || error instanceof WebAssembly.CompileError;
-    postMessage({ id: job.id, error: old ? "The live mode needs a browser with WebAssembly and SIMD (2023 or newer)." : `${error}` });
+    const needed = "The live mode needs a browser with WebAssembly and SIMD, of 2023 or newer.";
+    postMessage({ id: job.id, error: old ? needed : `${error}` });
   }
 };
 
@@ -92,7 +94,7 @@ async function solve(job) {
     const change = c.change(), done = change * iterations < STILL || iterations >= MOST, now = performance.now();
     if (done || now - shown > SHOW) {
       const [clean, attacked] = images.map((image) => image.slice());
-      const answer = { id: job.id, perturbation, clean, attacked, iterations, change, done, seconds: (now - start) / 1000 };
+      const answer = { id: job.id, perturbation, clean, attacked, iterations, done, seconds: (now - start) / 1000 };
       postMessage(answer, [clean.buffer, attacked.buffer]);
       if (done) return;
       await pause();
