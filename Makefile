@@ -8,7 +8,7 @@ SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/d
 HTML := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf strict test quick check format execute bench calibrate theory fidelity sweep table1 train compare explorer lab serve lock clean
+.PHONY: help book pdf strict test quick check format execute bench calibrate theory fidelity sweep table1 train compare explorer solver lab serve lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -84,6 +84,9 @@ sweep: $(READY)  ## run a notebook over parameters: SWEEP=FILE.yml SCHEDULER=tcp
 STEPS ?= 3
 explorer: $(READY)  ## compute the frames of the explorer: STEPS=3 of the ascent against a network (resumes; results/explorer)
 	$(BIN)/python -m lib.explorer --steps $(STEPS)
+
+solver: $(READY)  ## compile the explorer's solver.c to WebAssembly (book/_static/solver.wasm.js); needs clang and lld
+	$(BIN)/python book/solver.py
 
 # a static pattern: a plain fig-% would also match the files in results/figures
 FIGURES := fig-1 fig-2 fig-3 fig-4 fig-5 fig-6 fig-7 fig-amplification fig-networks-amplification fig-radius fig-transfer fig-attack-iterations fig-attack-optimum fig-attack-strength fig-cover fig-explorer-transfer fig-lambda fig-networks-error fig-peers fig-scaling fig-tolerance fig-training \

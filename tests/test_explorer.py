@@ -1,9 +1,12 @@
 """The explorer's frames in results/, the data of its page, and the live view, driven directly and through a kernel."""
 
+import base64
+import hashlib
 import importlib.util
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -37,9 +40,17 @@ from lib.records import read_rows
 from lib.tv import calibrated_lambda
 
 ROOT = Path(__file__).parent.parent
-specification = importlib.util.spec_from_file_location("explorer_page", ROOT / "book" / "_ext" / "explorer_page.py")
-explorer_page = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(explorer_page)
+
+
+def module(name, folder):
+    """A script of the book as a module."""
+    specification = importlib.util.spec_from_file_location(name, ROOT / "book" / folder / f"{name}.py")
+    loaded = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(loaded)
+    return loaded
+
+
+explorer_page, solver = module("explorer_page", "_ext"), module("solver", "")
 
 
 def test_results_have_every_frame():
@@ -104,10 +115,13 @@ def test_the_page_gets_the_phantom_without_loss():
         assert torch.equal(decode(page[f"x{n}"]) / 255, example_image(n))
 
 
-def test_the_vendored_package_has_its_licence():
-    folder = ROOT / "book" / "_static" / "vendor" / "fft.js"
-    assert "MIT License" in (folder / "LICENSE").read_text()
-    assert "FFT.prototype.transform" in (folder / "fft.js").read_text()
+def test_the_compiled_solver_is_that_of_its_source():
+    static = ROOT / "book" / "_static"
+    text = (static / "solver.wasm.js").read_text(encoding="utf-8")
+    assert hashlib.sha256((static / "solver.c").read_bytes()).hexdigest() in text, "make solver"
+    assert base64.b64decode(text.split('"')[1]).startswith(b"\0asm") and len(text) < 40_000
+    if all(map(shutil.which, ("clang", "wasm-ld"))) and f"by {solver.version()}\n" in text:
+        assert text == solver.script(static / "solver.c")
 
 
 def test_lambda_continues_in_logarithms():

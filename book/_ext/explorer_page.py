@@ -49,9 +49,8 @@ def page_data(results: Path) -> dict[str, object]:
 
 
 def worker_text(static: Path) -> str:
-    """The worker: the FFT package as it is published (it wants a `module`), then the solver."""
-    fft, solver = (static / name for name in ("vendor/fft.js/fft.js", "solver.js"))
-    return "const module = {};\n" + fft.read_text(encoding="utf-8") + solver.read_text(encoding="utf-8")
+    """The worker: the compiled part of the solver as text, then the rest."""
+    return "".join((static / name).read_text(encoding="utf-8") for name in ("solver.wasm.js", "solver.js"))
 
 
 def add_explorer(app, pagename, templatename, context, doctree):

@@ -334,7 +334,11 @@ window.explorerData = {};
       if (ticket !== wanted || !live()) return;
       if (!solver) {
         solver = new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
-        solver.onmessage = ({ data }) => data.id === job && live() && showLive(data, solver.asked);
+        solver.onmessage = ({ data }) => {
+          if (data.id !== job || !live()) return;
+          if (data.error) status.textContent = data.error;
+          else showLive(data, solver.asked);
+        };
       }
       const { n, lines, sigma } = state, mu = state.mu.map((c) => Math.floor((c * n) / 256));
       const asked = { id: ++job, n, lines, sigma, mu, noise: state.noise, lam: lambda(state.noise, lines, page.lambda) };
