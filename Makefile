@@ -12,7 +12,7 @@ HTML := _build/html/index.html
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
-	@echo "make fig-NAME   rebuild a figure into results/figures (1 to 7, amplification, attack-iterations, attack-optimum, constant,"
+	@echo "make fig-NAME   rebuild a figure into results/figures (1 to 7, amplification, attack-iterations, attack-optimum, attack-strength, constant,"
 	@echo "                cover, explorer-transfer, growth, lambda, networks-amplification, networks-error, peers, phase, radius, scaling, subsampling,"
 	@echo "                tolerance, training, transfer)"
 

@@ -207,7 +207,7 @@ def bench_iterations() -> None:
 
 
 def bench_optimum(starts: int = 12, steps: int = 30) -> None:
-    """Our attack against the best of many starts with five times the steps, real and complex."""
+    """Our attack against the best of many starts with six times the steps, real and complex."""
     rows: list[dict[str, object]] = []
     pairs = (40, 0.04), (40, 0.005), (25, 0.1), (80, 0.005)
     chosen = [p for p in problems() if p[2] == 0 and p[:2] in pairs]

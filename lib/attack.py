@@ -104,7 +104,16 @@ def disk_weight(n: int, mu: Sequence[float] | Tensor, sigma: float) -> Tensor:
 
 
 def location_grid(n: int, count: int = 8) -> Tensor:
-    r"""The ``count**2`` centres :math:`((i + \tfrac12) n/c, (j + \tfrac12) n/c)`, rounded down, ``(count**2, 2)``.
+    r"""The grid of locations :math:`((i + \tfrac12) n/c, (j + \tfrac12) n/c)`, rounded down, i and j from 0 to c - 1.
+
+    Parameters
+    ----------
+    n : image side.
+    count : c, locations in a row.
+
+    Returns
+    -------
+    ``(count**2, 2)`` int64, row and column.
 
     Raises
     ------
@@ -131,14 +140,19 @@ def spike_perturbation(op: MaskedFourier, mu: Sequence[float] | Tensor, eta: flo
 
     Returns
     -------
-    ``(..., m)`` complex64, or complex128 if ``eta`` is a float64 tensor; real in the image domain.
+    ``(..., m)`` complex64, or complex128 if ``eta`` is a float64 tensor; real in the image domain if the mask is even.
+
+    Raises
+    ------
+    ValueError : ``mu`` is outside the image, or ``eta`` is not positive and finite.
     """
     mu = _checked_mu("spike_perturbation", mu, op.n).round().long()
-    eta = torch.as_tensor(eta, device=op.mask.device)
+    eta = _checked_eta("spike_perturbation", eta).to(op.mask.device)
     dtype = torch.float64 if eta.dtype == torch.float64 else torch.float32
     delta = torch.zeros(*mu.shape[:-1], op.n**2, dtype=dtype, device=op.mask.device)
     delta = delta.scatter(-1, (mu[..., :1] * op.n + mu[..., 1:]).to(delta.device), 1).unflatten(-1, (op.n, op.n))
-    return _scale(op.symmetrize(op.A(delta)), eta.to(dtype))
+    e = op.A(delta)
+    return _scale(op.symmetrize(e) if op.is_even else e, eta.to(dtype))
 
 
 def fast_tv(
@@ -149,8 +163,17 @@ def fast_tv(
     The threshold is `THRESHOLD` times the height :math:`\eta\, n/\sqrt m` of the spike to expect. The default ``tol``
     is enough to compare perturbations: the peak of the artifact is then accurate to 1 % at worst, to 0.1 % above 1 %
     noise. In complex64 a ``tol`` below 2e-4 may not be reached.
+
+    Parameters
+    ----------
+    op, lam, norm, tol : see :class:`lib.tv.TVReconstruction`.
+    eta : the norm of e, a number or one for each image of a flat batch.
+
+    Raises
+    ------
+    ValueError : ``eta`` is not positive and finite, or another argument is out of range.
     """
-    threshold = THRESHOLD * torch.as_tensor(eta, dtype=torch.float64) * op.n / math.sqrt(op.m)
+    threshold = THRESHOLD * _checked_eta("fast_tv", eta).double() * op.n / math.sqrt(op.m)
     return TVReconstruction(op, lam, iterations=ITERATIONS, threshold=threshold, norm=norm, tol=tol)
 
 
@@ -266,7 +289,7 @@ def restarted_ascent(problem: Problem, steps: int = 15, gain: float = -1) -> tup
     r"""`power_ascent` twice, the second time from the result of the first and down to smaller steps, for networks.
 
     Their objective is rougher than that of TV. The first steps of the second ascent leave the hill, and its last ones,
-    of weight 1/10, climb closer to the top of the next.
+    of weight 1/8, climb closer to the top of the next.
 
     Parameters
     ----------
@@ -280,7 +303,7 @@ def restarted_ascent(problem: Problem, steps: int = 15, gain: float = -1) -> tup
     """
     first, history = power_ascent(problem, steps, gain)
     start, state = first[0]
-    second, more = power_ascent(replace(problem, start=start, state=state), steps, gain, weight=0.1)
+    second, more = power_ascent(replace(problem, start=start, state=state), steps, gain, weight=1 / 8)
     # the second does not count its first two looks, and can end lower than it began
     worse = (more[0, min(2, steps) :].amax(0) < history[0, min(2, steps) :].amax(0))[:, None]
     best = torch.where(worse, start, second[0][0])
@@ -371,7 +394,13 @@ def evaluate_perturbation(
 
 
 def unperturbed(reconstruct: Reconstruct, y: Tensor) -> tuple[Tensor, Any]:
-    """The converged reconstruction of ``y`` and the state that nearby problems can start from, or None."""
+    """The converged reconstruction of ``y``, ``(..., n, n)``, and a state for nearby problems to start from, or None.
+
+    Parameters
+    ----------
+    reconstruct : see :func:`localized_attack`.
+    y : measurements ``(..., m)``.
+    """
     return _solve(reconstruct, y, None)
 
 
@@ -632,6 +661,13 @@ def _checked_mu(name: str, mu: Sequence[float] | Tensor, n: int) -> Tensor:
     if mu.shape[-1:] != (2,) or not bool(((mu >= 0) & (mu <= n - 1)).all()):
         raise ValueError(f"{name}: mu must hold rows and columns in [0, {n - 1}], got {mu.tolist()}")
     return mu
+
+
+def _checked_eta(name: str, eta: float | Tensor) -> Tensor:
+    eta = torch.as_tensor(eta)
+    if not bool(((eta > 0) & torch.isfinite(eta)).all()):
+        raise ValueError(f"{name}: eta must be positive and finite, got {eta.tolist()}")
+    return eta
 
 
 def _resume(reconstruct: Reconstruct, y: Tensor, state: Any) -> tuple[Tensor, Any]:

@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
         description="Re-execute notebooks in place. A notebook that fails is left as it was.",
         epilog="example: python -m lib.execute notebooks/cs_mri.ipynb",
     )
-    parser.add_argument("notebook", type=Path, nargs="+")
+    parser.add_argument("notebook", type=Path, nargs="+", help="a file, re-executed in place")
     failed = 0
     for path in parser.parse_args(arguments).notebook:
         try:

@@ -172,14 +172,14 @@ def setting(configuration: Configuration) -> str:
 
 
 def measurements(configuration: Configuration, image: int) -> tuple[Tensor, MaskedFourier, Tensor]:
-    """The phantom, the forward operator and the measurements, without noise."""
+    """The phantom ``(n, n)`` of this number, the forward operator, and the measurements ``(m,)``, without noise."""
     op = _operator(configuration.n, configuration.lines)
     x = ellipses(1, configuration.n, seed=configuration.seed, first=image)[0]
     return x, op, op.A(x)
 
 
 def reconstruction(configuration: Configuration, y: Tensor, op: MaskedFourier) -> Reconstruct:
-    """The method, as our attack needs it."""
+    """The method as our attack needs it: see :func:`lib.attack.localized_attack`, with y ``(m,)`` for its norm."""
     if configuration.method == "tv":
         lam = calibrated_lambda(configuration.noise_rel, configuration.lines)
         return fast_tv(op, lam, configuration.noise_rel * torch.linalg.vector_norm(y))
@@ -193,7 +193,11 @@ def attack(configuration: Configuration, image: int, mu: Sequence[int] | Tensor 
     ----------
     configuration : what to attack, and how.
     image : number of the phantom.
-    mu : attack this location alone.
+    mu : attack this location alone, row and column.
+
+    Raises
+    ------
+    RuntimeError : a reconstruction does not reach its tolerance.
     """
     one = dataclasses.replace(configuration, images=(image,), optimiser="ours")
     x, op, y = measurements(one, image)
@@ -211,7 +215,10 @@ def attack(configuration: Configuration, image: int, mu: Sequence[int] | Tensor 
 
 
 def evaluate(configuration: Configuration, x: Tensor, y: Tensor, op: MaskedFourier, e: Tensor, mu: Tensor) -> Outcome:
-    """What a perturbation does to the configuration's method, to the preset's tolerance."""
+    """What the perturbation e, ``(m,)``, does to the configuration's method, to the preset's tolerance.
+
+    ``x, y, op`` come from :func:`measurements`; ``mu``, ``(2,)``, is where the disk of the objective lies.
+    """
     rec, gap = reconstruction(configuration, y, op), float("nan")
     if isinstance(rec, TVReconstruction):
         rec = dataclasses.replace(rec, tol=PRESETS[configuration.preset].tol)
@@ -497,10 +504,14 @@ def current_rows(name: str, **same: object) -> list[dict[str, str]]:
     ]
 
 
-def table1(optimiser: str = "ours", value: str = "alpha", preset: str = "laptop") -> dict[Cell, Spread]:
+def table1(
+    optimiser: str = "ours", value: str = "alpha", preset: str = "laptop", network: str = "compact"
+) -> dict[Cell, Spread]:
     """A column of results/table1.csv by method, lines and noise level: mean and standard deviation over the images."""
     found: dict[Cell, list[float]] = {}
     for row in current_rows("table1", optimiser=optimiser, preset=preset):
+        if row["network"] not in ("", network):  # TV has none
+            continue
         found.setdefault((row["method"], int(row["lines"]), float(row["noise_rel"])), []).append(float(row[value]))
     return {cell: Spread(np.mean(v).item(), np.std(v).item(), len(v)) for cell, v in found.items()}
 
@@ -632,6 +643,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes; as many as there are cores")
     parser.add_argument("--method", nargs="+", choices=METHODS, default=METHODS, help="only cells of these")
     args = parser.parse_args(arguments)
+    if args.jobs < 1:
+        parser.error(f"--jobs must be 1 or more, got {args.jobs}")
     unknown = set(args.name) - set(TABLES)
     if unknown:
         parser.error(f"no table is called {' or '.join(sorted(unknown))}; there are {', '.join(TABLES)}")

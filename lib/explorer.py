@@ -36,18 +36,17 @@ from lib.attack import (
 )
 from lib.calibration import LINES as MASKS
 from lib.calibration import NOISE
+from lib.experiments import LEVELS, METHODS
 from lib.figures import COLORS, EXAMPLE, OVER
-from lib.networks import LINES, NETWORKS, N, Reconstruction, load_network, read_manifest, write_bytes
+from lib.networks import LINES, NETWORKS, N, Reconstruction, load_network, read_manifest
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses, shepp_logan
-from lib.records import RESULTS, provenance, read_rows, write_rows
+from lib.records import RESULTS, provenance, read_rows, write_bytes, write_rows
 from lib.tv import TVReconstruction, calibrated_lambda
 
-LEVELS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.1)  # of the paper's Table 1
 COUNT = 8  # the grid of locations has COUNT**2
 SIGMA = 5
 PRESET = "compact"
-METHODS = ("tv", *NETWORKS)
 # the perturbations of a frame with the methods that see them: TV's is shown to all, the networks' to themselves
 SHOWN = (("tv", "tv"), ("tv", "tira"), ("tv", "tirafl"), ("tira", "tira"), ("tirafl", "tirafl"))
 NETWORK_STEPS = 3  # of the ascent against a network, where a step costs as much as all of TV's
@@ -118,6 +117,9 @@ def compute_frames(
 def settings(noise_rel: float, steps: int) -> str:
     """What the frames of a level depend on and may change: lambda, the steps of the ascent, the weights."""
     manifest = read_manifest()
+    for name in NETWORKS:
+        if f"{name}-{PRESET}" not in manifest:
+            load_network(name, PRESET)  # says which command makes it
     weights = [manifest[f"{name}-{PRESET}"]["files"][0]["sha256"][:10] for name in NETWORKS]
     return " ".join([f"lambda={calibrated_lambda(noise_rel, LINES):.3g}", f"steps={steps}", *weights])
 
@@ -447,7 +449,7 @@ class Explorer:
         """Do what a control asks for; Jupyter would hide an error, such as that weights are missing, in a log."""
         try:
             work(*values)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError, FloatingPointError) as error:
             self.numbers.value = f"<b>{html.escape(str(error))}</b>"
 
     def _clicked(self, row: int, column: int) -> None:

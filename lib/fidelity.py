@@ -175,7 +175,7 @@ def _low_noise_varies() -> tuple[str, str]:
 
 
 def _follows_factor() -> tuple[str, str]:
-    parts, spread = [], {}
+    parts, off = [], {}
     for name, cells in (
         ("our attack", table1("ours")),
         ("authors' optimiser", table1("authors")),
@@ -183,10 +183,10 @@ def _follows_factor() -> tuple[str, str]:
     ):
         ratio = [_mean(_levels(cells, "tv", lines)) / _factor(lines) for lines in LINES]
         parts.append(f"{name} " + ", ".join(f"{r:.2f}" for r in ratio))
-        spread[name] = max(ratio) / min(ratio), max(abs(r - 1) for r in ratio)
+        off[name] = max(abs(r - 1) for r in ratio)
     text = "Mean $\\alpha$ over $n^2/m$ for 25, 40, 80 lines: " + "; ".join(parts)
-    near = spread["authors' optimiser"][1] < 0.2
-    return text, _verdict(near, PARTLY)
+    near = [off[name] < 0.2 for name in ("our attack", "authors' optimiser")]
+    return text, _verdict(all(near), PARTLY if any(near) else NO)
 
 
 def _tira_lower() -> tuple[str, str]:

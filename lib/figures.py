@@ -14,6 +14,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
+from tqdm import tqdm
 
 from lib.attack import ITERATIONS, Attack, GridAttack, disk_weight, fast_tv, grid_attack, unperturbed
 from lib.calibration import LINES, add_noise
@@ -1032,10 +1033,11 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("name", nargs="+", choices=list(NAMED), help="which figure")
     use_style()
-    for name in parser.parse_args(arguments).name:
+    names = parser.parse_args(arguments).name
+    for name in tqdm(names, unit="figure", disable=len(names) == 1):
         path = FIGURES / f"{'fig-' if name.isdigit() else ''}{name}.png"
         save(NAMED[name](), path)
-        print(path.relative_to(RESULTS.parent))
+        tqdm.write(str(path.relative_to(RESULTS.parent)))
 
 
 if __name__ == "__main__":

@@ -314,9 +314,17 @@ def load_network(
 def read_manifest(folder: Path = WEIGHTS) -> dict[str, dict]:
     r"""What ``manifest.json`` says of each trained network, by name and preset such as ``"tira-compact"``.
 
-    X run's. Those of TiraFL come on top of what the Tira had that it started from, ``started_from`` with its
-    SHA-256. ``validation_error`` is the mean of :math:`\||z| - x\|_2/\|x\|_2` by
-    noise level.
+    ``runs``, ``steps`` and ``minutes`` count the whole training, for TiraFL without that of the Tira it started from;
+    ``log`` has each run. ``command``, ``settings``, ``phantoms_drawn``, ``device`` and ``version`` are of the last run,
+    or as if all had been like it. ``validation_error`` is the mean of :math:`\||z| - x\|_2/\|x\|_2` by noise level.
+
+    Returns
+    -------
+    ``{}`` where there is no manifest.
+
+    Raises
+    ------
+    ValueError : the file is not JSON.
     """
     path = Path(folder) / "manifest.json"
     try:

@@ -351,7 +351,7 @@ def connect(scheduler: str | None, workers: int | None) -> Iterator[Client]:
 
     Raises
     ------
-    ConnectionError : nothing answers at the address within 10 seconds.
+    ConnectionError : nothing answers at the address within `CONNECT_SECONDS` and one more.
     """
     if scheduler is None:
         with (
@@ -398,6 +398,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, help="processes on this machine; default: one for each core")
     parser.add_argument("--out", type=Path, help="folder for notebooks and table; default: _sweeps/NAME")
     args = parser.parse_args(arguments)
+    if args.workers is not None and args.workers < 1:
+        parser.error(f"--workers must be 1 or more, got {args.workers}")
     folder = args.out or ROOT / "_sweeps" / args.file.stem
     try:
         sweep = read_sweep(args.file)

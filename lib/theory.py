@@ -115,7 +115,15 @@ def gradient(z: ArrayLike) -> NDArray:
 
 
 def gradient_factor(omega: ArrayLike, n: int) -> NDArray:
-    r""":math:`1 - e^{-2\pi i k/n}` for k in ``omega``: what :math:`\nabla` multiplies the frequency k by."""
+    r"""What :math:`\nabla` multiplies the frequency k by, :math:`1 - e^{-2\pi i k/n}`, for k in ``omega``; complex128.
+
+    Parameters
+    ----------
+    omega : frequencies, of any shape.
+    n : length of the signal, positive.
+    """
+    if n < 1:
+        raise ValueError(f"gradient_factor: n must be 1 or more, got {n!r}")
     return -np.expm1(-2j * np.pi * np.asarray(omega) / n)  # expm1: no cancellation at low frequencies
 
 

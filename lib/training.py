@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
@@ -100,8 +100,8 @@ def training_batch(op: MaskedFourier, settings: Settings, step: int) -> tuple[Te
 
     The phantoms of the stream TRAINING come in rounds of 8 batches. A round passes ``reuse`` times over its phantoms,
     in another order each time. Flips and transposition leave the law of the phantoms as it is. The noise is Gaussian,
-    of relative size :math:`0.1\, U^2` with :math:`U` uniform in [0, 1]: at the authors' :math:`U` alone, and twice as
-    large, the noisiest images rule the loss.
+    of relative size :math:`0.1\, U^2` with :math:`U` uniform in [0, 1]. The authors draw the norm uniformly, up to
+    twice this size; then the noisiest images rule the loss.
 
     Returns
     -------
@@ -148,7 +148,15 @@ def modulus_loss(z: Tensor, x: Tensor) -> Tensor:
 def errors(
     reconstruct: Callable[[Tensor], Tensor], op: MaskedFourier, noise_rel: float, images: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    r"""Relative errors over the first phantoms of a stream, with Gaussian noise of the given size (and seed).
+    r"""Relative errors over the first phantoms of a stream, with Gaussian noise of the given size.
+
+    Parameters
+    ----------
+    reconstruct : measurements ``(b, m)`` to images ``(b, n, n)``.
+    op : the forward operator.
+    noise_rel : norm of the noise relative to the measurements. Its seeds are 0, 8, ... for every stream.
+    images : how many phantoms.
+    seed : the stream.
 
     Returns
     -------
@@ -276,11 +284,22 @@ def save_checkpoint(path: Path, network: Reconstruction, optimizer: torch.optim.
 
 
 def load_checkpoint(path: Path, network: Reconstruction, optimizer: torch.optim.Optimizer) -> Clock:
-    """Restore what :func:`save_checkpoint` wrote."""
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it cannot be iterated)
-        clock = Clock(**json.loads(file.metadata()["clock"]))
-    network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    """Restore what :func:`save_checkpoint` wrote.
+
+    Raises
+    ------
+    ValueError : the file is cut off, or of another network.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it cannot be iterated)
+            clock = Clock(**json.loads(file.metadata()["clock"]))
+        network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+    except (SafetensorError, RuntimeError):
+        shown = f"{path.parent.name}/{path.name}"
+        raise ValueError(
+            f"load_checkpoint: {shown} is no whole checkpoint of this network; remove it to start anew"
+        ) from None
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("adam."):
@@ -371,8 +390,8 @@ def main(arguments: list[str] | None = None) -> None:
         description="Train a network; a killed training goes on where it was, a finished one starts another run.",
         epilog="example: python -m lib.training tirafl --preset compact --minutes 30",
     )
-    parser.add_argument("network", choices=NETWORKS)
-    parser.add_argument("--preset", choices=list(PRESETS), default="compact")
+    parser.add_argument("network", choices=NETWORKS, help="which network")
+    parser.add_argument("--preset", choices=list(PRESETS), default="compact", help="its sizes; compact if not given")
     parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
     parser.add_argument("--minutes", type=_positive, default=60, help="length of the run, in minutes")
     parser.add_argument("--steps", type=_count, help="length of the run in steps, if that is reached first")

@@ -127,8 +127,8 @@ def certificate(
         \quad\text{subject to}\quad \nabla^* p = \mathcal{A}^* q, \quad \|p\|_* \le \lambda,
 
     where :math:`\|\cdot\|_*` is the largest group magnitude. Any feasible p bounds the minimum from below
-    (Boyd et al., 2011, Section 3.3). The gap also bounds the fitted data: the minimiser :math:`x^*` satisfies
-    :math:`\|\mathcal{A}(x - x^*)\|_2 \le \sqrt{2\,\mathrm{gap}}`.
+    (weak duality; Boyd and Vandenberghe, 2004, Section 5.2.2). The gap also bounds the fitted data: the minimiser
+    :math:`x^*` satisfies :math:`\|\mathcal{A}(x - x^*)\|_2 \le \sqrt{2\,\mathrm{gap}}`.
 
     Parameters
     ----------
@@ -622,7 +622,8 @@ def squared_norm(a: Tensor, dims: int = 1) -> Tensor:
 def calibrated_lambda(noise_rel: float, lines: int) -> float:
     r"""The regularization parameter :math:`\lambda_\eta` of Section 4, from ``results/lambda.csv``.
 
-    The file has the grid search over 50 phantoms with Gaussian noise (``make calibrate``). For each mask and level
+    The file has the grid search over 50 phantoms of 256 x 256 pixels with Gaussian noise (``make calibrate``); another
+    resolution may want another :math:`\lambda`. For each mask and level
     the best grid point is taken, and :math:`\log\lambda` is interpolated linearly in the logarithms of the noise
     level and of the number of lines.
 

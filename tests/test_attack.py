@@ -82,6 +82,27 @@ def test_a_spike_perturbation_is_a_spike_of_the_stated_height(n):
         assert torch.allclose(op.A(delta), e[0])
 
 
+def test_a_spike_perturbation_on_a_mask_that_is_not_even():
+    mask = torch.zeros(N, N, dtype=torch.bool)
+    mask[: N // 2 - 1] = True  # of no frequency is the mirror image sampled
+    for op in (MaskedFourier(mask), MaskedFourier(random_mask(N, 0.3, 1))):
+        assert not op.is_even
+        e = spike_perturbation(op, (3, 4), 0.5)
+        r = op.A_dagger(e)
+        assert math.isclose(norm(e), 0.5, rel_tol=1e-5) and int(r.abs().argmax()) == 3 * N + 4
+        assert math.isclose(r.abs().max(), 0.5 * math.sqrt(op.m) / N, rel_tol=1e-5)
+    localized_attack(op.A_dagger, random(op.m, dtype=torch.complex64), op, LEVEL, disk_weight(N, (3, 4), 2), real=False)
+
+
+@pytest.mark.parametrize("eta", [0.0, -2.0, math.nan])
+def test_a_norm_that_is_not_positive_is_named(eta):
+    op = MaskedFourier(radial_mask(N, 5))
+    with pytest.raises(ValueError, match=f"spike_perturbation: eta must be positive and finite, got {eta}"):
+        spike_perturbation(op, (3, 4), eta)
+    with pytest.raises(ValueError, match=f"fast_tv: eta must be positive and finite, got {eta}"):
+        fast_tv(op, LAM, eta)
+
+
 # --- The objective
 
 

@@ -227,6 +227,24 @@ def test_table_1_has_the_cells_that_it_should():
     assert {cell.optimiser for cell in sigma_cells()} == {"ours", "authors"}
 
 
+def test_no_processes_at_all_is_an_error(capsys):
+    with pytest.raises(SystemExit):
+        experiments.main(["table1", "--jobs", "0"])
+    assert "--jobs must be 1 or more, got 0" in capsys.readouterr().err
+
+
+def test_the_table_is_of_one_preset_of_the_networks(monkeypatch):
+    found = [
+        {"method": "tira", "lines": "40", "noise_rel": "0.04", "network": n, "alpha": a}
+        for n, a in (("compact", "1"), ("paper", "3"))
+    ]
+    tv = {"method": "tv", "lines": "40", "noise_rel": "0.04", "network": "", "alpha": "5"}
+    monkeypatch.setattr(experiments, "current_rows", lambda *_, **__: [*found, tv])
+    key, other = ("tira", 40, 0.04), ("tv", 40, 0.04)
+    assert [experiments.table1(network=n)[key].mean for n in ("compact", "paper")] == [1, 3]
+    assert experiments.table1()[other].mean == 5 and experiments.table1()[key].count == 1
+
+
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_computes_what_is_missing_and_nothing_else(tmp_path, jobs):
     cells, path = (

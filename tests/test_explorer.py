@@ -266,3 +266,10 @@ def test_in_a_kernel_the_cell_shows_widgets_and_sliders_recompute():
     assert {"application/vnd.jupyter.widget-view+json", "text/html"} <= set(shown.data)
     peak, text = notebook.cells[1].outputs[0].text.split(" ", 1)
     assert f"peak of ρ {peak}," in text
+
+
+def test_without_trained_networks_the_command_that_makes_them_is_named(monkeypatch):
+    monkeypatch.setattr(explorer, "read_manifest", dict)
+    monkeypatch.setattr("lib.networks.read_manifest", lambda _=None: {})
+    with pytest.raises(FileNotFoundError, match="make train NETWORK=tira PRESET=compact"):
+        explorer.settings(0.04, 3)

@@ -168,6 +168,9 @@ def test_a_cell_of_the_transition_can_be_computed_again():
     committed = kept["first_m"].split()
     for m in str(fresh["first_m"]).split():
         committed.remove(m)  # the same trials are among them
+    (kept,) = [row for row in CELLS["transition"][1] if theory_runs._same(row, wanted | {"signal": "spikes", "s": 2})]
+    whole = theory_runs.transition("spikes", "uniform", 64, 2, trials=int(kept["trials"]), seed=theory_runs.SEED)
+    assert str(whole["first_m"]) == kept["first_m"]
 
 
 def test_transitions_are_sorted_and_rise_with_the_sparsity():

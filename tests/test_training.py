@@ -281,6 +281,18 @@ def test_a_training_without_a_length_is_refused(budget, place):
         train(Reconstruction(OP, SMALL, False), "small", QUICK, **budget, **place("a"))
 
 
+@pytest.mark.parametrize("broken", ["cut off", "of another network"])
+def test_a_checkpoint_that_does_not_fit_is_named(place, broken):
+    where = place("a")
+    path = where["checkpoint"]
+    train(Reconstruction(OP, SMALL, False), "small", QUICK, steps=1, **where)
+    if broken == "cut off":
+        path.write_bytes(path.read_bytes()[:100])
+    network = Reconstruction(OP, SMALL, broken == "of another network")
+    with pytest.raises(ValueError, match=rf"load_checkpoint: .*/{path.name} is no whole checkpoint of this network"):
+        train(network, "small", QUICK, steps=1, **where)
+
+
 def test_a_checkpoint_is_replaced_in_one_step(place, monkeypatch):
     network = Reconstruction(OP, SMALL, False)
     train(network, "small", QUICK, steps=2, **place("a"))
