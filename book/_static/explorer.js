@@ -13,7 +13,7 @@ window.explorerData = {};
   const METHODS = ["tv", "tira", "tirafl"];
   const NAMES = { tv: "TV", tira: "Tira", tirafl: "TiraFL" };
   const LIVE = { noise: [0.1, 20], lines: [25, 80], sigma: [0, 15] };
-  const START = { mode: "frames", noise: 4, mu: [112, 80], e: "tv", lines: 40, sigma: 0, n: 128 };
+  const START = { mode: "frames", noise: 4, mu: [112, 80], e: "tv", lines: 40, sigma: 0, n: 256 };
 
   // --- data -------------------------------------------------------------------------------------------------------
 
