@@ -283,7 +283,12 @@ CLAIMS = (
     Claim("Abstract", "The artifacts are inherent in methods with exact recovery", _inherent, "make theory"),
     Claim("Section 4", "25, 40 and 80 lines are 11, 17 and 32 % of the coefficients", _coefficients, "make table1"),
     Claim("Section 4", "Other small radii give similar artifacts", _small_sigma, "make table1"),
-    Claim("Section 4", "Artifacts for large radii are not localized, as those of [12]", _large_sigma, "make table1"),
+    Claim(
+        "Section 4",
+        "Artifacts for large radii are not localized, as those of Genzel et al.",
+        _large_sigma,
+        "make table1",
+    ),
     Claim("Section 4", "A spike is seen in r itself, except at very low noise", _spike_in_r, "make table1"),
     Claim("Section 4", "In the peak the artifact is much larger than the perturbation", _much_larger, "make table1"),
     Claim(

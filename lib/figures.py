@@ -289,7 +289,8 @@ def scaling() -> Figure:
     middle.minorticks_off()
     batches = sorted((int(row["batch"]), float(row["image_ms"])) for row in rows if row["n"] == "256")
     right.semilogx(*zip(*batches, strict=True), "o-")
-    right.set(xlabel="batch, $n$ = 256", ylabel="ms for one image", ylim=(0, None), xticks=[b for b, _ in batches])
+    right.set(xlabel="batch, $n$ = 256", ylabel="ms for one image", xticks=[b for b, _ in batches])
+    right.set_ylim(0, 1.1 * max(ms for _, ms in batches))
     right.set_xticklabels([str(b) for b, _ in batches])
     right.minorticks_off()
     return figure
@@ -525,7 +526,8 @@ def amplification() -> Figure:
         left.plot([], [], style, color="0.4", markersize=4, label=name)
     for lines, color in zip(factor, COLORS, strict=False):
         left.axhline(factor[lines], color=color, linewidth=0.8, alpha=0.5)
-        left.text(11.4, factor[lines], f"{lines} lines", color=color, fontsize=8, va="center")
+        at = {"transform": left.get_yaxis_transform(), "va": "center"}  # beside the axis
+        left.text(1.01, factor[lines], f"{lines} lines", color=color, fontsize=8, **at)
     ends = np.array([min(factor.values()), max(factor.values())])
     right.plot(ends, ends, color="0.5", linewidth=1, label=r"$\alpha = n^2/m$")
     left.set(xscale="log", xlabel="noise, % of the measurements", ylabel=r"amplification $\alpha$", ylim=(0, None))

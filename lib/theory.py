@@ -161,7 +161,7 @@ def sample_low_frequencies(n: int, m: int, rng: np.random.Generator) -> NDArray:
 
     Poon (2015), the paper's [20], concentrates its mask on low frequencies by this law.
 
-    Parameters, errors : as for :func:`sample_frequencies`. Returns an increasing int64 vector.
+    Parameters and errors as for :func:`sample_frequencies`. Returns an increasing int64 vector.
     """
     _check_even("sample_low_frequencies", n)
     _check_integer("sample_low_frequencies", "m", m, 1, n)
@@ -615,7 +615,7 @@ def tv_pursuit(y: ArrayLike, omega: ArrayLike, n: int, *, tol: float = 1e-8, max
 
     Without 0 in ``omega`` the mean is unknown; then the minimiser of mean 0 is returned.
 
-    Parameters, errors : as for :func:`basis_pursuit`.
+    Parameters and errors as for :func:`basis_pursuit`.
 
     Returns
     -------

@@ -105,7 +105,8 @@ def training_batch(op: MaskedFourier, settings: Settings, step: int) -> tuple[Te
 
     Returns
     -------
-    y : ``(batch, m)`` complex64; x : ``(batch, n, n)`` float32; on the device of ``op``.
+    y : ``(batch, m)`` complex64, on the device of ``op``.
+    x : ``(batch, n, n)`` float32, there too.
     """
     device = op.mask.device
     steps_in_round = 8 * settings.reuse

@@ -88,6 +88,8 @@ class AuthorYear(Style):
 MENDED = {'<div role="list" class="citation-list">': '<div class="citation-list">', ' id="proof-content"': ""}
 # and against the rules of HTML: in these elements paragraphs and blocks must be spans; how they look is in custom.css
 INLINE = {"summary": ("p",), "pre": ("div",)}
+# no line begins with the full stop after a formula, which is a box to the browser
+FORMULA = re.compile(r'<span class="math notranslate nohighlight">[^<]*</span>[.,;:!?)’-]+')
 FORWARD = """<!DOCTYPE html>
 <html lang="en"><head>
 <meta charset="utf-8"><meta http-equiv="refresh" content="0; url={page}"><title>{title}</title></head>
@@ -108,7 +110,7 @@ def mend(app, pagename, templatename, context, doctree):
     body = context.get("body", "")
     for wrong, right in MENDED.items():
         body = body.replace(wrong, right)
-    context["body"] = inline(body)
+    context["body"] = FORMULA.sub(r'<span class="unbroken">\g<0></span>', inline(body))
     tree = context.get("generate_toctree_html")
     if tree:
         context["generate_toctree_html"] = lambda *args, **kwargs: _with_names(tree(*args, **kwargs))
