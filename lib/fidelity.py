@@ -84,7 +84,7 @@ def _severe_and_local() -> tuple[str, str]:
     )
     text = (
         f"40 lines, 4 %: the artifact's peak is {_mean(peak):.1f} times the image's maximum; "
-        f"{_mean(share):.0%} of its energy lie within 5 pixels"
+        f"{_mean(share):.0%} of its energy lies within 5 pixels"
     )
     return text, _verdict(_mean(peak) > 1 and _mean(share) > 0.5)
 

@@ -556,7 +556,7 @@ def networks_amplification() -> Figure:
         ax.set_xticks([100 * level for level in LEVELS], [f"{100 * level:g}" for level in LEVELS], fontsize=8)
         ax.minorticks_off()
     axes[0].set_ylabel(r"amplification $\alpha$, 40 lines")
-    axes[0].legend(fontsize=8)
+    axes[-1].legend(fontsize=8)  # the paper's panel is complete
     return figure
 
 
