@@ -106,8 +106,9 @@ pdf: $(READY)  ## print the whole book into _build/book.pdf; needs Chromium, no 
 	cp _build/singlehtml/book/index.html _build/singlehtml/book.html
 	$(BIN)/python book/pdf.py _build/singlehtml/book.html _build/book.pdf
 
-serve: book  ## serve the book at http://localhost:8000
-	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+PORT ?= 8000
+serve: book  ## serve the book at http://localhost:8000, or another PORT=8001
+	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
@@ -121,6 +122,6 @@ lock:  ## resolve pyproject.toml anew and write requirements.lock
 	sed 's/+cpu$$//' requirements.tmp > requirements.lock
 	rm -rf requirements.tmp .venv-lock build
 
-clean:  ## remove the environment and everything built
-	rm -rf $(VENV) .venv-lock _build build *.egg-info .pytest_cache .hypothesis
+clean:  ## remove the environment and everything built; trainings and sweeps (_train, _sweeps) stay
+	rm -rf $(VENV) .venv-lock _build build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -24,6 +24,8 @@ def chromium() -> str:
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     if not found:
         sys.exit("Chromium is needed (Debian, Ubuntu: apt-get install chromium), or set CHROMIUM to its path")
+    if not shutil.which(found):
+        sys.exit(f"CHROMIUM is {found}, which is no program")
     return found
 
 

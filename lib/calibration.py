@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.records import RESULTS, provenance, read_rows, write_rows
+from lib.records import RESULTS, provenance, read_rows, resumable, write_rows
 from lib.tv import reconstruct_tv
 
 LINES = (25, 40, 80)
@@ -125,4 +125,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    resumable(main)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from lib.networks import LINES, NETWORKS, PRESETS, N, load_network, read_manifest
 from lib.operators import MaskedFourier, radial_mask
-from lib.records import RESULTS, provenance, read_rows, write_rows
+from lib.records import RESULTS, provenance, read_rows, resumable, write_rows
 from lib.training import IMAGES, LEVELS, TEST, errors
 from lib.tv import calibrated_lambda, reconstruct_tv
 
@@ -82,4 +82,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    resumable(main)

@@ -41,7 +41,7 @@ from lib.attack import (
 from lib.calibration import LINES
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.records import RESULTS, provenance, read_rows, write_rows
+from lib.records import RESULTS, provenance, read_rows, resumable, write_rows
 from lib.tv import TVReconstruction, calibrated_lambda
 
 Compute = Callable[["Configuration"], Iterable[dict[str, object]]]
@@ -314,6 +314,8 @@ def run(
     # neighbours that differ in the optimiser share the screening, so one process does both
     groups = [list(group) for _, group in itertools.groupby(wanted, lambda c: dataclasses.replace(c, optimiser="ours"))]
     failures = []
+    if wanted:
+        print(f"{path.name}: {len(wanted)} cells to compute; one of a network takes from half a minute to many")
     with tqdm(total=len(wanted), unit="cell") as bar:
         for cells_done, new, failure in _computed(compute, groups, jobs):
             keys = {_key(row)[:-1] for row in new}  # without the setting: an outdated row goes
@@ -655,4 +657,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    resumable(main)

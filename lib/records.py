@@ -7,8 +7,9 @@ import io
 import os
 import platform
 import subprocess
+import sys
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,6 +60,15 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_bytes(path, text.getvalue().encode())
+
+
+def resumable(main: Callable[[], None]) -> None:
+    """Run a program that goes on where it was stopped; Ctrl-C says so instead of a traceback."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -335,7 +335,11 @@ def summary(sweep: Sweep, found: Sequence[Mapping[str, Any]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
     failures = [f"{row['notebook']}: {row['error']}" for row in found if row["status"] == "failed"]
-    return "\n".join([text, f"{len(found) - len(failures)} done, {len(failures)} failed", *failures])
+    if sweep.y and not any(sweep.y in row for row in found):
+        known = list(dict.fromkeys(name for row in found for name in row))
+        failures.append(f"plot: no run gave {sweep.y!r}; the columns are {', '.join(known)}")
+    failed = sum(row["status"] == "failed" for row in found)
+    return "\n".join([text, f"{len(found) - failed} done, {failed} failed", *failures])
 
 
 def _short(value: object) -> str:
@@ -412,7 +416,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("sweep: stopped; the same command goes on from here", file=sys.stderr)
         return 130
     print(summary(sweep, found))
-    print(f"{os.path.relpath(folder)}: a notebook for each run, runs.csv, summary.png")
+    picture = ", summary.png" if (folder / "summary.png").exists() else ""
+    print(f"{os.path.relpath(folder)}: a notebook for each run, runs.csv{picture}")
     return int(any(row["status"] == "failed" for row in found))
 
 

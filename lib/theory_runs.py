@@ -16,7 +16,7 @@ from lib.attack import fast_tv, grid_attack
 from lib.calibration import LINES
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.records import RESULTS, provenance, read_rows, write_rows
+from lib.records import RESULTS, provenance, read_rows, resumable, write_rows
 from lib.tv import calibrated_lambda, reconstruct_tv
 
 SEED = 5
@@ -301,4 +301,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    resumable(main)

@@ -30,7 +30,7 @@ from lib.networks import (
 )
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.records import RESULTS, ROOT, provenance, read_rows, write_bytes, write_rows
+from lib.records import RESULTS, ROOT, provenance, read_rows, resumable, write_bytes, write_rows
 
 CHECKPOINTS = ROOT / "_train"  # not committed
 TRAINING, VALIDATION, TEST = 21, 22, 23  # streams of phantoms, each for one use
@@ -373,9 +373,12 @@ def publish(
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not (value > 0 and math.isfinite(value)):
-        raise argparse.ArgumentTypeError(f"must be positive, got {text}")
+        raise argparse.ArgumentTypeError(f"must be a positive number, got {text}")
     return value
 
 
@@ -407,8 +410,12 @@ def main(arguments: list[str] | None = None) -> None:
     settings = replace(SETTINGS[args.preset], **changes)
     network, clock = start(args.network, args.preset, folder=WEIGHTS)
     checkpoint, kept = CHECKPOINTS / f"{key}.safetensors", WEIGHTS / f"{key}.checkpoint.safetensors"
-    if not checkpoint.exists() and kept.exists():
-        write_bytes(checkpoint, kept.read_bytes())
+    log, kept_log = checkpoint.with_suffix(".csv"), RESULTS / f"train_{key}.csv"
+    if not checkpoint.exists():
+        log.unlink(missing_ok=True)
+        for source, copy in ((kept, checkpoint), (kept_log, log)):
+            if source.exists():
+                write_bytes(copy, source.read_bytes())
     torch.backends.cudnn.benchmark = True  # all steps have the same shapes
     clock = train(
         network.to(device),
@@ -417,7 +424,7 @@ def main(arguments: list[str] | None = None) -> None:
         minutes=args.minutes,
         steps=args.steps,
         checkpoint=checkpoint,
-        log=RESULTS / f"train_{key}.csv",
+        log=log,
         clock=clock,
     )
     print(f"{key}: measuring errors on {IMAGES} phantoms")
@@ -425,10 +432,11 @@ def main(arguments: list[str] | None = None) -> None:
         shown = f"{checkpoint.parent.name}/{checkpoint.name}"
         print(f"{key}: no better than the published weights, which stay; remove {shown} to go on from those")
         return
+    write_bytes(kept_log, log.read_bytes())
     print(f"{key}: published")
     if checkpoint.stat().st_size <= COMMITTED_BYTES:
         write_bytes(kept, checkpoint.read_bytes())
 
 
 if __name__ == "__main__":
-    main()
+    resumable(main)

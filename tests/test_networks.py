@@ -365,8 +365,12 @@ def test_every_file_of_weights_is_in_the_manifest():
     assert there == listed
 
 
-def test_bfloat16_is_used_on_a_gpu_and_where_the_processor_has_it():
-    assert networks.fast_bfloat16(torch.device("cuda"))
+def test_bfloat16_is_used_where_gpu_or_processor_have_it(monkeypatch):
+    for answer in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, answer=answer: answer)
+        networks.fast_bfloat16.cache_clear()
+        assert networks.fast_bfloat16(torch.device("cuda")) == answer
+    networks.fast_bfloat16.cache_clear()
     cpuinfo = Path("/proc/cpuinfo")
     has = cpuinfo.exists() and "avx512_bf16" in cpuinfo.read_text()
     assert networks.fast_bfloat16(torch.device("cpu")) == has

@@ -387,7 +387,7 @@ def test_the_command_trains_publishes_and_goes_on_on_another_machine(name, with_
     if not with_moments:  # too large, as for the sizes of the paper
         (folder / f"{name}-compact.checkpoint.safetensors").unlink()
     training.main([name, "--steps", "4"])
-    rows = read_rows(tmp_path / "results" / f"train_{name}-compact.csv")
+    rows = read_rows(tmp_path / "_train" / f"{name}-compact.csv")
     assert [(row["run"], row["step"]) for row in rows] == [("0", str(k)) for k in (1, 2, 3)] + [
         ("1", str(k)) for k in (4, 5, 6, 7)
     ]
