@@ -35,7 +35,7 @@ from lib.attack import (
     unperturbed,
 )
 from lib.calibration import LINES
-from lib.operators import MaskedFourier, gradient, gradient_adjoint, laplacian_symbol, radial_mask
+from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.records import RESULTS, provenance, write_rows
 from lib.tv import TVReconstruction, calibrated_lambda
@@ -116,53 +116,6 @@ def bench_strength() -> None:
             }
         )
         write_rows(RESULTS / "bench_attack.csv", rows)
-
-
-def bench_plain() -> None:
-    """The authors' optimiser also on their own solver: complex ADMM with rho = lambda, differentiated by torch."""
-    rows = []
-    phi = disk_weight(N, location_grid(N)[list(LOCATIONS)], SIGMA)
-    chosen = [problem for problem in problems() if problem[1] == 0.04 and problem[2] == 0]
-    for lines, level, image, op, y, lam, eta in tqdm(chosen, desc="plain"):
-        fast = fast_tv(op, lam, eta)
-        clean = unperturbed(fast, y)
-        times = {}
-        for name, rec, optimiser in (
-            ("seconds", fast, power_ascent),
-            ("seconds_adam", TVReconstruction(op, lam, iterations=50, tol=fast.tol), projected_adam),
-            ("seconds_adam_plain", functools.partial(plain_admm, op, lam), projected_adam),
-        ):
-            call = functools.partial(localized_attack, rec, y, op, level, phi, clean=clean, optimiser=optimiser)
-            times[name] = timed(call)[1] / len(phi)
-        rows.append(
-            {
-                "lines": lines,
-                "noise_rel": level,
-                "image": image,
-                "locations": len(phi),
-                **{name: f"{seconds:.4f}" for name, seconds in times.items()},
-                "times_faster": f"{times['seconds_adam'] / times['seconds']:.1f}",
-                "times_faster_plain": f"{times['seconds_adam_plain'] / times['seconds']:.1f}",
-                "threads": torch.get_num_threads(),
-                "lam": f"{lam:.4g}",
-                "seed": SEED,
-                **provenance(),
-            }
-        )
-        write_rows(RESULTS / "bench_attack_plain.csv", rows)
-
-
-def plain_admm(op: MaskedFourier, lam: float, y: Tensor, iterations: int = 50) -> Tensor:
-    """ADMM as the authors unrolled it, ``(b, m)`` to ``(b, n, n)``."""
-    inverse = 1 / (torch.fft.ifftshift(op.mask) + lam * laplacian_symbol(op.n, torch.float32))
-    data, u = op.A_adjoint(y), y.new_zeros(len(y), 2, op.n, op.n)
-    z = u
-    for _ in range(iterations):
-        x = torch.fft.ifft2(inverse * torch.fft.fft2(data + lam * gradient_adjoint(z - u)))
-        d = torch.view_as_real(gradient(x) + u)
-        z = torch.view_as_complex(d - d.clamp(-1, 1))  # the threshold lambda/rho is 1
-        u = torch.view_as_complex(d) - z
-    return x
 
 
 def bench_iterations() -> None:
@@ -296,7 +249,6 @@ def _status(field: str) -> int:
 
 PARTS = {
     "strength": bench_strength,
-    "plain": bench_plain,
     "iterations": bench_iterations,
     "optimum": bench_optimum,
     "memory": bench_memory,

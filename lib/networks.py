@@ -234,8 +234,8 @@ class Reconstruction(nn.Module):
     def resume(self, y: Tensor, state: None = None) -> tuple[Tensor, None]:
         """The image whose derivative an attack follows (`lib.attack`): in bfloat16 where that halves the time.
 
-        The direction of the gradient is that of single precision within about 12 degrees (``results/bench_networks.csv``).
-        What an attack found is evaluated by a call of the network, in single precision.
+        The direction of the gradient is that of single precision within about 12 degrees, see
+        ``results/bench_networks.csv``. What an attack found is evaluated by a call of the network, in single precision.
         """
         return self._image(y, fast_bfloat16(y.device)), state
 
