@@ -130,7 +130,8 @@ def test_the_figures_of_section_4_show_what_the_files_say(section_4):
     assert [text.get_text() for text in matrices[3].texts] == ["7.5\n± 0.0", "0.5\n± 0.0", "0.2\n± 0.0"]
     assert not matrices[0].texts
     assert [line.get_ydata().tolist() for line in figures.radius().axes[1].lines] == [[6.0] * 3] * 2
-    assert figures.networks_amplification().axes[0].get_legend() is not None
+    labels = [text.get_text() for text in figures.networks_amplification().axes[2].get_legend().get_texts()]
+    assert labels == ["TV", "Tira", "TiraFL"]
     plt.close("all")
 
 
