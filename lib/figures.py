@@ -552,10 +552,10 @@ def networks_amplification() -> Figure:
                 mean, std = np.array([(spread.mean, spread.std) for _, spread in mine]).T
                 levels = [100 * level for level, _ in mine]
                 ax.errorbar(levels, mean, std, fmt="o-", color=color, markersize=4, capsize=2, label=label)
-        ax.set(xscale="log", xlabel=f"noise, %\n{name}", ylim=(0, None))
+        ax.set(xscale="log", xlabel=f"noise, %\n{name}")
         ax.set_xticks([100 * level for level in LEVELS], [f"{100 * level:g}" for level in LEVELS], fontsize=8)
         ax.minorticks_off()
-    axes[0].set_ylabel(r"amplification $\alpha$, 40 lines")
+    axes[0].set(ylabel=r"amplification $\alpha$, 40 lines", ylim=(0, None))  # of all panels
     axes[-1].legend(fontsize=8)  # the paper's panel is complete
     return figure
 
