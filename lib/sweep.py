@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import gc
 import hashlib
 import itertools
 import json
@@ -365,23 +366,27 @@ def connect(scheduler: str | None, workers: int | None) -> Iterator[Client]:
         ):
             yield client
         return
-    answers: queue.SimpleQueue[Client | Exception] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[Client | str] = queue.SimpleQueue()
 
     def ask() -> None:
+        answer: Client | str
         try:
-            answers.put(Client(scheduler, timeout=CONNECT_SECONDS))
+            answer = Client(scheduler, timeout=CONNECT_SECONDS)
         except Exception as error:  # whatever comes of talking to something that is no scheduler
-            answers.put(error)
+            answer = type(error).__name__
+        # now: met by the garbage collector in the middle of another client's start, the failed one would block both
+        gc.collect()
+        answers.put(answer)
 
     # in a thread: what accepts the connection but never answers would hold the client for ever
     threading.Thread(target=ask, daemon=True).start()
     try:
         client = answers.get(timeout=CONNECT_SECONDS + 1)
-    except queue.Empty as error:
-        client = error
-    if isinstance(client, Exception):
+    except queue.Empty:
+        client = "no answer"
+    if isinstance(client, str):
         raise ConnectionError(
-            f"no Dask scheduler answers at {scheduler} within {CONNECT_SECONDS} s ({type(client).__name__}). "
+            f"no Dask scheduler answers at {scheduler} within {CONNECT_SECONDS} s ({client}). "
             "Is it running (`dask scheduler` prints its address), and is the address right, as tcp://host:8786? "
             "Without --scheduler the sweep uses this machine."
         )

@@ -1,5 +1,6 @@
 """Sweeps on a real Dask cluster: bad cells, kills, dead workers, two at once, and mistakes found early."""
 
+import gc
 import json
 import os
 import signal
@@ -298,3 +299,18 @@ def test_a_notebook_that_was_changed_is_run_again(make, tmp_path):
 def test_the_committed_sweep_is_valid():
     sweep = read_sweep(ROOT / "notebooks" / "attack_cell.yml")
     assert len(runs(sweep)) > 1
+
+
+def test_a_failed_client_is_not_left_to_the_garbage_collector():
+    def clients():
+        return sum(type(thing) is Client for thing in gc.get_objects())
+
+    gc.collect()
+    before = clients()
+    gc.disable()
+    try:
+        with pytest.raises(ConnectionError), module.connect("tcp://127.0.0.1:9", None):
+            pass
+        assert clients() == before
+    finally:
+        gc.enable()
