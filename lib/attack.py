@@ -429,10 +429,9 @@ def localized_attack(
     Parameters
     ----------
     reconstruct : any differentiable map from measurements ``(b, m)`` to images ``(b, n, n)``; it is given a batch even
-        if ``y`` has none. Two methods are used if
-        it has them (:class:`lib.tv.TVReconstruction` does): ``resume(y, state)``, which returns an image and a state
-        from which a call with nearby measurements goes on, and ``solve(y, state)``, the same without derivative and
-        converged. The result is always evaluated with ``solve``.
+        if ``y`` has none. Two methods are used if it has them (:class:`lib.tv.TVReconstruction` does):
+        ``resume(y, state)``, which returns an image and a state from which a call with nearby measurements goes on, and
+        ``solve(y, state)``, the same without derivative and converged. The result is always evaluated with ``solve``.
     y : measurements ``(m,)`` or ``(b, m)``.
     op : the forward operator.
     noise_rel : :math:`\eta / \|y\|_2`, in (0, 1).

@@ -41,7 +41,7 @@ from lib.attack import (
 from lib.calibration import LINES
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.records import RESULTS, provenance, read_rows, resumable, write_rows
+from lib.records import RESULTS, count, provenance, read_rows, resumable, write_rows
 from lib.tv import TVReconstruction, calibrated_lambda
 
 Compute = Callable[["Configuration"], Iterable[dict[str, object]]]
@@ -642,11 +642,9 @@ def main(arguments: list[str] | None = None) -> None:
         epilog="example: python -m lib.experiments table1 --jobs 2",
     )
     parser.add_argument("name", nargs="*", metavar="NAME", help=f"which of {', '.join(TABLES)}; all if none is named")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes; as many as there are cores")
+    parser.add_argument("--jobs", type=count, default=os.cpu_count(), help="processes; as many as there are cores")
     parser.add_argument("--method", nargs="+", choices=METHODS, default=METHODS, help="only cells of these")
     args = parser.parse_args(arguments)
-    if args.jobs < 1:
-        parser.error(f"--jobs must be 1 or more, got {args.jobs}")
     unknown = set(args.name) - set(TABLES)
     if unknown:
         parser.error(f"no table is called {' or '.join(sorted(unknown))}; there are {', '.join(TABLES)}")

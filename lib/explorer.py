@@ -41,7 +41,7 @@ from lib.figures import COLORS, EXAMPLE, OVER
 from lib.networks import LINES, NETWORKS, N, Reconstruction, load_network, read_manifest
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses, shepp_logan
-from lib.records import RESULTS, provenance, read_rows, resumable, write_bytes, write_rows
+from lib.records import RESULTS, count, provenance, read_rows, resumable, write_bytes, write_rows
 from lib.tv import TVReconstruction, calibrated_lambda
 
 COUNT = 8  # the grid of locations has COUNT**2
@@ -514,13 +514,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--noise", type=float, nargs="+", default=LEVELS, help="relative noise levels, as fractions")
     parser.add_argument(
         "--steps",
-        type=int,
+        type=count,
         default=NETWORK_STEPS,
         help="of the ascent against a network; a change computes all frames anew",
     )
     args = parser.parse_args(arguments)
-    if args.steps < 1:
-        parser.error(f"--steps must be 1 or more, got {args.steps}")
     with tqdm(total=len(args.noise) * COUNT**2, unit="frame") as bar:
         for noise_rel in args.noise:
             compute_level(noise_rel, args.steps, bar)

@@ -1,5 +1,6 @@
-"""Result files: CSV rows that say where they come from, written so that nothing is ever half there."""
+"""Result files: CSV rows that say where they come from, never half there; and what the programs share."""
 
+import argparse
 import csv
 import functools
 import importlib.metadata
@@ -60,6 +61,13 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_bytes(path, text.getvalue().encode())
+
+
+def count(text: str) -> int:
+    """The type of a program's argument that is an integer of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer of 1 or more, got {text}")
+    return int(text)
 
 
 def resumable(main: Callable[[], None]) -> None:

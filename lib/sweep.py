@@ -30,7 +30,7 @@ import yaml
 from distributed import Client, Future, LocalCluster, as_completed
 from tqdm import tqdm
 
-from lib.records import ROOT, write_bytes, write_rows
+from lib.records import ROOT, count, write_bytes, write_rows
 
 CONNECT_SECONDS = 5  # until a scheduler counts as unreachable
 DEATHS = 1  # of workers that a run may cause on this machine before it is tried alone
@@ -404,11 +404,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--scheduler", help="address of a running Dask scheduler, as tcp://host:8786; default: this machine"
     )
-    parser.add_argument("--workers", type=int, help="processes on this machine; default: one for each core")
+    parser.add_argument("--workers", type=count, help="processes on this machine; default: one for each core")
     parser.add_argument("--out", type=Path, help="folder for notebooks and table; default: _sweeps/NAME")
     args = parser.parse_args(arguments)
-    if args.workers is not None and args.workers < 1:
-        parser.error(f"--workers must be 1 or more, got {args.workers}")
     folder = args.out or ROOT / "_sweeps" / args.file.stem
     try:
         sweep = read_sweep(args.file)

@@ -30,7 +30,7 @@ from lib.networks import (
 )
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.records import RESULTS, ROOT, provenance, read_rows, resumable, write_bytes, write_rows
+from lib.records import RESULTS, ROOT, count, provenance, read_rows, resumable, write_bytes, write_rows
 
 CHECKPOINTS = ROOT / "_train"  # not committed
 TRAINING, VALIDATION, TEST = 21, 22, 23  # streams of phantoms, each for one use
@@ -382,12 +382,6 @@ def _positive(text: str) -> float:
     return value
 
 
-def _count(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
-    return int(text)
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m lib.training",
@@ -398,9 +392,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--preset", choices=list(PRESETS), default="compact", help="its sizes; compact if not given")
     parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
     parser.add_argument("--minutes", type=_positive, default=60, help="length of the run, in minutes")
-    parser.add_argument("--steps", type=_count, help="length of the run in steps, if that is reached first")
+    parser.add_argument("--steps", type=count, help="length of the run in steps, if that is reached first")
     parser.add_argument("--rate", type=_positive, help="largest learning rate, instead of the preset's")
-    parser.add_argument("--batch", type=_count, help="images in a step, instead of the preset's")
+    parser.add_argument("--batch", type=count, help="images in a step, instead of the preset's")
     args = parser.parse_args(arguments)
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():

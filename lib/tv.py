@@ -623,9 +623,8 @@ def calibrated_lambda(noise_rel: float, lines: int) -> float:
     r"""The regularization parameter :math:`\lambda_\eta` of Section 4, from ``results/lambda.csv``.
 
     The file has the grid search over 50 phantoms of 256 x 256 pixels with Gaussian noise (``make calibrate``); another
-    resolution may want another :math:`\lambda`. For each mask and level
-    the best grid point is taken, and :math:`\log\lambda` is interpolated linearly in the logarithms of the noise
-    level and of the number of lines.
+    resolution may want another :math:`\lambda`. For each mask and level the best grid point is taken, and
+    :math:`\log\lambda` is interpolated linearly in the logarithms of the noise level and of the number of lines.
 
     Parameters
     ----------

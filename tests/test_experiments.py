@@ -230,7 +230,7 @@ def test_table_1_has_the_cells_that_it_should():
 def test_no_processes_at_all_is_an_error(capsys):
     with pytest.raises(SystemExit):
         experiments.main(["table1", "--jobs", "0"])
-    assert "--jobs must be 1 or more, got 0" in capsys.readouterr().err
+    assert "--jobs: must be an integer of 1 or more, got 0" in capsys.readouterr().err
 
 
 def test_the_table_is_of_one_preset_of_the_networks(monkeypatch):

@@ -1,5 +1,6 @@
 """Result files are whole or untouched, and say where they come from."""
 
+import argparse
 import os
 import re
 import subprocess
@@ -140,3 +141,10 @@ def test_outside_a_repository_the_version_is_unknown(tmp_path, monkeypatch):
 def test_results_lie_beside_the_library():
     assert records.RESULTS == records.ROOT / "results"
     assert (records.ROOT / "lib" / "records.py").samefile(sys.modules["lib.records"].__file__)
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "2.5", "ten", ""])
+def test_a_count_is_an_integer_of_at_least_one(text):
+    assert records.count("12") == 12
+    with pytest.raises(argparse.ArgumentTypeError, match=f"must be an integer of 1 or more, got {text}"):
+        records.count(text)
