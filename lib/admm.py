@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
@@ -67,17 +68,18 @@ class KSpace:
         y = _padded(y)
         if self.second is None:
             return y[..., self.first]
-        return (y[..., self.first] + y[..., self.second].conj()) / 2
+        return (y[..., self.first] + y[..., self.second].conj()) * 0.5  # torch divides five times more slowly
 
     def odd_part(self, y: Tensor) -> Tensor:
         """Squared norm of the part of y that no real image explains, over the pairs k, -k that are both sampled."""
-        y, pairs = _padded(y), self.importance * (self.weight_s == 1)
-        return (pairs * (y[..., self.first] - y[..., self.second].conj()).abs().double().square()).sum(-1)
+        y, pairs = _padded(y), (self.importance * (self.weight_s == 1)).sqrt().to(y.real.dtype)
+        odd = pairs * (y[..., self.first] - y[..., self.second].conj())
+        return torch.linalg.vector_norm(torch.view_as_real(odd).flatten(-2), dim=-1, dtype=torch.float64).square()
 
     def scatter(self, values: Tensor) -> Tensor:
         """The grid ``(..., n, w)`` with the given values at the sampled positions."""
         grid = values.new_zeros(*values.shape[:-1], self.weight.numel())
-        return grid.index_copy(-1, self.sampled, values).unflatten(-1, self.weight.shape)
+        return grid.index_copy_(-1, self.sampled, values).unflatten(-1, self.weight.shape)
 
     def gather(self, spectrum: Tensor) -> Tensor:
         """``(..., n, w)`` to ``(..., s)``."""
@@ -127,7 +129,7 @@ def k_space(op: MaskedFourier, real: bool, dtype: torch.dtype) -> KSpace:
 
 @dataclass
 class State:
-    """The ADMM iteration on a batch of b images, real or complex. It is updated in place.
+    """The ADMM iteration on a batch of b images, real or complex. ``v``, ``r`` and ``inverse`` change in place.
 
     Attributes
     ----------
@@ -135,7 +137,6 @@ class State:
     v : ``(b, 2, n, n)``, splitting variable plus scaled multiplier, v = z + u.
     r : ``(b, n, n)``, the right-hand side rho grad*(z - u) of the next x-update.
     data : ``(b, n, w)``, the data's part of that right-hand side, in k-space.
-    spectrum : ``(b, n, w)``, work space.
     t, rho : ``(b,)``, threshold and penalty.
     inverse : ``(b, n, w)``, Fourier symbol of the x-update's inverse.
     """
@@ -144,7 +145,6 @@ class State:
     v: Tensor
     r: Tensor
     data: Tensor
-    spectrum: Tensor
     t: Tensor
     rho: Tensor
     inverse: Tensor
@@ -153,52 +153,80 @@ class State:
         """The state of the images ``which`` (bool) alone."""
         return State(*(getattr(self, field.name)[which] for field in fields(self)))
 
+    @functools.cached_property
+    def filter(self) -> tuple[np.ndarray, np.ndarray]:
+        """The memory of ``data`` and ``inverse``, for `_solve_cpu`."""
+        return _flat(self.data), _flat(self.inverse)
 
-def start(k: KSpace, values: Tensor, lam: Tensor, t: Tensor, x: Tensor, v: Tensor, norm: Norm) -> State:
-    """The state before the first x-update, for the data ``values`` (see `KSpace.values`) and the field ``v``."""
+
+def start(k: KSpace, values: Tensor, lam: Tensor, t: Tensor, x: Tensor, p: Tensor, norm: Norm) -> State:
+    """The state before the first x-update: v = grad x + u, with p = rho u in the ball of radius ``lam``.
+
+    ``values`` are the data, see `KSpace.values`.
+    """
     rho = lam.to(t.dtype) / t
-    x, v = x.contiguous(), v.contiguous()
+    x = x.contiguous()
+    v = torch.mul(p, (1 / rho)[:, None, None, None], out=torch.empty(p.shape, dtype=x.dtype, device=x.device))
     r = torch.empty_like(x)
-    step(x, v, r, t, torch.ones_like(t), rho, norm, relaxation=0)  # only r
-    data = k.scatter(values)
-    return State(x, v, r, data, torch.empty_like(data), t, rho, inverse_symbol(k, rho))
+    step(x, v, r, t, torch.ones_like(t), rho, norm, relaxation=1)  # of v = u
+    return State(x, v, r, k.scatter(values), t, rho, inverse_symbol(k, rho))
 
 
-def inverse_symbol(k: KSpace, rho: Tensor) -> Tensor:
+def inverse_symbol(k: KSpace, rho: Tensor, out: Tensor | None = None) -> Tensor:
     """Fourier symbol of the x-update's inverse; 0 where nothing determines the solution (the mean)."""
-    symbol = k.weight + rho[:, None, None] * k.laplacian
-    return torch.where(symbol > 0, 1 / symbol, 0)
+    symbol = torch.addcmul(k.weight, rho[:, None, None], k.laplacian, out=out).reciprocal_()
+    symbol[:, 0, 0] = torch.where(k.weight[0, 0] > 0, symbol[:, 0, 0], 0)
+    return symbol
 
 
 def x_update(s: State, k: KSpace, look: bool = False) -> Tensor | None:
-    """In place: x = (A*A + rho grad* grad)^-1 (A* y + r). Returns the spectrum of r where sampled, if ``look``."""
-    fourier(s.r, s.spectrum)
-    r_sampled = k.gather(s.spectrum) if look else None
+    """x = (A*A + rho grad* grad)^-1 (A* y + r). Returns the spectrum of r where sampled, if ``look``."""
+    spectrum = fourier(s.r)
+    r_sampled = k.gather(spectrum) if look else None
     if s.x.device.type == "cpu":
-        spectrum, data = (torch.view_as_real(a).flatten(1).numpy() for a in (s.spectrum, s.data))
-        _solve_cpu(spectrum, data, s.inverse.flatten(1).numpy())
+        _solve_cpu(_flat(spectrum), *s.filter)
     else:
-        s.spectrum.add_(s.data).mul_(s.inverse)
-    inverse_fourier(s.spectrum, s.x)
+        spectrum.add_(s.data).mul_(s.inverse)
+    s.x = inverse_fourier(spectrum, k)
     return r_sampled
 
 
 def v_update(s: State, k: KSpace, norm: Norm, ratio: Tensor | None = None) -> None:
     """In place: z- and u-update, then r = rho grad*(z - u) for a threshold changed from t to ratio * t."""
-    factor = torch.ones_like(s.t) if ratio is None else ratio
-    rho = s.rho / factor
-    step(s.x, s.v, s.r, s.t, factor, rho, norm)
-    if ratio is not None and bool((ratio != 1).any()):
-        s.t, s.rho, s.inverse = s.t * ratio, rho, inverse_symbol(k, rho)
+    if ratio is None:
+        step(s.x, s.v, s.r, s.t, torch.ones_like(s.t), s.rho, norm)
+        return
+    rho = s.rho / ratio
+    step(s.x, s.v, s.r, s.t, ratio, rho, norm)
+    if bool((ratio != 1).any()):
+        s.t, s.rho = s.t * ratio, rho
+        inverse_symbol(k, rho, out=s.inverse)
+
+
+def recorded_v_update(s: State, norm: Norm) -> Tensor:
+    """`v_update` with an unchanged threshold; returns the `jacobian` of the new v."""
+    fused = norm is separable and s.x.device.type == "cpu"
+    active = torch.empty(real_view(s.v).shape, dtype=torch.bool) if fused else None
+    step(s.x, s.v, s.r, s.t, torch.ones_like(s.t), s.rho, norm, active=active)
+    return jacobian(s.v, s.t, norm) if active is None else active if s.v.is_complex() else active[..., 0]
 
 
 def step(
-    x: Tensor, v: Tensor, r: Tensor, t: Tensor, ratio: Tensor, rho: Tensor, norm: Norm, relaxation: float = RELAXATION
+    x: Tensor,
+    v: Tensor,
+    r: Tensor,
+    t: Tensor,
+    ratio: Tensor,
+    rho: Tensor,
+    norm: Norm,
+    relaxation: float = RELAXATION,
+    active: Tensor | None = None,
 ) -> None:
-    """`v_update` on bare tensors; ``rho`` is the new one."""
+    """`v_update` on bare tensors; ``rho`` is the new one. For ``active`` see `recorded_v_update`."""
     if norm is separable and x.device.type == "cpu":
         scalars = t.numpy(), ratio.numpy(), rho.numpy(), float(relaxation), 1 + x.is_complex()
-        _step_cpu(_rows(x), _rows(v), _rows(r), *scalars)
+        seen = np.empty((0, 0, 0, 0), bool) if active is None else active.flatten(3).numpy()
+        _step_cpu(_rows(x), _rows(v), _rows(r), *scalars, seen)
         return
     v += relaxation * (gradient(x) - v + project(v, t, norm))
     u = project(v, t, norm)
@@ -217,21 +245,58 @@ def measure(x: Tensor, v: Tensor, t: Tensor, norm: Norm) -> tuple[Tensor, Tensor
     return total_norm(d, norm), norm(real_view(q)).amax((-4, -3, -2, -1)).double()
 
 
+def dual_point(x: Tensor, v: Tensor, t: Tensor, rho: Tensor, norm: Norm) -> Tensor:
+    """p = rho (grad x - z + u), which has the divergence that a dual point must have where the x-update left off."""
+    if norm is separable and x.device.type == "cpu":
+        p = torch.empty_like(v)
+        _dual_cpu(_rows(x), _rows(v), t.numpy(), rho.numpy(), 1 + x.is_complex(), _rows(p))
+        return p
+    return (gradient(x) - v + 2 * project(v, t, norm)) * rho[:, None, None, None]
+
+
+def add_gradient(p: Tensor, x: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
+    """p + grad x, which may overwrite p, and its largest group magnitude. Both are complex, of any batch shape."""
+    if norm is separable and x.device.type == "cpu":
+        p, largest = p.contiguous(), np.empty(math.prod(x.shape[:-2]))
+        n = x.shape[-1]
+        _add_gradient_cpu(_rows(x.reshape(-1, n, n)), _rows(p.view(-1, 2, n, n)), 2, largest)
+        return p, torch.from_numpy(largest).view(x.shape[:-2])
+    p = p + gradient(x)
+    return p, norm(real_view(p)).amax((-4, -3, -2, -1)).double()
+
+
+def residual(y: Tensor, r: Tensor, rho: Tensor, k: KSpace) -> tuple[Tensor, Tensor]:
+    """Squared norm of y - A x, and its inner product with y, both ``(b,)`` float64, after an x-update.
+
+    ``y``, complex128, and ``r``, what `x_update` returned, are spectra at the sampled positions, ``(b, s)``. The
+    difference comes from the x-update itself, since that of y and A x would be lost in rounding.
+    """
+    if y.device.type == "cpu":
+        misfit, inner = torch.empty(len(y), dtype=torch.float64), torch.empty(len(y), dtype=torch.float64)
+        symbols = k.weight_s.numpy(), k.laplacian_s.numpy(), k.importance.numpy()
+        _residual_cpu(_flat(y), _flat(r), rho.numpy(), *symbols, misfit.numpy(), inner.numpy())
+        return misfit, inner
+    stiffness = rho.double()[:, None] * k.laplacian_s
+    off = torch.where(stiffness > 0, (stiffness * y - r) / (k.weight_s + stiffness), 0)
+    return (k.importance * off.abs().square()).sum(-1), (k.importance * (off.conj() * y).real).sum(-1)
+
+
 def adjoint(g: Tensor, jacobians: Sequence[Tensor], rho: Tensor, inverse: Tensor, k: KSpace, norm: Norm) -> Tensor:
-    """Adjoint of the derivative of the last x with respect to the data, applied to ``g`` (which is overwritten).
+    """Adjoint of the derivative of the last x with respect to the data, applied to ``g`` (it is overwritten).
 
     ``jacobians`` are those of the fields v before each x-update, first to last. The result is a spectrum at the
     sampled positions, ``(b, s)``: the gradient with respect to y is `KSpace.measured` of it.
     """
-    w, q = torch.zeros_like(gradient(g)), torch.empty_like(g)
-    spectrum = torch.empty_like(inverse, dtype=g.dtype.to_complex())
-    total = torch.zeros((), dtype=spectrum.dtype, device=g.device)
+    w = g.new_zeros(len(g), 2, *g.shape[1:])
+    total = g.new_zeros(len(g), len(k.sampled), dtype=g.dtype.to_complex())
     for j in reversed(jacobians):
-        fourier(g, spectrum)
-        spectrum.mul_(inverse)
-        total = total + k.gather(spectrum)
-        inverse_fourier(spectrum, q)
-        pull_back(q, w, j, g, rho, norm)
+        spectrum = fourier(g)
+        if g.device.type == "cpu":
+            _solve_adjoint_cpu(_flat(spectrum), _flat(inverse), k.sampled.numpy(), _flat(total))
+        else:
+            spectrum.mul_(inverse)
+            total += k.gather(spectrum)
+        pull_back(inverse_fourier(spectrum, k), w, j, g, rho, norm)
     return total
 
 
@@ -276,7 +341,7 @@ def apply_jacobian(j: Tensor, w: Tensor, norm: Norm) -> Tensor:
 def project(v: Tensor, t: Tensor, norm: Norm) -> Tensor:
     """Projection on the dual ball of radius t, group by group."""
     d, t = real_view(v), t[:, None, None, None, None]
-    d = d * (t / torch.maximum(norm(d), t))
+    d = d.clamp(-t, t) if norm is separable else d * (t / torch.maximum(norm(d), t))
     return torch.view_as_complex(d) if v.is_complex() else d[..., 0]
 
 
@@ -295,17 +360,17 @@ def mirror(grid: Tensor) -> Tensor:
     return grid.flip(-2, -1).roll((1, 1), (-2, -1))
 
 
-def fourier(x: Tensor, out: Tensor) -> None:
-    """Unitary transform of real (half of k-space) or complex images, without allocation."""
-    (torch.fft.fft2 if x.is_complex() else torch.fft.rfft2)(x, norm="ortho", out=out)
+def fourier(x: Tensor) -> Tensor:
+    """Unitary transform of real (half of k-space) or complex images."""
+    # without out=, which makes torch copy the result
+    return (torch.fft.fft2 if x.is_complex() else torch.fft.rfft2)(x, norm="ortho").contiguous()
 
 
-def inverse_fourier(spectrum: Tensor, out: Tensor) -> None:
-    """The inverse of `fourier`. For real images it may overwrite the spectrum."""
-    if out.is_complex():
-        torch.fft.ifft2(spectrum, norm="ortho", out=out)
-    else:
-        torch.fft.irfft2(spectrum, s=out.shape[-2:], norm="ortho", out=out)
+def inverse_fourier(spectrum: Tensor, k: KSpace) -> Tensor:
+    """The inverse of `fourier`."""
+    if k.second is None:
+        return torch.fft.ifft2(spectrum, norm="ortho").contiguous()
+    return torch.fft.irfft2(spectrum, s=2 * k.weight.shape[:1], norm="ortho").contiguous()
 
 
 def _padded(y: Tensor) -> Tensor:
@@ -317,8 +382,14 @@ def _rows(a: Tensor) -> np.ndarray:
     return (torch.view_as_real(a).view(*a.shape[:-1], -1) if a.is_complex() else a).numpy()
 
 
-# The element-wise passes over x and v, each in one sweep. A row holds c = 1 or 2 numbers a pixel; x_next is
-# the neighbour in the direction at hand. Written as functions of one row so that the compiler vectorises them.
+def _flat(a: Tensor) -> np.ndarray:
+    """The same memory, image by image, a complex number as two real ones."""
+    return (torch.view_as_real(a) if a.is_complex() else a).view(len(a), -1).numpy()
+
+
+# The element-wise passes over x and v, each in one sweep. A row holds c = 1 or 2 numbers a pixel; x_next is the
+# neighbour in the direction at hand, for the second direction in a copy of the row that ends with its first pixel.
+# Written as functions of whole rows so that the compiler vectorises them.
 _compile = functools.partial(numba.njit, cache=True, nogil=True, fastmath=True)
 
 
@@ -332,14 +403,44 @@ def _solve_cpu(spectrum, data, inverse):
 
 
 @_compile
-def _step_row(x, x_next, v, q, t, ratio, alpha):
+def _solve_adjoint_cpu(spectrum, inverse, sampled, total):
+    for b in range(inverse.shape[0]):
+        for k in range(inverse.shape[1]):
+            spectrum[b, 2 * k] *= inverse[b, k]
+            spectrum[b, 2 * k + 1] *= inverse[b, k]
+        for s, k in enumerate(sampled):
+            total[b, 2 * s] += spectrum[b, 2 * k]
+            total[b, 2 * s + 1] += spectrum[b, 2 * k + 1]
+
+
+@_compile
+def _residual_cpu(y, r, rho, weight, laplacian, importance, misfit, inner):
+    for b in range(rho.shape[0]):
+        misfit[b] = inner[b] = 0
+        for s in range(weight.shape[0]):
+            stiffness = rho[b] * laplacian[s]
+            f = 1 / (weight[s] + stiffness) if stiffness > 0 else 0.0
+            re, im = f * (stiffness * y[b, 2 * s] - r[b, 2 * s]), f * (stiffness * y[b, 2 * s + 1] - r[b, 2 * s + 1])
+            misfit[b] += importance[s] * (re * re + im * im)
+            inner[b] += importance[s] * (re * y[b, 2 * s] + im * y[b, 2 * s + 1])
+
+
+@_compile
+def _wrap(row, ring, c):
+    for j in range(row.shape[0]):
+        ring[j] = row[j]
+    for j in range(c):
+        ring[row.shape[0] + j] = row[j]
+
+
+@_compile
+def _step_row(x, x_next, v, q, t, less, more, alpha):
     for j in range(v.shape[0]):
         w = v[j]
         w += alpha * (x_next[j] - x[j] - w + min(max(w, -t), t))
         u = min(max(w, -t), t)
-        z, u = w - u, ratio * u
-        v[j] = z + u
-        q[j] = z - u
+        v[j] = w + less * u  # z + ratio u with z = w - u
+        q[j] = w - more * u  # z - ratio u
 
 
 @_compile
@@ -349,57 +450,103 @@ def _adjoint_row(above, here, left, right, r, rho):
 
 
 @_compile
-def _step_cpu(x, v, r, t, ratio, rho, relaxation, c):
+def _active_row(v, t, active):
+    for j in range(v.shape[0]):
+        active[j] = abs(v[j]) > t
+
+
+@_compile
+def _step_cpu(x, v, r, t, ratio, rho, relaxation, c, active):
     images, n, length = x.shape
-    alpha = x.dtype.type(relaxation)
+    alpha, one = x.dtype.type(relaxation), x.dtype.type(1)
+    ring = np.empty(length + c, x.dtype)
     down = np.empty((2, length), x.dtype)
     right = np.empty(length + c, x.dtype)  # right[c + j] belongs to pixel j, right[:c] wraps around
     for b in range(images):
-        s = t[b], ratio[b], alpha
+        s = t[b], ratio[b] - one, ratio[b] + one, alpha
         down[1] = 0
         for i in range(n):
             row, here, above = x[b, i], down[i % 2], down[1 - i % 2]
+            _wrap(row, ring, c)
             _step_row(row, x[b, (i + 1) % n], v[b, 0, i], here, *s)
-            _step_row(row[:-c], row[c:], v[b, 1, i, :-c], right[c:-c], *s)
-            _step_row(row[-c:], row[:c], v[b, 1, i, -c:], right[-c:], *s)
-            right[:c] = right[-c:]
-            _adjoint_row(above, here, right[:-c], right[c:], r[b, i], rho[b])
+            _step_row(row, ring[c:], v[b, 1, i], right[c:], *s)
+            for j in range(c):
+                right[j] = right[length + j]
+            _adjoint_row(above, here, right[:length], right[c:], r[b, i], rho[b])
+            if len(active):
+                _active_row(v[b, 0, i], t[b], active[b, 0, i])
+                _active_row(v[b, 1, i], t[b], active[b, 1, i])
         for j in range(length):
             r[b, 0, j] += rho[b] * down[(n - 1) % 2, j]
 
 
 @_compile
-def _measure_row(x, x_next, v, t):
-    total, largest = x.dtype.type(0), x.dtype.type(0)
+def _measure_row(x, x_next, v, largest, t):
+    total = x.dtype.type(0)
     for j in range(v.shape[0]):
         w = v[j]
         d = x_next[j] - x[j]
         u = min(max(w, -t), t)
         total += abs(d)
-        largest = max(largest, abs(d - w + u + u))
-    return total, largest
+        largest[j] = max(largest[j], abs(d - w + u + u))  # column by column: a single maximum would not vectorise
+    return total
 
 
 @_compile
 def _measure_cpu(x, v, t, c, total, largest):
+    images, n, length = x.shape
+    ring, columns = np.empty(length + c, x.dtype), np.empty(length, x.dtype)
+    for b in range(images):
+        total[b] = 0
+        columns[:] = 0
+        for i in range(n):
+            _wrap(x[b, i], ring, c)
+            total[b] += _measure_row(x[b, i], x[b, (i + 1) % n], v[b, 0, i], columns, t[b])
+            total[b] += _measure_row(x[b, i], ring[c:], v[b, 1, i], columns, t[b])
+        largest[b] = columns.max()
+
+
+@_compile
+def _dual_row(x, x_next, v, p, t, rho):
+    for j in range(v.shape[0]):
+        w = v[j]
+        u = min(max(w, -t), t)
+        p[j] = rho * (x_next[j] - x[j] - w + u + u)
+
+
+@_compile
+def _dual_cpu(x, v, t, rho, c, p):
+    ring = np.empty(x.shape[2] + c, x.dtype)
     for b in range(x.shape[0]):
-        total[b] = largest[b] = 0.0
         for i in range(x.shape[1]):
-            row, below = x[b, i], x[b, (i + 1) % x.shape[1]]
-            for a, m in (
-                _measure_row(row, below, v[b, 0, i], t[b]),
-                _measure_row(row[:-c], row[c:], v[b, 1, i, :-c], t[b]),
-                _measure_row(row[-c:], row[:c], v[b, 1, i, -c:], t[b]),
-            ):
-                total[b] += a
-                largest[b] = max(largest[b], m)
+            _wrap(x[b, i], ring, c)
+            _dual_row(x[b, i], x[b, (i + 1) % x.shape[1]], v[b, 0, i], p[b, 0, i], t[b], rho[b])
+            _dual_row(x[b, i], ring[c:], v[b, 1, i], p[b, 1, i], t[b], rho[b])
+
+
+@_compile
+def _add_gradient_row(x, x_next, p, largest):
+    for j in range(p.shape[0]):
+        p[j] += x_next[j] - x[j]
+        largest[j] = max(largest[j], abs(p[j]))
+
+
+@_compile
+def _add_gradient_cpu(x, p, c, largest):
+    ring, columns = np.empty(x.shape[2] + c, x.dtype), np.empty(x.shape[2], x.dtype)
+    for b in range(x.shape[0]):
+        columns[:] = 0
+        for i in range(x.shape[1]):
+            _wrap(x[b, i], ring, c)
+            _add_gradient_row(x[b, i], x[b, (i + 1) % x.shape[1]], p[b, 0, i], columns)
+            _add_gradient_row(x[b, i], ring[c:], p[b, 1, i], columns)
+        largest[b] = columns.max()
 
 
 @_compile
 def _active_cpu(v, t, active):
     for b in range(v.shape[0]):
-        for j in range(v.shape[1]):
-            active[b, j] = abs(v[b, j]) > t[b]
+        _active_row(v[b], t[b], active[b])
 
 
 @_compile
@@ -413,16 +560,17 @@ def _pull_back_row(q, q_next, w, active, rho, alpha):
 def _pull_back_cpu(q, w, active, out, rho, relaxation, c):
     images, n, length = q.shape
     alpha = q.dtype.type(relaxation)
-    right = np.empty(length + c, q.dtype)
+    ring, right = np.empty(length + c, q.dtype), np.empty(length + c, q.dtype)
     for b in range(images):
-        s = rho[b], alpha
-        for i in range(n):
-            row, here = q[b, i], w[b, 0, i]
-            _pull_back_row(row, q[b, (i + 1) % n], here, active[b, 0, i], *s)
-            _pull_back_row(row[:-c], row[c:], w[b, 1, i, :-c], active[b, 1, i, :-c], *s)
-            _pull_back_row(row[-c:], row[:c], w[b, 1, i, -c:], active[b, 1, i, -c:], *s)
-            right[c:], right[:c] = w[b, 1, i], w[b, 1, i, -c:]
+        for i in range(n + 1):  # the first row once more at the end, for its neighbour above
+            if i < n:
+                _wrap(q[b, i], ring, c)
+                _pull_back_row(q[b, i], q[b, (i + 1) % n], w[b, 0, i], active[b, 0, i], rho[b], alpha)
+                _pull_back_row(q[b, i], ring[c:], w[b, 1, i], active[b, 1, i], rho[b], alpha)
             if i > 0:
-                _adjoint_row(w[b, 0, i - 1], here, right[:-c], right[c:], out[b, i], alpha)
-        right[c:], right[:c] = w[b, 1, 0], w[b, 1, 0, -c:]
-        _adjoint_row(w[b, 0, n - 1], w[b, 0, 0], right[:-c], right[c:], out[b, 0], alpha)
+                row = w[b, 1, i % n]
+                for j in range(length):
+                    right[c + j] = row[j]
+                for j in range(c):
+                    right[j] = right[length + j]
+                _adjoint_row(w[b, 0, i - 1], w[b, 0, i % n], right[:length], right[c:], out[b, i % n], alpha)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from lib.admm import Norm, separable
 from lib.operators import MaskedFourier
-from lib.tv import TVReconstruction, squared_norm
+from lib.tv import TVReconstruction, all_finite, squared_norm
 
 # power_ascent, measured in benchmarks/bench_attack.py: few iterations with a large threshold, in units of the height
 # eta n/sqrt(m) of the spike that noise-free recovery would show
@@ -205,31 +205,32 @@ class Problem:
     real: bool
 
     def look(
-        self, e: Tensor, state: Any, difference: Callable[[Tensor, Tensor], Tensor], last: bool = False
+        self, e: Tensor, state: Any, modulus: bool = False, last: bool = False
     ) -> tuple[Tensor, Tensor, Tensor | None, Any]:
-        """Objective (6) at ``e``, the peak of the artifact, the gradient unless ``last``, the solver's next state."""
+        """Objective (6) at ``e``, the peak of the artifact, the gradient unless ``last``, the solver's next state.
+
+        With ``modulus`` the artifact is the difference of moduli.
+        """
         with torch.set_grad_enabled(not last):
             e = e.detach().requires_grad_(not last)
             image, state = _resume(self.reconstruct, self.y + e, state)
-            if not last and not image.requires_grad:
-                raise ValueError("localized_attack: reconstruct is not differentiable: its result needs no grad")
-            rho = difference(image, self.reference)
-            weighted = self.phi * rho
-            # the modulus of a complex number has no derivative at 0, its square has
-            squared = (
-                (torch.view_as_real(weighted) if rho.is_complex() else weighted[..., None]).square().sum((1, 2, 3))
-            )
-            total = squared.sum()
-        peak = _peak(rho.detach())
-        if not bool(torch.isfinite(squared + peak).all()):
+        if not last and not image.requires_grad:
+            raise ValueError("localized_attack: reconstruct is not differentiable: its result needs no grad")
+        x = image.detach()
+        reference = self.reference if x.is_complex() else self.reference.real
+        rho = x.abs() - reference.abs() if modulus else x - reference
+        weighted = self.phi * rho
+        objective, peak = torch.linalg.vector_norm(weighted.flatten(1), dim=-1), _peak(rho)
+        if not bool(torch.isfinite(objective + peak).all()):
             raise ValueError("localized_attack: reconstruct returned NaN or infinity")
         gradient = None
         if not last:
-            (gradient,) = torch.autograd.grad(total, e)
-            if not bool(torch.isfinite(torch.view_as_real(gradient)).all()):
+            slope = 2 * self.phi * weighted  # of the squared objective
+            (gradient,) = torch.autograd.grad(image, e, slope * x.sgn() if modulus else slope)
+            if not all_finite(gradient):
                 raise ValueError("localized_attack: the gradient of reconstruct is NaN or infinite")
             gradient = self.op.symmetrize(gradient) if self.real else gradient
-        return squared.detach().sqrt(), peak, gradient, state
+        return objective, peak, gradient, state
 
 
 def power_ascent(
@@ -272,7 +273,7 @@ def power_ascent(
     e, state, history = problem.start, problem.state, []
     best, record = [e, e], [torch.full_like(problem.eta, -math.inf)] * 2
     for step in range(steps + 1):
-        *seen, gradient, state = problem.look(e, state, torch.sub, last=step == steps)
+        *seen, gradient, state = problem.look(e, state, last=step == steps)
         history.append(torch.stack(seen))
         if step >= min(2, steps):
             best = [torch.where((a > b)[:, None], e, kept) for a, b, kept in zip(seen, record, best, strict=True)]
@@ -345,7 +346,7 @@ def projected_adam(
     optimiser, history = torch.optim.Adam([parameter], lr=step_size, eps=1e-5, maximize=True), []
     for _ in range(steps):
         e = torch.view_as_complex(parameter.detach())
-        *seen, gradient, _ = problem.look(e, problem.state, lambda x, ref: x.abs() - ref.abs())
+        *seen, gradient, _ = problem.look(e, problem.state, modulus=True)
         history.append(torch.stack(seen))
         parameter.grad = torch.view_as_real(gradient)  # type: ignore[arg-type]  # not the last look
         optimiser.step()
@@ -380,7 +381,7 @@ def evaluate_perturbation(
     image, state = unperturbed(reconstruct, y) if clean is None else clean
     perturbed, _ = _solve(reconstruct, y + e, state)
     rho, r = perturbed - image, op.A_dagger(e)
-    if not bool(torch.isfinite(rho).all()):
+    if not all_finite(rho):
         raise ValueError("evaluate_perturbation: reconstruct returned NaN or infinity")
     largest = _peak(r)
     return Attack(
@@ -593,7 +594,7 @@ def _problem(
         raise ValueError(
             f"localized_attack: expected one batch dimension at most, got y {tuple(y.shape)} and phi {tuple(phi.shape)}"
         )
-    if not bool(torch.isfinite(phi.abs()).all()):
+    if not all_finite(phi):
         raise ValueError("localized_attack: phi is not finite")
     if real and not op.is_even:
         raise ValueError("localized_attack: real perturbations need an even mask; pass real=False")
@@ -642,9 +643,9 @@ def _peak(image: Tensor) -> Tensor:
 
 def _centre(phi: Tensor) -> Tensor:
     """Centre of mass, row and column, ``(..., 2)``."""
-    phi = phi.double()
-    i = torch.arange(phi.shape[-1], dtype=phi.dtype, device=phi.device)
-    centre = torch.stack([phi.sum(-1) @ i, phi.sum(-2) @ i], -1) / phi.sum((-2, -1))[..., None]
+    i = torch.arange(phi.shape[-1], dtype=torch.float64, device=phi.device)
+    rows, columns = phi.sum(-1, dtype=i.dtype), phi.sum(-2, dtype=i.dtype)
+    centre = torch.stack([rows @ i, columns @ i], -1) / rows.sum(-1, keepdim=True)
     return centre.clamp(max=phi.shape[-1] - 1)  # rounding
 
 

@@ -96,6 +96,7 @@ class MaskedFourier:
         position = torch.full((n * n,), self.m, device=self.mask.device)
         position[self._index] = torch.arange(self.m, device=self.mask.device)
         self._mirror = position[(-rows + n // 2) % n * n + (-columns + n // 2) % n]  # where y holds -k; m if nowhere
+        self._paired = (self._mirror < self.m) / 2  # what `symmetrize` multiplies with
         inner = self.mask[1 - n % 2 :, 1 - n % 2 :]  # without -n/2, which has no mirror image
         self.is_even = bool((inner == inner.flip(0, 1)).all())
 
@@ -131,12 +132,12 @@ class MaskedFourier:
         """
         self._check("MaskedFourier.symmetrize", y, (self.m,), _COMPLEX)
         partner = torch.cat([y, y.new_zeros(*y.shape[:-1], 1)], -1)[..., self._mirror].conj()
-        return torch.where(self._mirror < self.m, (y + partner) / 2, 0)
+        return (y + partner) * self._paired.to(y.real.dtype)
 
     def _scatter(self, y: Tensor) -> Tensor:
         """Zero-filled k-space ``(..., n, n)`` in the order of torch.fft."""
         grid = y.new_zeros(*y.shape[:-1], self.n**2)
-        return grid.index_copy(-1, self._index, y).unflatten(-1, (self.n, self.n))
+        return grid.index_copy_(-1, self._index, y).unflatten(-1, (self.n, self.n))
 
     def _check(self, name: str, value: Tensor, tail: tuple[int, ...], dtypes: tuple[torch.dtype, ...]) -> None:
         if not isinstance(value, Tensor):

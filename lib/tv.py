@@ -153,14 +153,17 @@ def certificate(
     outside = squared_norm(spectrum.index_fill(-1, op._index, 0))
     length = squared_norm(p, dims=3)
     excess = norm(admm.real_view(p)).amax((-4, -3, -2, -1)).double() / lam - 1
-    objective = tv_objective(x, y, op, lam, norm)
-    dual_objective = (q.conj().to(torch.complex128) * y).real.sum(-1) - squared_norm(q) / 2
+    objective, dual_objective = tv_objective(x, y, op, lam, norm), _dual_objective(q, y)
     return Certificate(
         objective=objective,
         dual_objective=dual_objective,
         gap=objective - dual_objective,
         infeasibility=torch.maximum(excess, torch.where(outside > 0, outside / length, 0).sqrt()).clamp(min=0),
     )
+
+
+def _dual_objective(q: Tensor, y: Tensor) -> Tensor:
+    return (q.conj().to(torch.complex128) * y).real.sum(-1) - squared_norm(q) / 2
 
 
 def feasible_dual(p: Tensor, op: MaskedFourier, lam: float | Tensor, norm: Norm = separable) -> Tensor:
@@ -184,31 +187,34 @@ def feasible_dual(p: Tensor, op: MaskedFourier, lam: float | Tensor, norm: Norm 
     """
     if p.shape[-3:] != (2, op.n, op.n):
         raise ValueError(f"feasible_dual: expected shape (..., 2, {op.n}, {op.n}), got {tuple(p.shape)}")
-    return _feasible(p, op, _checked_lam("feasible_dual", lam, p.device), norm, real=False)
+    return _feasible(p, op, _checked_lam("feasible_dual", lam, p.device), norm, real=False)[0]
 
 
-def _feasible(p: Tensor, op: MaskedFourier, lam: float | Tensor, norm: Norm, real: bool) -> Tensor:
-    """`feasible_dual`, also for a dual point of the real problem (``real``)."""
-    factor = _lift(op, real, p.real.dtype)
-    p = p + gradient(torch.fft.ifft2(torch.fft.fft2(gradient_adjoint(p)) * factor))
-    largest = norm(admm.real_view(p)).amax((-4, -3, -2, -1)).double()
-    lam = torch.as_tensor(lam, dtype=torch.float64, device=p.device)
-    return p * (lam / torch.maximum(largest, lam)).to(p.real.dtype)[..., None, None, None]
+def _feasible(p: Tensor, op: MaskedFourier, lam: Tensor, norm: Norm, real: bool) -> tuple[Tensor, Tensor]:
+    """`feasible_dual`, also for a dual point of the real problem (``real``), and q of `certificate`."""
+    factor, change = _lift(op, real, p.real.dtype)
+    spectrum = torch.fft.fft2(gradient_adjoint(p), norm="ortho")
+    lift = torch.fft.ifft2(spectrum * factor, norm="ortho")
+    p, largest = admm.add_gradient(p.to(lift.dtype, copy=True), lift, norm)
+    q = spectrum.flatten(-2)[..., op._index] * change
+    scale = (lam / torch.maximum(largest, lam)).to(p.real.dtype)
+    torch.view_as_real(p).mul_(scale[..., None, None, None, None])
+    return p, q * scale[..., None]
 
 
 @functools.lru_cache(maxsize=8)
-def _lift(op: MaskedFourier, real: bool, dtype: torch.dtype) -> Tensor:
-    """What `_feasible` adds to p, as a multiple of p's divergence over the Laplacian, ``(n, n)``.
+def _lift(op: MaskedFourier, real: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """What `_feasible` adds to p, as a multiple of the spectrum of grad* p, ``(n, n)``, and what that makes of it.
 
-    The real problem differs where k is sampled and -k is not: it has half of the residual at each, the complex
-    problem all of it at k.
+    The second is a factor for each sampled frequency, ``(m,)``. The real problem differs where k is sampled and -k is
+    not: it has half of the residual at each, the complex problem all of it at k.
     """
     sampled = torch.fft.ifftshift(op.mask)
     change = -(~sampled).to(dtype)
     if real:
         change += sampled & ~admm.mirror(sampled)
     laplacian = laplacian_symbol(op.n, dtype, op.mask.device)
-    return torch.where(laplacian > 0, change / laplacian, 0)
+    return torch.where(laplacian > 0, change / laplacian, 0), 1 + change.flatten()[op._index]
 
 
 @torch.no_grad()
@@ -286,7 +292,7 @@ def reconstruct_tv(
     op._check("reconstruct_tv", y, (op.m,), (torch.complex64, torch.complex128))
     if y.requires_grad:
         raise ValueError("reconstruct_tv: y requires grad: use TVReconstruction, or pass y.detach()")
-    if not bool(torch.isfinite(torch.view_as_real(y)).all()):
+    if not all_finite(y):
         raise ValueError("reconstruct_tv: y is not finite: it contains NaN or infinity")
     lam = _checked_lam("reconstruct_tv", lam, y.device)
     if not 0 < tol < 1:
@@ -382,10 +388,12 @@ class TVReconstruction:
             raise ValueError(f"TVReconstruction: tol must lie in (0, 1), got {self.tol!r}")
 
     def __call__(self, y: Tensor) -> Tensor:
-        return self.resume(y)[0]
+        return self.resume(y)[0].to(y.dtype)
 
     def resume(self, y: Tensor, start: TVResult | Iterate | None = None) -> tuple[Tensor, Iterate]:
         """The differentiable image after ``iterations`` iterations, and where they ended.
+
+        Both are real where all of ``y`` are measurements of real images.
 
         Parameters
         ----------
@@ -402,7 +410,7 @@ class TVReconstruction:
             length = torch.as_tensor(self.threshold).numel()
             raise ValueError(f"TVReconstruction: {length} thresholds, batch of shape {tuple(batch)}")
         if not count:
-            return image.to(y.dtype), Iterate(image, dual)
+            return image, Iterate(image, dual)
         flat = y.reshape(count, op.m), image.reshape(count, op.n, op.n), dual.reshape(count, 2, op.n, op.n)
         image, dual = _Iterations.apply(*flat, self)
         image = image.unflatten(0, batch) if batch else image[0]
@@ -441,23 +449,26 @@ class _Iterations(torch.autograd.Function):
             t = torch.as_tensor(rec.threshold, dtype=dtype, device=y.device).expand(len(y)).contiguous()
         ctx.rec, ctx.k, ctx.saved = rec, k, []
         kind = dtype if real else y.dtype
-        images, duals = torch.empty_like(image, dtype=y.dtype), torch.empty_like(dual, dtype=kind)
-        for first in range(0, len(y), _chunk(y, op.n)):
-            i = slice(first, first + _chunk(y, op.n))
+        first = rec.iterations - 1 if rec.implicit else 0  # of the iterations whose derivative is taken
+        wanted = range(first, rec.iterations) if ctx.needs_input_grad[0] else range(0)
+        images, duals = [], []
+        for begin in range(0, len(y), _chunk(y, op.n)):
+            i = slice(begin, begin + _chunk(y, op.n))
             x, p = ((a.real if real else a).to(kind) for a in (image[i], dual[i]))
-            v = gradient(x) + p * (t[i] / lam[i].to(dtype))[:, None, None, None]
-            state = admm.start(k, k.values(y[i]), lam[i], t[i], x.clone(), v, norm)
-            jacobians = []
+            state = admm.start(k, k.values(y[i]), lam[i], t[i], x, p, norm)
+            jacobians = [admm.jacobian(state.v, state.t, norm)] if 0 in wanted else []
             for step in range(rec.iterations):
-                if ctx.needs_input_grad[0] and (not rec.implicit or step == rec.iterations - 1):
-                    jacobians.append(admm.jacobian(state.v, state.t, norm))
                 admm.x_update(state, k)
-                admm.v_update(state, k, norm)
+                if step + 1 in wanted:
+                    jacobians.append(admm.recorded_v_update(state, norm))
+                else:
+                    admm.v_update(state, k, norm)
             ctx.saved.append((state.rho, state.inverse, jacobians))
-            images[i] = state.x
-            torch.mul(admm.project(state.v, state.t, norm), state.rho[:, None, None, None], out=duals[i])
-        ctx.mark_non_differentiable(duals)
-        return images, duals
+            images.append(state.x)
+            duals.append(admm.project(state.v, state.t, norm).mul_(state.rho[:, None, None, None]))
+        end, dual = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in (images, duals))
+        ctx.mark_non_differentiable(dual)
+        return end, dual
 
     @staticmethod
     @once_differentiable
@@ -467,7 +478,7 @@ class _Iterations(torch.autograd.Function):
         for g, (rho, inverse, jacobians) in zip(grad.split(_chunk(grad, rec.op.n)), ctx.saved, strict=True):
             if rec.implicit:
                 jacobians = jacobians * rec.iterations
-            g = (g if k.second is None else g.real).clone(memory_format=torch.contiguous_format)
+            g = g.clone(memory_format=torch.contiguous_format)
             out.append(k.measured(admm.adjoint(g, jacobians, rho, inverse, k, rec.norm), rec.op.m))
         return torch.cat(out), None, None, None
 
@@ -495,9 +506,8 @@ def _solve(problem: _Problem, real: bool, index: Tensor, begin: TVResult | Itera
     unit = _threshold_unit(y, lam, k, op.n)
     t_last = (THRESHOLD[1] * unit).to(dtype)
     t = torch.where(spent > 0, t_last, (THRESHOLD[0] * unit).to(dtype))
-    x, p = (a[index].real.to(dtype) if real else a[index].to(y.dtype) for a in (begin.image, begin.dual))
-    v = gradient(x) + p * (t / lam.to(dtype))[:, None, None, None]
-    state = admm.start(k, values, lam, t, x, v, norm)
+    x, p = (_take(a.real if real else a, index).to(dtype if real else y.dtype) for a in (begin.image, begin.dual))
+    state = admm.start(k, values, lam, t, x, p, norm)
     margin = torch.full_like(lam, 0.95)  # a little room for rounding before a proof is tried
     while True:
         steps = min(CHECK_EVERY, max_iter - int(spent.max()))
@@ -507,12 +517,7 @@ def _solve(problem: _Problem, real: bool, index: Tensor, begin: TVResult | Itera
             r_sampled = admm.x_update(state, k, look=i == steps - 1)
         spent = spent + steps
         total, violation = admm.measure(state.x, state.v, state.t, norm)
-        # y - Ax from the x-update itself: the difference of the two would be lost in rounding
-        stiffness = state.rho.double()[:, None] * k.laplacian_s
-        off = stiffness * y_sampled - r_sampled  # type: ignore[operator]  # x_update looked
-        residual = torch.where(stiffness > 0, off / (k.weight_s + stiffness), 0)
-        misfit = (k.importance * residual.abs().square()).sum(-1)
-        inner = (k.importance * (residual.conj() * y_sampled).real).sum(-1)
+        misfit, inner = admm.residual(y_sampled, r_sampled, state.rho, k)  # type: ignore[arg-type]  # x_update looked
         objective = misfit / 2 + lam * total
         scale = state.t / torch.maximum(violation, state.t)  # of the dual point, into the ball
         gap = objective - (scale * inner - scale * scale * misfit / 2)
@@ -522,18 +527,20 @@ def _solve(problem: _Problem, real: bool, index: Tensor, begin: TVResult | Itera
         look = exhausted | (gap <= margin * tol * objective)
         if bool(look.any()):
             at = look.nonzero().flatten()
-            x, v, t = state.x[at], state.v[at], state.t[at]
-            p = (gradient(x) - v + 2 * admm.project(v, t, norm)) * state.rho[at, None, None, None]
-            p = _feasible(p, op, lam[at], norm, real)
-            proof = certificate(x, p, y[at], op, lam[at], norm)
-            proved = proof.gap <= tol * proof.objective
+            x, v, t, rho = (_take(a, at) for a in (state.x, state.v, state.t, state.rho))
+            p, q = _feasible(admm.dual_point(x, v, t, rho, norm), op, lam[at], norm, real)
+            objective = squared_norm(op.A(x) - y[at]) / 2 + lam[at] * total[at]
+            gap = objective - _dual_objective(q, y[at])
+            proved = gap <= tol * objective
             # A proof can fail by rounding: iterate on. If it fails again and again, the problem is not a real one.
             settled = proved | exhausted[at] | (real & (margin[at] < 0.4))
             margin[at] *= 0.7
             done = at[settled]
             to = index[done]
-            result.image[to], result.dual[to] = x[settled].to(y.dtype), p[settled]
-            result.objective[to], result.gap[to] = proof.objective[settled], proof.gap[settled]
+            ended = settled.nonzero().flatten()
+            result.image.index_copy_(0, to, _take(x, ended).to(y.dtype))
+            result.dual.index_copy_(0, to, _take(p, ended))
+            result.objective[to], result.gap[to] = objective[settled], gap[settled]
             result.n_iter[to], result.converged[to] = spent[done], proved[settled]
             keep = torch.ones_like(look).index_fill(0, done, False)
             if not bool(keep.any()):
@@ -546,6 +553,11 @@ def _solve(problem: _Problem, real: bool, index: Tensor, begin: TVResult | Itera
         admm.v_update(state, k, norm, ratio=(t_last / state.t).clamp(min=THRESHOLD_DECAY))
 
 
+def _take(a: Tensor, index: Tensor) -> Tensor:
+    """``a[index]`` for increasing positions; no copy if they are all."""
+    return a if len(index) == len(a) else a[index]
+
+
 def _checked_lam(name: str, lam: float | Tensor, device: torch.device) -> Tensor:
     lam = torch.as_tensor(lam, dtype=torch.float64, device=device)
     if not bool((torch.isfinite(lam) & (lam > 0)).all()):
@@ -555,8 +567,7 @@ def _checked_lam(name: str, lam: float | Tensor, device: torch.device) -> Tensor
 
 def _threshold_unit(y: Tensor, lam: Tensor, k: admm.KSpace, n: int) -> Tensor:
     """lam^(1/4) s^(3/4), where s is the size of the image; a few very bright pixels count, too."""
-    image = torch.empty(len(y), n, n, dtype=y.dtype if k.second is None else y.real.dtype, device=y.device)
-    admm.inverse_fourier(k.scatter(k.values(y)), image)  # A* y
+    image = admm.inverse_fourier(k.scatter(k.values(y)), k)  # A* y
     size = torch.maximum(squared_norm(y).sqrt() / n, image.abs().amax((-2, -1)).double() / 4)
     return lam**0.25 * torch.where(size > 0, size, 1) ** 0.75
 
@@ -587,7 +598,7 @@ def _initial(init: TVResult | Iterate | Tensor | None, batch: torch.Size, n: int
         init = Iterate(init, zero.expand(2, n, n))
     elif not isinstance(init, (TVResult, Iterate)):
         raise TypeError(f"reconstruct_tv: init must be a TVResult, an Iterate or a tensor, got {type(init).__name__}")
-    if not all(bool(torch.isfinite(a).all()) for a in (init.image, init.dual)):
+    if not (all_finite(init.image) and all_finite(init.dual)):
         raise ValueError("reconstruct_tv: init is not finite: it contains NaN or infinity")
     image, dual = _expanded("reconstruct_tv: init", init, batch, n, y)
     return Iterate(image.reshape(count, n, n), dual.reshape(count, 2, n, n))
@@ -610,6 +621,12 @@ def _expanded(name: str, start: TVResult | Iterate, batch: torch.Size, n: int, y
         f"{name} has image {tuple(image.shape)} and dual {tuple(dual.shape)}, "
         f"expected {(*batch, n, n)} and {(*batch, 2, n, n)}"
     )
+
+
+def all_finite(a: Tensor) -> bool:
+    """Whether there is neither NaN nor infinity in ``a``."""
+    # the sum, a single pass, cannot miss one; if it overflows, it takes another look
+    return bool(torch.isfinite(a.sum())) or bool(torch.isfinite(a).all())
 
 
 def squared_norm(a: Tensor, dims: int = 1) -> Tensor:

@@ -62,6 +62,33 @@ def test_the_compiled_steps_equal_the_plain_formulas(n, dtype):
         assert torch.allclose(compiled, formula, atol=10 * eps, rtol=eps)
     for compiled, formula in zip(admm.measure(x, v, t, separable), admm.measure(x, v, t, plain), strict=True):
         assert compiled.dtype == formula.dtype == torch.float64 and torch.allclose(compiled, formula, rtol=eps)
+    compiled, formula = (admm.dual_point(x, v, t, rho, norm) for norm in (separable, plain))
+    assert torch.allclose(compiled, formula, atol=10 * eps, rtol=eps)
+    z = x.to(dtype.to_complex())
+    p = torch.cat([v, v.mT])[:3].to(z.dtype)
+    for compiled, formula in zip(*(admm.add_gradient(p.clone(), z, a) for a in (separable, plain)), strict=True):
+        assert torch.allclose(compiled, formula, atol=10 * eps, rtol=eps)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_what_an_update_records_and_leaves_over_is_what_the_definitions_say(dtype):
+    op = MaskedFourier(radial_mask(16, 5))
+    k = admm.k_space(op, not dtype.is_complex, torch.float64)
+    y = op.A(random(3, 16, 16, dtype=dtype))
+    lam, t = (torch.tensor(a, dtype=torch.float64) for a in ([0.1, 0.2, 0.3], [0.3, 0.2, 0.5]))
+    x, p = random(3, 16, 16, dtype=dtype, seed=1), 0.02 * random(3, 2, 16, 16, dtype=dtype, seed=2)
+    state = admm.start(k, k.values(y), lam, t, x, p, separable)
+    u = p / (lam / t)[:, None, None, None]
+    assert torch.allclose(state.v, gradient(x) + u)
+    assert torch.allclose(state.r, (lam / t)[:, None, None] * gradient_adjoint(gradient(x) - u), atol=1e-13)
+    for _ in range(3):
+        r_sampled = admm.x_update(state, k, look=True)
+        misfit, inner = admm.residual(k.values(y) / k.weight_s, r_sampled, state.rho, k)
+        off = k.values(y) / k.weight_s - k.gather(admm.fourier(state.x))
+        assert torch.allclose(misfit, (k.importance * off.abs().square()).sum(-1))
+        assert torch.allclose(inner, (k.importance * (off.conj() * k.values(y) / k.weight_s).real).sum(-1))
+        recorded = admm.recorded_v_update(state, separable)
+        assert torch.equal(recorded, admm.jacobian(state.v, state.t, separable)) and 0 < recorded.float().mean() < 1
 
 
 @each_norm
@@ -89,8 +116,7 @@ def test_half_of_k_space_holds_all_of_it_for_real_images(n, even, real, seed):
     op = MaskedFourier(even_mask(n, 0.4, seed) if even else random_mask(n, 0.4, seed))
     k = admm.k_space(op, real, torch.float64)
     x = random(2, n, n, dtype=torch.float64 if real else torch.complex128, seed=seed)
-    spectrum = torch.empty(2, *k.weight.shape, dtype=torch.complex128)
-    admm.fourier(x, spectrum)
+    spectrum = admm.fourier(x)
     assert torch.allclose(k.measured(k.gather(spectrum), op.m), op.A(x), atol=1e-13)
     y = op.A(x)
     grid = k.scatter(k.values(y))
@@ -100,9 +126,7 @@ def test_half_of_k_space_holds_all_of_it_for_real_images(n, even, real, seed):
     )
     if real:
         assert k.odd_part(y).max() < 1e-24
-        back = torch.empty_like(x)
-        admm.inverse_fourier(grid.clone(), back)
-        assert torch.allclose(back, op.A_adjoint(y).real, atol=1e-13)
+        assert torch.allclose(admm.inverse_fourier(grid, k), op.A_adjoint(y).real, atol=1e-13)
 
 
 # --- The derivative
