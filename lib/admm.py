@@ -245,6 +245,15 @@ def measure(x: Tensor, v: Tensor, t: Tensor, norm: Norm) -> tuple[Tensor, Tensor
     return total_norm(d, norm), norm(real_view(q)).amax((-4, -3, -2, -1)).double()
 
 
+def multiplier(v: Tensor, t: Tensor, rho: Tensor, norm: Norm) -> Tensor:
+    """rho u, the dual field of an `Iterate`."""
+    if norm is separable and v.device.type == "cpu":
+        p = torch.empty_like(v)
+        _multiplier_cpu(_flat(v), t.numpy(), rho.numpy(), _flat(p))
+        return p
+    return project(v, t, norm) * rho[:, None, None, None]
+
+
 def dual_point(x: Tensor, v: Tensor, t: Tensor, rho: Tensor, norm: Norm) -> Tensor:
     """p = rho (grad x - z + u), which has the divergence that a dual point must have where the x-update left off."""
     if norm is separable and x.device.type == "cpu":
@@ -284,19 +293,20 @@ def residual(y: Tensor, r: Tensor, rho: Tensor, k: KSpace) -> tuple[Tensor, Tens
 def adjoint(g: Tensor, jacobians: Sequence[Tensor], rho: Tensor, inverse: Tensor, k: KSpace, norm: Norm) -> Tensor:
     """Adjoint of the derivative of the last x with respect to the data, applied to ``g`` (it is overwritten).
 
-    ``jacobians`` are those of the fields v before each x-update, first to last. The result is a spectrum at the
-    sampled positions, ``(b, s)``: the gradient with respect to y is `KSpace.measured` of it.
+    ``jacobians`` are those of the fields v before each x-update but the first, in their order. The result is a spectrum
+    at the sampled positions, ``(b, s)``: the gradient with respect to y is `KSpace.measured` of it.
     """
     w = g.new_zeros(len(g), 2, *g.shape[1:])
     total = g.new_zeros(len(g), len(k.sampled), dtype=g.dtype.to_complex())
-    for j in reversed(jacobians):
+    for j in (*reversed(jacobians), None):
         spectrum = fourier(g)
         if g.device.type == "cpu":
             _solve_adjoint_cpu(_flat(spectrum), _flat(inverse), k.sampled.numpy(), _flat(total))
         else:
             spectrum.mul_(inverse)
             total += k.gather(spectrum)
-        pull_back(inverse_fourier(spectrum, k), w, j, g, rho, norm)
+        if j is not None:
+            pull_back(inverse_fourier(spectrum, k), w, j, g, rho, norm)
     return total
 
 
@@ -341,7 +351,7 @@ def apply_jacobian(j: Tensor, w: Tensor, norm: Norm) -> Tensor:
 def project(v: Tensor, t: Tensor, norm: Norm) -> Tensor:
     """Projection on the dual ball of radius t, group by group."""
     d, t = real_view(v), t[:, None, None, None, None]
-    d = d.clamp(-t, t) if norm is separable else d * (t / torch.maximum(norm(d), t))
+    d = d * (t / torch.maximum(norm(d), t))
     return torch.view_as_complex(d) if v.is_complex() else d[..., 0]
 
 
@@ -423,6 +433,13 @@ def _residual_cpu(y, r, rho, weight, laplacian, importance, misfit, inner):
             re, im = f * (stiffness * y[b, 2 * s] - r[b, 2 * s]), f * (stiffness * y[b, 2 * s + 1] - r[b, 2 * s + 1])
             misfit[b] += importance[s] * (re * re + im * im)
             inner[b] += importance[s] * (re * y[b, 2 * s] + im * y[b, 2 * s + 1])
+
+
+@_compile
+def _multiplier_cpu(v, t, rho, p):
+    for b in range(v.shape[0]):
+        for j in range(v.shape[1]):
+            p[b, j] = rho[b] * min(max(v[b, j], -t[b]), t[b])
 
 
 @_compile

@@ -449,14 +449,14 @@ class _Iterations(torch.autograd.Function):
             t = torch.as_tensor(rec.threshold, dtype=dtype, device=y.device).expand(len(y)).contiguous()
         ctx.rec, ctx.k, ctx.saved = rec, k, []
         kind = dtype if real else y.dtype
-        first = rec.iterations - 1 if rec.implicit else 0  # of the iterations whose derivative is taken
+        first = rec.iterations - 1 if rec.implicit else 1  # of the fields v whose Jacobian is taken
         wanted = range(first, rec.iterations) if ctx.needs_input_grad[0] else range(0)
         images, duals = [], []
         for begin in range(0, len(y), _chunk(y, op.n)):
             i = slice(begin, begin + _chunk(y, op.n))
             x, p = ((a.real if real else a).to(kind) for a in (image[i], dual[i]))
             state = admm.start(k, k.values(y[i]), lam[i], t[i], x, p, norm)
-            jacobians = [admm.jacobian(state.v, state.t, norm)] if 0 in wanted else []
+            jacobians = []
             for step in range(rec.iterations):
                 admm.x_update(state, k)
                 if step + 1 in wanted:
@@ -465,7 +465,7 @@ class _Iterations(torch.autograd.Function):
                     admm.v_update(state, k, norm)
             ctx.saved.append((state.rho, state.inverse, jacobians))
             images.append(state.x)
-            duals.append(admm.project(state.v, state.t, norm).mul_(state.rho[:, None, None, None]))
+            duals.append(admm.multiplier(state.v, state.t, state.rho, norm))
         end, dual = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in (images, duals))
         ctx.mark_non_differentiable(dual)
         return end, dual
@@ -477,7 +477,7 @@ class _Iterations(torch.autograd.Function):
         out = []
         for g, (rho, inverse, jacobians) in zip(grad.split(_chunk(grad, rec.op.n)), ctx.saved, strict=True):
             if rec.implicit:
-                jacobians = jacobians * rec.iterations
+                jacobians = jacobians * (rec.iterations - 1)
             g = g.clone(memory_format=torch.contiguous_format)
             out.append(k.measured(admm.adjoint(g, jacobians, rho, inverse, k, rec.norm), rec.op.m))
         return torch.cat(out), None, None, None
