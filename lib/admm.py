@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import math
+import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
@@ -72,9 +74,14 @@ class KSpace:
 
     def odd_part(self, y: Tensor) -> Tensor:
         """Squared norm of the part of y that no real image explains, over the pairs k, -k that are both sampled."""
-        y, pairs = _padded(y), (self.importance * (self.weight_s == 1)).sqrt().to(y.real.dtype)
-        odd = pairs * (y[..., self.first] - y[..., self.second].conj())
-        return torch.linalg.vector_norm(torch.view_as_real(odd).flatten(-2), dim=-1, dtype=torch.float64).square()
+        assert self.second is not None
+        if y.device.type == "cpu":
+            y, odd = y.contiguous(), np.empty(math.prod(y.shape[:-1]))
+            symbols = self.first.numpy(), self.second.numpy(), self.weight_s.numpy(), self.importance.numpy()
+            _odd_cpu(_flat(y.view(-1, y.shape[-1])), *symbols, odd)
+            return torch.from_numpy(odd).view(y.shape[:-1])
+        y, pairs = _padded(y), self.importance * (self.weight_s == 1)
+        return (pairs * (y[..., self.first] - y[..., self.second].conj()).abs().double().square()).sum(-1)
 
     def scatter(self, values: Tensor) -> Tensor:
         """The grid ``(..., n, w)`` with the given values at the sampled positions."""
@@ -136,7 +143,7 @@ class State:
     x : ``(b, n, n)``, images.
     v : ``(b, 2, n, n)``, splitting variable plus scaled multiplier, v = z + u.
     r : ``(b, n, n)``, the right-hand side rho grad*(z - u) of the next x-update.
-    data : ``(b, n, w)``, the data's part of that right-hand side, in k-space.
+    data : ``(b, s)``, the data's part of that right-hand side, in k-space where sampled; see `KSpace.values`.
     t, rho : ``(b,)``, threshold and penalty.
     inverse : ``(b, n, w)``, Fourier symbol of the x-update's inverse.
     """
@@ -153,23 +160,15 @@ class State:
         """The state of the images ``which`` (bool) alone."""
         return State(*(getattr(self, field.name)[which] for field in fields(self)))
 
-    @functools.cached_property
-    def filter(self) -> tuple[np.ndarray, np.ndarray]:
-        """The memory of ``data`` and ``inverse``, for `_solve_cpu`."""
-        return _flat(self.data), _flat(self.inverse)
 
-
-def start(k: KSpace, values: Tensor, lam: Tensor, t: Tensor, x: Tensor, p: Tensor, norm: Norm) -> State:
-    """The state before the first x-update: v = grad x + u, with p = rho u in the ball of radius ``lam``.
-
-    ``values`` are the data, see `KSpace.values`.
-    """
+def start(k: KSpace, data: Tensor, lam: Tensor, t: Tensor, x: Tensor, p: Tensor, norm: Norm) -> State:
+    """The state before the first x-update: v = grad x + u, with p = rho u in the ball of radius ``lam``."""
     rho = lam.to(t.dtype) / t
     x = x.contiguous()
     v = torch.mul(p, (1 / rho)[:, None, None, None], out=torch.empty(p.shape, dtype=x.dtype, device=x.device))
     r = torch.empty_like(x)
     step(x, v, r, t, torch.ones_like(t), rho, norm, relaxation=1)  # of v = u
-    return State(x, v, r, k.scatter(values), t, rho, inverse_symbol(k, rho))
+    return State(x, v, r, data.contiguous(), t, rho, inverse_symbol(k, rho))
 
 
 def inverse_symbol(k: KSpace, rho: Tensor, out: Tensor | None = None) -> Tensor:
@@ -184,9 +183,10 @@ def x_update(s: State, k: KSpace, look: bool = False) -> Tensor | None:
     spectrum = fourier(s.r)
     r_sampled = k.gather(spectrum) if look else None
     if s.x.device.type == "cpu":
-        _solve_cpu(_flat(spectrum), *s.filter)
+        _run(_solve_cpu, _flat(spectrum), _flat(s.data), k.sampled.numpy(), _flat(s.inverse))
     else:
-        spectrum.add_(s.data).mul_(s.inverse)
+        spectrum.flatten(1).index_add_(1, k.sampled, s.data)
+        spectrum.mul_(s.inverse)
     s.x = inverse_fourier(spectrum, k)
     return r_sampled
 
@@ -226,7 +226,7 @@ def step(
     if norm is separable and x.device.type == "cpu":
         scalars = t.numpy(), ratio.numpy(), rho.numpy(), float(relaxation), 1 + x.is_complex()
         seen = np.empty((0, 0, 0, 0), bool) if active is None else active.flatten(3).numpy()
-        _step_cpu(_rows(x), _rows(v), _rows(r), *scalars, seen)
+        _run(_step_cpu, _bands(len(x)), _rows(x), _rows(v), _rows(r), *scalars, seen)
         return
     v += relaxation * (gradient(x) - v + project(v, t, norm))
     u = project(v, t, norm)
@@ -238,7 +238,7 @@ def measure(x: Tensor, v: Tensor, t: Tensor, norm: Norm) -> tuple[Tensor, Tensor
     """Total variation of x, and the largest group magnitude of p/rho = grad x - z + u."""
     if norm is separable and x.device.type == "cpu":
         total, violation = np.empty(len(x)), np.empty(len(x))
-        _measure_cpu(_rows(x), _rows(v), t.numpy(), 1 + x.is_complex(), total, violation)
+        _run(_measure_cpu, _rows(x), _rows(v), t.numpy(), 1 + x.is_complex(), total, violation)
         return torch.from_numpy(total), torch.from_numpy(violation)
     d = gradient(x)
     q = d - v + 2 * project(v, t, norm)
@@ -249,7 +249,7 @@ def multiplier(v: Tensor, t: Tensor, rho: Tensor, norm: Norm) -> Tensor:
     """rho u, the dual field of an `Iterate`."""
     if norm is separable and v.device.type == "cpu":
         p = torch.empty_like(v)
-        _multiplier_cpu(_flat(v), t.numpy(), rho.numpy(), _flat(p))
+        _run(_multiplier_cpu, _flat(v), t.numpy(), rho.numpy(), _flat(p))
         return p
     return project(v, t, norm) * rho[:, None, None, None]
 
@@ -301,7 +301,7 @@ def adjoint(g: Tensor, jacobians: Sequence[Tensor], rho: Tensor, inverse: Tensor
     for j in (*reversed(jacobians), None):
         spectrum = fourier(g)
         if g.device.type == "cpu":
-            _solve_adjoint_cpu(_flat(spectrum), _flat(inverse), k.sampled.numpy(), _flat(total))
+            _run(_solve_adjoint_cpu, _flat(spectrum), _flat(inverse), k.sampled.numpy(), _flat(total))
         else:
             spectrum.mul_(inverse)
             total += k.gather(spectrum)
@@ -331,7 +331,8 @@ def pull_back(q: Tensor, w: Tensor, j: Tensor, out: Tensor, rho: Tensor, norm: N
     """
     if norm is separable and w.device.type == "cpu":
         active = (j.flatten(-2) if w.is_complex() else j).numpy()
-        _pull_back_cpu(_rows(q), _rows(w), active, _rows(out), rho.numpy(), RELAXATION, 1 + w.is_complex())
+        scalars = rho.numpy(), RELAXATION, 1 + w.is_complex()
+        _run(_pull_back_cpu, _bands(len(w)), _rows(q), _rows(w), active, _rows(out), *scalars)
         return
     d = rho[:, None, None, None] * gradient(q)
     w += apply_jacobian(j, 2 * d - RELAXATION * w, norm) - d
@@ -394,33 +395,87 @@ def _rows(a: Tensor) -> np.ndarray:
 
 def _flat(a: Tensor) -> np.ndarray:
     """The same memory, image by image, a complex number as two real ones."""
-    return (torch.view_as_real(a) if a.is_complex() else a).view(len(a), -1).numpy()
+    a = torch.view_as_real(a) if a.is_complex() else a
+    return a.view(len(a), math.prod(a.shape[1:])).numpy()
 
 
 # The element-wise passes over x and v, each in one sweep. A row holds c = 1 or 2 numbers a pixel; x_next is the
 # neighbour in the direction at hand, for the second direction in a copy of the row that ends with its first pixel.
 # Written as functions of whole rows so that the compiler vectorises them.
-_compile = functools.partial(numba.njit, cache=True, nogil=True, fastmath=True)
+_options = {"cache": True, "nogil": True, "fastmath": True}
+_compile = numba.njit(**_options)
+
+
+def _compile_twice(function: Callable[..., None]) -> tuple[Callable[..., None], Callable[..., None]]:
+    """For one thread, where prange is range, and for several; see `_run`."""
+    name = f"{function.__name__}_threads"  # numba's cache tells functions apart by their names
+    twin = types.FunctionType(function.__code__, function.__globals__, name)
+    twin.__qualname__ = name
+    return _compile(function), numba.njit(parallel=True, **_options)(twin)
+
+
+@functools.cache
+def _can_thread() -> bool:
+    """Whether numba has OpenMP: its own threads cannot be used from two Python threads at once."""
+    try:
+        importlib.import_module("numba.np.ufunc.omppool")
+    except ImportError:
+        return False
+    numba.config.THREADING_LAYER = "omp"
+    return True
+
+
+def _threads() -> int:
+    return min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS) if _can_thread() else 1
+
+
+def _bands(images: int) -> int:
+    """How many bands of rows an image is cut into, so that there is one for each thread."""
+    return -(-_threads() // images)
+
+
+def _run(kernels: tuple[Callable[..., None], Callable[..., None]], *arguments: object) -> None:
+    """A kernel of `_compile_twice`, on as many threads as torch has."""
+    threads = _threads()
+    if threads > 1:
+        numba.set_num_threads(threads)
+    kernels[threads > 1](*arguments)
 
 
 @_compile
-def _solve_cpu(spectrum, data, inverse):
-    for b in range(inverse.shape[0]):
-        for k in range(inverse.shape[1]):
-            f = inverse[b, k]
-            spectrum[b, 2 * k] = (spectrum[b, 2 * k] + data[b, 2 * k]) * f
-            spectrum[b, 2 * k + 1] = (spectrum[b, 2 * k + 1] + data[b, 2 * k + 1]) * f
+def _filter_row(spectrum, inverse):
+    for k in range(inverse.shape[0]):
+        spectrum[2 * k] *= inverse[k]
+        spectrum[2 * k + 1] *= inverse[k]
 
 
-@_compile
+@_compile_twice
+def _solve_cpu(spectrum, data, sampled, inverse):
+    for b in numba.prange(inverse.shape[0]):
+        for s, k in enumerate(sampled):
+            spectrum[b, 2 * k] += data[b, 2 * s]
+            spectrum[b, 2 * k + 1] += data[b, 2 * s + 1]
+        _filter_row(spectrum[b], inverse[b])
+
+
+@_compile_twice
 def _solve_adjoint_cpu(spectrum, inverse, sampled, total):
-    for b in range(inverse.shape[0]):
-        for k in range(inverse.shape[1]):
-            spectrum[b, 2 * k] *= inverse[b, k]
-            spectrum[b, 2 * k + 1] *= inverse[b, k]
+    for b in numba.prange(inverse.shape[0]):
+        _filter_row(spectrum[b], inverse[b])
         for s, k in enumerate(sampled):
             total[b, 2 * s] += spectrum[b, 2 * k]
             total[b, 2 * s + 1] += spectrum[b, 2 * k + 1]
+
+
+@_compile
+def _odd_cpu(y, first, second, weight, importance, odd):
+    for b in range(y.shape[0]):
+        odd[b] = 0
+        for s in range(first.shape[0]):
+            if weight[s] == 1:  # both k and -k are sampled
+                i, j = 2 * first[s], 2 * second[s]
+                re, im = np.float64(y[b, i] - y[b, j]), np.float64(y[b, i + 1] + y[b, j + 1])
+                odd[b] += importance[s] * (re * re + im * im)
 
 
 @_compile
@@ -436,10 +491,15 @@ def _residual_cpu(y, r, rho, weight, laplacian, importance, misfit, inner):
 
 
 @_compile
+def _multiplier_row(v, t, rho, p):
+    for j in range(v.shape[0]):
+        p[j] = rho * min(max(v[j], -t), t)
+
+
+@_compile_twice
 def _multiplier_cpu(v, t, rho, p):
-    for b in range(v.shape[0]):
-        for j in range(v.shape[1]):
-            p[b, j] = rho[b] * min(max(v[b, j], -t[b]), t[b])
+    for b in numba.prange(v.shape[0]):
+        _multiplier_row(v[b], t[b], rho[b], p[b])
 
 
 @_compile
@@ -472,17 +532,18 @@ def _active_row(v, t, active):
         active[j] = abs(v[j]) > t
 
 
-@_compile
-def _step_cpu(x, v, r, t, ratio, rho, relaxation, c, active):
+@_compile_twice
+def _step_cpu(bands, x, v, r, t, ratio, rho, relaxation, c, active):
     images, n, length = x.shape
     alpha, one = x.dtype.type(relaxation), x.dtype.type(1)
-    ring = np.empty(length + c, x.dtype)
-    down = np.empty((2, length), x.dtype)
-    right = np.empty(length + c, x.dtype)  # right[c + j] belongs to pixel j, right[:c] wraps around
-    for b in range(images):
+    last = np.empty((bands * images, length), x.dtype)
+    for band in numba.prange(bands * images):
+        b, h = band // bands, band % bands
         s = t[b], ratio[b] - one, ratio[b] + one, alpha
-        down[1] = 0
-        for i in range(n):
+        ring = np.empty(length + c, x.dtype)
+        down = np.zeros((2, length), x.dtype)
+        right = np.empty(length + c, x.dtype)  # right[c + j] belongs to pixel j, right[:c] wraps around
+        for i in range(h * n // bands, (h + 1) * n // bands):
             row, here, above = x[b, i], down[i % 2], down[1 - i % 2]
             _wrap(row, ring, c)
             _step_row(row, x[b, (i + 1) % n], v[b, 0, i], here, *s)
@@ -494,7 +555,11 @@ def _step_cpu(x, v, r, t, ratio, rho, relaxation, c, active):
                 _active_row(v[b, 0, i], t[b], active[b, 0, i])
                 _active_row(v[b, 1, i], t[b], active[b, 1, i])
         for j in range(length):
-            r[b, 0, j] += rho[b] * down[(n - 1) % 2, j]
+            last[band, j] = down[((h + 1) * n // bands - 1) % 2, j]
+    for band in range(bands * images):  # what the first row of a band lacks is in the last row of the band above
+        b, i = band // bands, (band % bands + 1) * n // bands % n
+        for j in range(length):
+            r[b, i, j] += rho[b] * last[band, j]
 
 
 @_compile
@@ -509,13 +574,12 @@ def _measure_row(x, x_next, v, largest, t):
     return total
 
 
-@_compile
+@_compile_twice
 def _measure_cpu(x, v, t, c, total, largest):
     images, n, length = x.shape
-    ring, columns = np.empty(length + c, x.dtype), np.empty(length, x.dtype)
-    for b in range(images):
+    for b in numba.prange(images):
+        ring, columns = np.empty(length + c, x.dtype), np.zeros(length, x.dtype)
         total[b] = 0
-        columns[:] = 0
         for i in range(n):
             _wrap(x[b, i], ring, c)
             total[b] += _measure_row(x[b, i], x[b, (i + 1) % n], v[b, 0, i], columns, t[b])
@@ -574,20 +638,29 @@ def _pull_back_row(q, q_next, w, active, rho, alpha):
 
 
 @_compile
-def _pull_back_cpu(q, w, active, out, rho, relaxation, c):
+def _pull_back_adjoint(w, i, right, out, alpha, c):
+    n, length = out.shape
+    for j in range(length):
+        right[c + j] = w[1, i, j]
+    for j in range(c):
+        right[j] = right[length + j]
+    _adjoint_row(w[0, (i - 1) % n], w[0, i], right[:length], right[c:], out[i], alpha)
+
+
+@_compile_twice
+def _pull_back_cpu(bands, q, w, active, out, rho, relaxation, c):
     images, n, length = q.shape
     alpha = q.dtype.type(relaxation)
-    ring, right = np.empty(length + c, q.dtype), np.empty(length + c, q.dtype)
-    for b in range(images):
-        for i in range(n + 1):  # the first row once more at the end, for its neighbour above
-            if i < n:
-                _wrap(q[b, i], ring, c)
-                _pull_back_row(q[b, i], q[b, (i + 1) % n], w[b, 0, i], active[b, 0, i], rho[b], alpha)
-                _pull_back_row(q[b, i], ring[c:], w[b, 1, i], active[b, 1, i], rho[b], alpha)
-            if i > 0:
-                row = w[b, 1, i % n]
-                for j in range(length):
-                    right[c + j] = row[j]
-                for j in range(c):
-                    right[j] = right[length + j]
-                _adjoint_row(w[b, 0, i - 1], w[b, 0, i % n], right[:length], right[c:], out[b, i % n], alpha)
+    for band in numba.prange(bands * images):
+        b, h = band // bands, band % bands
+        ring, right = np.empty(length + c, q.dtype), np.empty(length + c, q.dtype)
+        for i in range(h * n // bands, (h + 1) * n // bands):
+            _wrap(q[b, i], ring, c)
+            _pull_back_row(q[b, i], q[b, (i + 1) % n], w[b, 0, i], active[b, 0, i], rho[b], alpha)
+            _pull_back_row(q[b, i], ring[c:], w[b, 1, i], active[b, 1, i], rho[b], alpha)
+            if i > h * n // bands:
+                _pull_back_adjoint(w[b], i, right, out[b], alpha, c)
+    right = np.empty(length + c, q.dtype)
+    for band in range(bands * images):  # the first row of each band needs the last of the band above
+        b = band // bands
+        _pull_back_adjoint(w[b], band % bands * n // bands, right, out[b], alpha, c)

@@ -149,9 +149,10 @@ def spike_perturbation(op: MaskedFourier, mu: Sequence[float] | Tensor, eta: flo
     mu = _checked_mu("spike_perturbation", mu, op.n).round().long()
     eta = _checked_eta("spike_perturbation", eta).to(op.mask.device)
     dtype = torch.float64 if eta.dtype == torch.float64 else torch.float32
-    delta = torch.zeros(*mu.shape[:-1], op.n**2, dtype=dtype, device=op.mask.device)
-    delta = delta.scatter(-1, (mu[..., :1] * op.n + mu[..., 1:]).to(delta.device), 1).unflatten(-1, (op.n, op.n))
-    e = op.A(delta)
+    k, mu = op._index, mu.to(op.mask.device)
+    turns = (k // op.n * mu[..., :1] + k % op.n * mu[..., 1:]) % op.n  # A of the unit vector at mu, up to a factor
+    angles = -2 * math.pi / op.n * torch.arange(op.n, dtype=torch.float64, device=mu.device)
+    e = torch.polar(torch.ones_like(angles), angles).to(dtype.to_complex())[turns]
     return _scale(op.symmetrize(e) if op.is_even else e, eta.to(dtype))
 
 

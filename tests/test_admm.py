@@ -111,6 +111,28 @@ def test_a_step_is_that_of_the_docstring(norm):
     assert torch.allclose(r, rho * gradient_adjoint(z - u), atol=1e-12)
 
 
+@pytest.mark.parametrize("n", [2, 9, 16])
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize("real", [True, False])
+def test_the_number_of_threads_does_not_matter(real, images, n):
+    op = MaskedFourier(radial_mask(n, 4))
+    y, results = op.A(random(images, n, n, dtype=torch.float64 if real else torch.complex128)), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            measured = y.clone().requires_grad_()
+            image, state = TVReconstruction(op, 0.1, iterations=7).resume(measured)
+            image.abs().square().sum().backward()
+            solved = reconstruct_tv(y, op, 0.1, tol=1e-6, max_iter=5000)
+            assert solved.converged.all()
+            results.append((image.detach(), state.dual, measured.grad, solved.image, solved.gap))
+    finally:
+        torch.set_num_threads(1)
+    assert admm._bands(1) == 1
+    for one, two in zip(*results, strict=True):
+        assert torch.allclose(one, two, rtol=1e-9, atol=1e-12)
+
+
 # --- K-space
 
 
