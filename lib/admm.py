@@ -258,7 +258,7 @@ def dual_point(x: Tensor, v: Tensor, t: Tensor, rho: Tensor, norm: Norm) -> Tens
     """p = rho (grad x - z + u), which has the divergence that a dual point must have where the x-update left off."""
     if norm is separable and x.device.type == "cpu":
         p = torch.empty_like(v)
-        _dual_cpu(_rows(x), _rows(v), t.numpy(), rho.numpy(), 1 + x.is_complex(), _rows(p))
+        _run(_dual_cpu, _rows(x), _rows(v), t.numpy(), rho.numpy(), 1 + x.is_complex(), _rows(p))
         return p
     return (gradient(x) - v + 2 * project(v, t, norm)) * rho[:, None, None, None]
 
@@ -268,7 +268,7 @@ def add_gradient(p: Tensor, x: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
     if norm is separable and x.device.type == "cpu":
         p, largest = p.contiguous(), np.empty(math.prod(x.shape[:-2]))
         n = x.shape[-1]
-        _add_gradient_cpu(_rows(x.reshape(-1, n, n)), _rows(p.view(-1, 2, n, n)), 2, largest)
+        _run(_add_gradient_cpu, _rows(x.reshape(-1, n, n)), _rows(p.view(-1, 2, n, n)), 2, largest)
         return p, torch.from_numpy(largest).view(x.shape[:-2])
     p = p + gradient(x)
     return p, norm(real_view(p)).amax((-4, -3, -2, -1)).double()
@@ -595,10 +595,10 @@ def _dual_row(x, x_next, v, p, t, rho):
         p[j] = rho * (x_next[j] - x[j] - w + u + u)
 
 
-@_compile
+@_compile_twice
 def _dual_cpu(x, v, t, rho, c, p):
-    ring = np.empty(x.shape[2] + c, x.dtype)
-    for b in range(x.shape[0]):
+    for b in numba.prange(x.shape[0]):
+        ring = np.empty(x.shape[2] + c, x.dtype)
         for i in range(x.shape[1]):
             _wrap(x[b, i], ring, c)
             _dual_row(x[b, i], x[b, (i + 1) % x.shape[1]], v[b, 0, i], p[b, 0, i], t[b], rho[b])
@@ -612,11 +612,10 @@ def _add_gradient_row(x, x_next, p, largest):
         largest[j] = max(largest[j], abs(p[j]))
 
 
-@_compile
+@_compile_twice
 def _add_gradient_cpu(x, p, c, largest):
-    ring, columns = np.empty(x.shape[2] + c, x.dtype), np.empty(x.shape[2], x.dtype)
-    for b in range(x.shape[0]):
-        columns[:] = 0
+    for b in numba.prange(x.shape[0]):
+        ring, columns = np.empty(x.shape[2] + c, x.dtype), np.zeros(x.shape[2], x.dtype)
         for i in range(x.shape[1]):
             _wrap(x[b, i], ring, c)
             _add_gradient_row(x[b, i], x[b, (i + 1) % x.shape[1]], p[b, 0, i], columns)

@@ -656,7 +656,7 @@ def _centre(phi: Tensor) -> Tensor:
 def _scale(e: Tensor, eta: Tensor, otherwise: Tensor | None = None) -> Tensor:
     """e with the norm eta; where e is 0, ``otherwise``."""
     length = squared_norm(e).sqrt().to(eta.dtype)[..., None]
-    scaled = e * (eta[..., None] / length)
+    scaled = torch.view_as_complex(torch.view_as_real(e.resolve_conj()) * (eta[..., None] / length)[..., None])
     return scaled if otherwise is None else torch.where(length > 0, scaled, otherwise)
 
 

@@ -131,7 +131,7 @@ class MaskedFourier:
         They are conjugate symmetric, and 0 where k is sampled and -k is not.
         """
         self._check("MaskedFourier.symmetrize", y, (self.m,), _COMPLEX)
-        partner = torch.cat([y, y.new_zeros(*y.shape[:-1], 1)], -1)[..., self._mirror].conj()
+        partner = y[..., self._mirror % self.m].conj()
         return (y + partner) * self._paired.to(y.real.dtype)
 
     def _scatter(self, y: Tensor) -> Tensor:
