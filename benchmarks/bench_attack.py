@@ -75,7 +75,7 @@ def bench_strength() -> None:
         exact = dataclasses.replace(fast, tol=TOL)
         clean = unperturbed(exact, y)
         start, seconds_clean = timed(functools.partial(unperturbed, fast, y))  # once an image, whatever the optimiser
-        ours, seconds = timed(functools.partial(localized_attack, fast, y, op, level, phi, clean=start), repeats=3)
+        ours, seconds = timed(functools.partial(localized_attack, fast, y, op, level, phi, clean=start), repeats=5)
         slow = TVReconstruction(op, lam, iterations=50, tol=fast.tol)
         adam, seconds_adam = timed(
             functools.partial(localized_attack, slow, y, op, level, phi, clean=start, optimiser=projected_adam)

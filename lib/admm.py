@@ -296,9 +296,9 @@ def adjoint(g: Tensor, jacobians: Sequence[Tensor], rho: Tensor, inverse: Tensor
     ``jacobians`` are those of the fields v before each x-update but the first, in their order. The result is a spectrum
     at the sampled positions, ``(b, s)``: the gradient with respect to y is `KSpace.measured` of it.
     """
-    w = g.new_zeros(len(g), 2, *g.shape[1:])
+    w = g.new_empty(len(g), 2, *g.shape[1:])
     total = g.new_zeros(len(g), len(k.sampled), dtype=g.dtype.to_complex())
-    for j in (*reversed(jacobians), None):
+    for count, j in enumerate((*reversed(jacobians), None)):
         spectrum = fourier(g)
         if g.device.type == "cpu":
             _run(_solve_adjoint_cpu, _flat(spectrum), _flat(inverse), k.sampled.numpy(), _flat(total))
@@ -306,7 +306,7 @@ def adjoint(g: Tensor, jacobians: Sequence[Tensor], rho: Tensor, inverse: Tensor
             spectrum.mul_(inverse)
             total += k.gather(spectrum)
         if j is not None:
-            pull_back(inverse_fourier(spectrum, k), w, j, g, rho, norm)
+            pull_back(inverse_fourier(spectrum, k), w, j, g, rho, norm, fresh=count == 0)
     return total
 
 
@@ -322,18 +322,21 @@ def jacobian(v: Tensor, t: Tensor, norm: Norm) -> Tensor:
     return v / t[:, None, None, None]
 
 
-def pull_back(q: Tensor, w: Tensor, j: Tensor, out: Tensor, rho: Tensor, norm: Norm) -> None:
+def pull_back(q: Tensor, w: Tensor, j: Tensor, out: Tensor, rho: Tensor, norm: Norm, fresh: bool = False) -> None:
     r"""In place, one iteration of the derivative's adjoint, from w of one v to that of the v before.
 
     With J the derivative of z = v - P_t(v), a symmetric matrix, the derivative of an iteration is
     :math:`dv^+ = dv + \alpha(\nabla dx - J dv)`, and x depends on v by :math:`\varrho \nabla^*(2J - I) dv`.
-    Here ``q`` is the adjoint of x after the x-update's inverse, and ``out`` becomes that of the next x-update.
+    Here ``q`` is the adjoint of x after the x-update's inverse, and ``out`` becomes that of the next x-update. If
+    ``fresh``, w is taken to be 0, whatever it holds.
     """
     if norm is separable and w.device.type == "cpu":
         active = (j.flatten(-2) if w.is_complex() else j).numpy()
-        scalars = rho.numpy(), RELAXATION, 1 + w.is_complex()
+        scalars = rho.numpy(), RELAXATION, 1 + w.is_complex(), fresh
         _run(_pull_back_cpu, _bands(len(w)), _rows(q), _rows(w), active, _rows(out), *scalars)
         return
+    if fresh:
+        w.zero_()
     d = rho[:, None, None, None] * gradient(q)
     w += apply_jacobian(j, 2 * d - RELAXATION * w, norm) - d
     out.copy_(RELAXATION * gradient_adjoint(w))
@@ -630,7 +633,12 @@ def _active_cpu(v, t, active):
 
 
 @_compile
-def _pull_back_row(q, q_next, w, active, rho, alpha):
+def _pull_back_row(q, q_next, w, active, rho, alpha, fresh):
+    if fresh:
+        for j in range(w.shape[0]):
+            d = rho * (q_next[j] - q[j])
+            w[j] = d if active[j] else -d
+        return
     for j in range(w.shape[0]):
         d = rho * (q_next[j] - q[j])
         w[j] += d - alpha * w[j] if active[j] else -d
@@ -647,7 +655,7 @@ def _pull_back_adjoint(w, i, right, out, alpha, c):
 
 
 @_compile_twice
-def _pull_back_cpu(bands, q, w, active, out, rho, relaxation, c):
+def _pull_back_cpu(bands, q, w, active, out, rho, relaxation, c, fresh):
     images, n, length = q.shape
     alpha = q.dtype.type(relaxation)
     for band in numba.prange(bands * images):
@@ -655,8 +663,9 @@ def _pull_back_cpu(bands, q, w, active, out, rho, relaxation, c):
         ring, right = np.empty(length + c, q.dtype), np.empty(length + c, q.dtype)
         for i in range(h * n // bands, (h + 1) * n // bands):
             _wrap(q[b, i], ring, c)
-            _pull_back_row(q[b, i], q[b, (i + 1) % n], w[b, 0, i], active[b, 0, i], rho[b], alpha)
-            _pull_back_row(q[b, i], ring[c:], w[b, 1, i], active[b, 1, i], rho[b], alpha)
+            s = rho[b], alpha, fresh
+            _pull_back_row(q[b, i], q[b, (i + 1) % n], w[b, 0, i], active[b, 0, i], *s)
+            _pull_back_row(q[b, i], ring[c:], w[b, 1, i], active[b, 1, i], *s)
             if i > h * n // bands:
                 _pull_back_adjoint(w[b], i, right, out[b], alpha, c)
     right = np.empty(length + c, q.dtype)

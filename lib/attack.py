@@ -206,6 +206,10 @@ class Problem:
     start: Tensor
     real: bool
 
+    @functools.cached_property
+    def squared_phi(self) -> Tensor:
+        return self.phi.square()
+
     def look(
         self, e: Tensor, state: Any, modulus: bool = False, last: bool = False
     ) -> tuple[Tensor, Tensor, Tensor | None, Any]:
@@ -220,17 +224,16 @@ class Problem:
             raise ValueError("localized_attack: reconstruct is not differentiable: its result needs no grad")
         x = image.detach()
         rho = x.abs() - self.reference.abs() if modulus else x - self.reference
-        weighted = self.phi * rho
-        objective, peak = torch.linalg.vector_norm(weighted.flatten(1), dim=-1), _peak(rho)
+        slope = self.squared_phi * rho  # half of that of the squared objective
+        objective, peak = torch.linalg.vecdot(slope.flatten(1), rho.flatten(1)).real.sqrt(), _peak(rho)
         if not bool(torch.isfinite(objective + peak).all()):
             raise ValueError("localized_attack: reconstruct returned NaN or infinity")
         gradient = None
         if not last:
-            slope = 2 * self.phi * weighted  # of the squared objective
             (gradient,) = torch.autograd.grad(image, e, slope * x.sgn() if modulus else slope)
             if not all_finite(gradient):
                 raise ValueError("localized_attack: the gradient of reconstruct is NaN or infinite")
-            gradient = self.op.symmetrize(gradient) if self.real else gradient
+            gradient = 2 * (self.op.symmetrize(gradient) if self.real else gradient)
         return objective, peak, gradient, state
 
 

@@ -172,7 +172,9 @@ def test_the_compiled_adjoint_equals_the_plain_formula(n, dtype):
     for norm in (separable, plain):
         state = w.clone(), torch.full_like(q, math.nan)
         admm.pull_back(q, state[0], admm.jacobian(v, t, norm), state[1], rho, norm)
-        results.append(state)
+        fresh = torch.full_like(w, math.nan), torch.full_like(q, math.nan)
+        admm.pull_back(q, fresh[0], admm.jacobian(v, t, norm), fresh[1], rho, norm, fresh=True)
+        results.append((*state, *fresh))
     for compiled, formula in zip(*results, strict=True):
         assert torch.allclose(compiled, formula, atol=10 * eps, rtol=eps)
 
