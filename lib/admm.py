@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
+import sys
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -136,7 +137,9 @@ def k_space(op: MaskedFourier, real: bool, dtype: torch.dtype) -> KSpace:
 
 @dataclass
 class State:
-    """The ADMM iteration on a batch of b images, real or complex. ``v``, ``r`` and ``inverse`` change in place.
+    """The ADMM iteration on a batch of b images, real or complex.
+
+    The updates replace ``x``, ``t`` and ``rho`` and change ``v``, ``r`` and ``inverse`` in place.
 
     Attributes
     ----------
@@ -164,7 +167,7 @@ class State:
 def start(k: KSpace, data: Tensor, lam: Tensor, t: Tensor, x: Tensor, p: Tensor, norm: Norm) -> State:
     """The state before the first x-update: v = grad x + u, with p = rho u in the ball of radius ``lam``."""
     rho = lam.to(t.dtype) / t
-    x = x.contiguous()
+    x = x.resolve_conj().contiguous()
     v = torch.mul(p, (1 / rho)[:, None, None, None], out=torch.empty(p.shape, dtype=x.dtype, device=x.device))
     r = torch.empty_like(x)
     step(x, v, r, t, torch.ones_like(t), rho, norm, relaxation=1)  # of v = u
@@ -264,11 +267,11 @@ def dual_point(x: Tensor, v: Tensor, t: Tensor, rho: Tensor, norm: Norm) -> Tens
 
 
 def add_gradient(p: Tensor, x: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
-    """p + grad x, which may overwrite p, and its largest group magnitude. Both are complex, of any batch shape."""
+    """p + grad x, which may overwrite p, and its largest group magnitude. Both have one dtype and any batch shape."""
     if norm is separable and x.device.type == "cpu":
         p, largest = p.contiguous(), np.empty(math.prod(x.shape[:-2]))
-        n = x.shape[-1]
-        _run(_add_gradient_cpu, _rows(x.reshape(-1, n, n)), _rows(p.view(-1, 2, n, n)), 2, largest)
+        rows = _rows(x.reshape(-1, *x.shape[-2:])), _rows(p.view(-1, *p.shape[-3:]))
+        _run(_add_gradient_cpu, *rows, 1 + x.is_complex(), largest)
         return p, torch.from_numpy(largest).view(x.shape[:-2])
     p = p + gradient(x)
     return p, norm(real_view(p)).amax((-4, -3, -2, -1)).double()
@@ -419,30 +422,41 @@ def _compile_twice(function: Callable[..., None]) -> tuple[Callable[..., None], 
 
 @functools.cache
 def _can_thread() -> bool:
-    """Whether numba has OpenMP: its own threads cannot be used from two Python threads at once."""
+    """Whether numba has threads that may be used from two Python threads at once, which its own may not."""
+    if sys.platform != "linux":  # elsewhere, a second copy of OpenMP beside torch's can end the process
+        return False
     try:
         importlib.import_module("numba.np.ufunc.omppool")
-    except ImportError:
+        if numba.config.THREADING_LAYER == "default":
+            numba.config.THREADING_LAYER = "omp"
+        numba.get_num_threads()  # starts them, if they were not
+    except (ImportError, ValueError):
         return False
-    numba.config.THREADING_LAYER = "omp"
-    return True
+    return numba.threading_layer() in ("omp", "tbb")
 
 
 def _threads() -> int:
-    return min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS) if _can_thread() else 1
+    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+    return threads if threads > 1 and _can_thread() else 1
 
 
 def _bands(images: int) -> int:
     """How many bands of rows an image is cut into, so that there is one for each thread."""
-    return -(-_threads() // images)
+    return -(-_threads() // max(1, images))
 
 
 def _run(kernels: tuple[Callable[..., None], Callable[..., None]], *arguments: object) -> None:
     """A kernel of `_compile_twice`, on as many threads as torch has."""
     threads = _threads()
-    if threads > 1:
-        numba.set_num_threads(threads)
-    kernels[threads > 1](*arguments)
+    if threads == 1:
+        kernels[0](*arguments)
+        return
+    before = numba.get_num_threads()
+    numba.set_num_threads(threads)
+    try:
+        kernels[1](*arguments)
+    finally:
+        numba.set_num_threads(before)
 
 
 @_compile

@@ -222,15 +222,18 @@ class Problem:
             image, state = _resume(self.reconstruct, self.y + e, state)
         if not last and not image.requires_grad:
             raise ValueError("localized_attack: reconstruct is not differentiable: its result needs no grad")
-        x = image.detach()
-        rho = x.abs() - self.reference.abs() if modulus else x - self.reference
-        slope = self.squared_phi * rho  # half of that of the squared objective
-        objective, peak = torch.linalg.vecdot(slope.flatten(1), rho.flatten(1)).real.sqrt(), _peak(rho)
-        if not bool(torch.isfinite(objective + peak).all()):
-            raise ValueError("localized_attack: reconstruct returned NaN or infinity")
+        with torch.no_grad():
+            rho = image.abs() - self.reference.abs() if modulus else image - self.reference
+            slope = self.squared_phi * rho  # half of that of the squared objective
+            objective = torch.linalg.vecdot(slope.flatten(1), rho.flatten(1).to(slope.dtype)).real.sqrt()
+            peak = _peak(rho)
+            if not bool(torch.isfinite(objective + peak).all()):
+                raise ValueError("localized_attack: reconstruct returned NaN or infinity")
+            slope = slope * image.sgn() if modulus else slope
         gradient = None
         if not last:
-            (gradient,) = torch.autograd.grad(image, e, slope * x.sgn() if modulus else slope)
+            slope = (slope if image.is_complex() else slope.real).to(image.dtype)
+            (gradient,) = torch.autograd.grad(image, e, slope)
             if not all_finite(gradient):
                 raise ValueError("localized_attack: the gradient of reconstruct is NaN or infinite")
             gradient = 2 * (self.op.symmetrize(gradient) if self.real else gradient)

@@ -66,7 +66,8 @@ class TVResult:
 class Iterate:
     """An image ``(..., n, n)`` and a dual field ``(..., 2, n, n)`` to start from, real or complex.
 
-    The dual field is rho u in the notation of :func:`reconstruct_tv`. A `TVResult` serves as well.
+    The dual field is rho u in the notation of :func:`reconstruct_tv`; what lies outside the dual ball is projected on
+    it. A `TVResult` serves as well.
     """
 
     image: Tensor
@@ -166,6 +167,7 @@ def _dual_objective(q: Tensor, y: Tensor) -> Tensor:
     return (q.conj().to(torch.complex128) * y).real.sum(-1) - squared_norm(q) / 2
 
 
+@torch.no_grad()
 def feasible_dual(p: Tensor, op: MaskedFourier, lam: float | Tensor, norm: Norm = separable) -> Tensor:
     r"""A feasible dual point near ``p``: see :func:`certificate`.
 
@@ -174,8 +176,8 @@ def feasible_dual(p: Tensor, op: MaskedFourier, lam: float | Tensor, norm: Norm 
 
     Parameters
     ----------
-    p : fields ``(..., 2, n, n)``, real or complex.
-    op, lam, norm : the problem; see :func:`reconstruct_tv`.
+    p : fields ``(..., 2, n, n)``, real or complex; not differentiated.
+    op, lam, norm : the problem; see :func:`reconstruct_tv`. ``lam`` and the batch shape of ``p`` broadcast.
 
     Returns
     -------
@@ -187,7 +189,9 @@ def feasible_dual(p: Tensor, op: MaskedFourier, lam: float | Tensor, norm: Norm 
     """
     if p.shape[-3:] != (2, op.n, op.n):
         raise ValueError(f"feasible_dual: expected shape (..., 2, {op.n}, {op.n}), got {tuple(p.shape)}")
-    return _feasible(p, op, _checked_lam("feasible_dual", lam, p.device), norm, real=False)[0]
+    lam = _checked_lam("feasible_dual", lam, p.device)
+    p = p.expand(*torch.broadcast_shapes(p.shape[:-3], lam.shape), *p.shape[-3:])
+    return _feasible(p, op, lam, norm, real=False)[0]
 
 
 def _feasible(p: Tensor, op: MaskedFourier, lam: Tensor, norm: Norm, real: bool) -> tuple[Tensor, Tensor]:
@@ -307,7 +311,7 @@ def reconstruct_tv(
     except RuntimeError:
         raise ValueError(f"reconstruct_tv: lam of shape {tuple(lam.shape)}, batch of shape {tuple(batch)}") from None
     start = _initial(init, batch, n, y)
-    y = y.reshape(-1, op.m)
+    y = y.reshape(-1, op.m).resolve_conj()
     is_real = _is_real_problem(y, op, norm)
     result = TVResult(
         image=y.new_empty(len(y), n, n),
@@ -411,7 +415,11 @@ class TVReconstruction:
             raise ValueError(f"TVReconstruction: {length} thresholds, batch of shape {tuple(batch)}")
         if not count:
             return image, Iterate(image, dual)
-        flat = y.reshape(count, op.m), image.reshape(count, op.n, op.n), dual.reshape(count, 2, op.n, op.n)
+        flat = (
+            y.reshape(count, op.m).resolve_conj(),
+            image.reshape(count, op.n, op.n),
+            dual.reshape(count, 2, op.n, op.n),
+        )
         image, dual = _Iterations.apply(*flat, self)
         image = image.unflatten(0, batch) if batch else image[0]
         return image, Iterate(image.detach(), dual.unflatten(0, batch) if batch else dual[0])

@@ -2,6 +2,9 @@
 
 import dataclasses
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -117,9 +120,12 @@ def test_a_step_is_that_of_the_docstring(norm):
 def test_the_number_of_threads_does_not_matter(real, images, n):
     op = MaskedFourier(radial_mask(n, 4))
     y, results = op.A(random(images, n, n, dtype=torch.float64 if real else torch.complex128)), []
+    if admm.numba.config.NUMBA_NUM_THREADS == 1 or not admm._can_thread():
+        pytest.skip("numba has one thread here")
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
+            assert admm._threads() == threads and admm._bands(1) == threads
             measured = y.clone().requires_grad_()
             image, state = TVReconstruction(op, 0.1, iterations=7).resume(measured)
             image.abs().square().sum().backward()
@@ -128,9 +134,33 @@ def test_the_number_of_threads_does_not_matter(real, images, n):
             results.append((image.detach(), state.dual, measured.grad, solved.image, solved.gap))
     finally:
         torch.set_num_threads(1)
-    assert admm._bands(1) == 1
     for one, two in zip(*results, strict=True):
         assert torch.allclose(one, two, rtol=1e-9, atol=1e-12)
+
+
+MANY_THREADS = """
+import torch
+from lib import admm
+for n, images in ((2, 1), (3, 1), (9, 1), (9, 2), (9, 7)):
+    x, q, v = (torch.randn(images, *shape).double() for shape in ((n, n), (n, n), (2, n, n)))
+    t, one, results = torch.full((images,), 0.3).double(), torch.ones(images).double(), []
+    for threads in (1, 5):
+        torch.set_num_threads(threads)
+        assert admm._threads() in (threads, 1)
+        state = x.clone(), v.clone(), torch.full_like(x, torch.nan)
+        admm.step(*state, t, one, one, admm.separable)
+        back = v.clone(), torch.full_like(x, torch.nan)
+        admm.pull_back(q, back[0], admm.jacobian(v, t, admm.separable), back[1], one, admm.separable)
+        results.append((*state, *back))
+    assert all(torch.allclose(a, b, atol=1e-13) for a, b in zip(*results))
+print(admm._can_thread())
+"""
+
+
+def test_more_threads_than_rows_do_no_harm():
+    environment = os.environ | {"NUMBA_NUM_THREADS": "5"}
+    process = subprocess.run([sys.executable, "-c", MANY_THREADS], capture_output=True, text=True, env=environment)
+    assert process.returncode == 0 and process.stdout.strip() == str(admm._can_thread()), process.stderr
 
 
 # --- K-space
@@ -260,6 +290,20 @@ def test_implicit_derivatives_store_nothing_for_an_iteration(implicit, stored):
         node = node.next_functions[0][0]
     ((_, _, jacobians),) = node.saved
     assert len(jacobians) == stored
+
+
+def test_starts_and_data_may_be_conjugated_lazily():
+    op, y = some_problem(12, False)
+    result = reconstruct_tv(y, op, 0.3)
+    start = Iterate(result.image.conj(), result.dual.conj())
+    resolved = Iterate(start.image.resolve_conj(), start.dual.resolve_conj())
+    rec = TVReconstruction(op, 0.3, 10)
+    assert torch.equal(rec.resume(y, start)[0], rec.resume(y, resolved)[0])
+    assert torch.equal(rec.resume(y.conj(), start)[0], rec.resume(y.conj().resolve_conj(), resolved)[0])
+    assert torch.equal(
+        reconstruct_tv(y.conj(), op, 0.3, init=start).image.resolve_conj(),
+        reconstruct_tv(y.conj().resolve_conj(), op, 0.3, init=resolved).image,
+    )
 
 
 def test_a_call_goes_on_where_another_ended():

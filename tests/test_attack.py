@@ -10,6 +10,7 @@ from helpers import even_mask, random, random_mask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lib import attack
 from lib.attack import (
     disk_weight,
     evaluate_perturbation,
@@ -582,3 +583,40 @@ def test_screening_is_for_the_ascent_only():
     op, y, eta = problem()
     with pytest.raises(ValueError, match="screen is for the ascents"):
         grid_attack(fast_tv(op, LAM, eta), y, op, LEVEL, sigma=2, count=2, screen=1, optimiser=projected_adam)
+
+
+# --- The gradient that the optimisers follow
+
+
+@pytest.mark.parametrize("real", [True, False], ids=["real", "complex"])
+@pytest.mark.parametrize("modulus", [True, False], ids=["modulus", "difference"])
+def test_the_gradient_of_a_look_is_that_of_finite_differences(modulus, real):
+    op = MaskedFourier(radial_mask(12, 4))
+    y = op.A(random(12, 12, dtype=torch.float64 if real else torch.complex128) + 3)
+    rec = TVReconstruction(op, 0.05, iterations=8, threshold=0.1)
+    setup, _ = attack._problem(rec, y, op, 0.1, disk_weight(12, (5, 6), 3), real, None, None, None)
+    looked = dataclasses.replace(setup, state=None)
+    objective, _, gradient, _ = looked.look(looked.start, None, modulus=modulus)
+    for seed in range(3):
+        d = random(1, op.m, seed=seed)
+        d = 1e-6 * (op.symmetrize(d) if real else d)
+        up, down = (looked.look(looked.start + s * d, None, modulus=modulus, last=True)[0] ** 2 for s in (1, -1))
+        slope = (gradient.conj() * d).real.sum()
+        assert math.isclose(float(up - down) / 2, float(slope), rel_tol=1e-4)
+    assert looked.look(looked.start, None, modulus=modulus, last=True)[2] is None and objective > 0
+
+
+@pytest.mark.parametrize("optimiser", [power_ascent, projected_adam])
+def test_precision_and_kind_of_reconstruction_and_reference_may_differ(optimiser):
+    op = MaskedFourier(radial_mask(16, 5))
+    phi, exact = disk_weight(16, (7, 8), 3), op.A(random(16, 16, dtype=torch.float64) + 2)
+    found = [
+        localized_attack(rec, exact, op, 0.1, phi, optimiser=optimiser)
+        for rec in (op.A_dagger, lambda y: op.A_dagger(y.to(torch.complex64)), lambda y: op.A_dagger(y).real.float())
+    ]
+    assert all(torch.allclose(found[0].objective, a.objective.double(), rtol=1e-3) for a in found)
+    y = exact.to(torch.complex64)
+    rec = fast_tv(op, 0.05, 0.1 * float(y.norm()))
+    reference = (rec(y) + 0.1j).requires_grad_()
+    result = localized_attack(rec, y, op, 0.1, phi, reference=reference, optimiser=optimiser)
+    assert result.objective > 0 and not result.history.requires_grad
