@@ -316,11 +316,7 @@ def adjoint(g: Tensor, jacobians: Sequence[Tensor], rho: Tensor, inverse: Tensor
 def jacobian(v: Tensor, t: Tensor, norm: Norm) -> Tensor:
     """What `pull_back` needs of v: where it exceeds the threshold (separable), or v in units of t."""
     if norm is separable:
-        active = torch.empty(real_view(v).shape, dtype=torch.bool, device=v.device)
-        if v.device.type == "cpu":
-            _active_cpu(real_view(v).flatten(1).numpy(), t.numpy(), active.flatten(1).numpy())
-        else:
-            torch.gt(real_view(v).abs(), t[:, None, None, None, None], out=active)
+        active = real_view(v).abs() > t[:, None, None, None, None]
         return active if v.is_complex() else active[..., 0]
     return v / t[:, None, None, None]
 
@@ -407,9 +403,11 @@ def _flat(a: Tensor) -> np.ndarray:
 
 # The element-wise passes over x and v, each in one sweep. A row holds c = 1 or 2 numbers a pixel; x_next is the
 # neighbour in the direction at hand, for the second direction in a copy of the row that ends with its first pixel.
-# Written as functions of whole rows so that the compiler vectorises them.
+# Written as functions of whole rows so that the compiler vectorises them. They are inlined: that is a third faster, and
+# gives the same bits whether numba compiles a caller or has it in its cache (a row that is called has a copy for each).
 _options = {"cache": True, "nogil": True, "fastmath": True}
 _compile = numba.njit(**_options)
+_inline = numba.njit(forceinline=True, **_options)
 
 
 def _compile_twice(function: Callable[..., None]) -> tuple[Callable[..., None], Callable[..., None]]:
@@ -459,7 +457,7 @@ def _run(kernels: tuple[Callable[..., None], Callable[..., None]], *arguments: o
         numba.set_num_threads(before)
 
 
-@_compile
+@_inline
 def _filter_row(spectrum, inverse):
     for k in range(inverse.shape[0]):
         spectrum[2 * k] *= inverse[k]
@@ -507,7 +505,7 @@ def _residual_cpu(y, r, rho, weight, laplacian, importance, misfit, inner):
             inner[b] += importance[s] * (re * y[b, 2 * s] + im * y[b, 2 * s + 1])
 
 
-@_compile
+@_inline
 def _multiplier_row(v, t, rho, p):
     for j in range(v.shape[0]):
         p[j] = rho * min(max(v[j], -t), t)
@@ -519,7 +517,7 @@ def _multiplier_cpu(v, t, rho, p):
         _multiplier_row(v[b], t[b], rho[b], p[b])
 
 
-@_compile
+@_inline
 def _wrap(row, ring, c):
     for j in range(row.shape[0]):
         ring[j] = row[j]
@@ -527,7 +525,7 @@ def _wrap(row, ring, c):
         ring[row.shape[0] + j] = row[j]
 
 
-@_compile
+@_inline
 def _step_row(x, x_next, v, q, t, less, more, alpha):
     for j in range(v.shape[0]):
         w = v[j]
@@ -537,13 +535,13 @@ def _step_row(x, x_next, v, q, t, less, more, alpha):
         q[j] = w - more * u  # z - ratio u
 
 
-@_compile
+@_inline
 def _adjoint_row(above, here, left, right, r, rho):
     for j in range(r.shape[0]):
         r[j] = rho * (above[j] - here[j] + left[j] - right[j])
 
 
-@_compile
+@_inline
 def _active_row(v, t, active):
     for j in range(v.shape[0]):
         active[j] = abs(v[j]) > t
@@ -579,7 +577,7 @@ def _step_cpu(bands, x, v, r, t, ratio, rho, relaxation, c, active):
             r[b, i, j] += rho[b] * last[band, j]
 
 
-@_compile
+@_inline
 def _measure_row(x, x_next, v, largest, t):
     total = x.dtype.type(0)
     for j in range(v.shape[0]):
@@ -604,7 +602,7 @@ def _measure_cpu(x, v, t, c, total, largest):
         largest[b] = columns.max()
 
 
-@_compile
+@_inline
 def _dual_row(x, x_next, v, p, t, rho):
     for j in range(v.shape[0]):
         w = v[j]
@@ -622,7 +620,7 @@ def _dual_cpu(x, v, t, rho, c, p):
             _dual_row(x[b, i], ring[c:], v[b, 1, i], p[b, 1, i], t[b], rho[b])
 
 
-@_compile
+@_inline
 def _add_gradient_row(x, x_next, p, largest):
     for j in range(p.shape[0]):
         p[j] += x_next[j] - x[j]
@@ -640,13 +638,7 @@ def _add_gradient_cpu(x, p, c, largest):
         largest[b] = columns.max()
 
 
-@_compile
-def _active_cpu(v, t, active):
-    for b in range(v.shape[0]):
-        _active_row(v[b], t[b], active[b])
-
-
-@_compile
+@_inline
 def _pull_back_row(q, q_next, w, active, rho, alpha, fresh):
     if fresh:
         for j in range(w.shape[0]):
@@ -658,7 +650,7 @@ def _pull_back_row(q, q_next, w, active, rho, alpha, fresh):
         w[j] += d - alpha * w[j] if active[j] else -d
 
 
-@_compile
+@_inline
 def _pull_back_adjoint(w, i, right, out, alpha, c):
     n, length = out.shape
     for j in range(length):

@@ -224,7 +224,7 @@ class Problem:
             raise ValueError("localized_attack: reconstruct is not differentiable: its result needs no grad")
         with torch.no_grad():
             rho = image.abs() - self.reference.abs() if modulus else image - self.reference
-            slope = self.squared_phi * rho  # half of that of the squared objective
+            slope = self.squared_phi * rho  # half of that of the squared objective, which has one at 0, too
             objective = torch.linalg.vecdot(slope.flatten(1), rho.flatten(1).to(slope.dtype)).real.sqrt()
             peak = _peak(rho)
             if not bool(torch.isfinite(objective + peak).all()):

@@ -95,8 +95,9 @@ class MaskedFourier:
         self._index = ((rows - n // 2) % n) * n + (columns - n // 2) % n
         position = torch.full((n * n,), self.m, device=self.mask.device)
         position[self._index] = torch.arange(self.m, device=self.mask.device)
-        self._mirror = position[(-rows + n // 2) % n * n + (-columns + n // 2) % n]  # where y holds -k; m if nowhere
-        self._paired = (self._mirror < self.m) / 2  # what `symmetrize` multiplies with
+        mirror = position[(-rows + n // 2) % n * n + (-columns + n // 2) % n]
+        self._mirror = mirror % self.m  # where y holds -k; anywhere if nowhere
+        self._paired = (mirror < self.m) / 2  # what `symmetrize` multiplies with
         inner = self.mask[1 - n % 2 :, 1 - n % 2 :]  # without -n/2, which has no mirror image
         self.is_even = bool((inner == inner.flip(0, 1)).all())
 
@@ -131,8 +132,7 @@ class MaskedFourier:
         They are conjugate symmetric, and 0 where k is sampled and -k is not.
         """
         self._check("MaskedFourier.symmetrize", y, (self.m,), _COMPLEX)
-        partner = y[..., self._mirror % self.m].conj()
-        return (y + partner) * self._paired.to(y.real.dtype)
+        return (y + y[..., self._mirror].conj()) * self._paired.to(y.real.dtype)
 
     def _scatter(self, y: Tensor) -> Tensor:
         """Zero-filled k-space ``(..., n, n)`` in the order of torch.fft."""

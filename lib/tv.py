@@ -537,7 +537,7 @@ def _solve(problem: _Problem, real: bool, index: Tensor, begin: TVResult | Itera
             at = look.nonzero().flatten()
             x, v, t, rho = (_take(a, at) for a in (state.x, state.v, state.t, state.rho))
             p, q = _feasible(admm.dual_point(x, v, t, rho, norm), op, lam[at], norm, real)
-            objective = squared_norm(op.A(x) - y[at]) / 2 + lam[at] * total[at]
+            objective = squared_norm(op.A(x) - y[at]) / 2 + lam[at] * total[at]  # `tv_objective`, its TV at hand
             gap = objective - _dual_objective(q, y[at])
             proved = gap <= tol * objective
             # A proof can fail by rounding: iterate on. If it fails again and again, the problem is not a real one.

@@ -163,6 +163,28 @@ def test_more_threads_than_rows_do_no_harm():
     assert process.returncode == 0 and process.stdout.strip() == str(admm._can_thread()), process.stderr
 
 
+SAME_BITS = """
+import hashlib
+import torch
+from lib.attack import disk_weight, fast_tv, localized_attack
+from lib.operators import MaskedFourier, radial_mask
+from lib.phantoms import ellipses
+torch.set_num_threads(1)
+op = MaskedFourier(radial_mask(64, 25))
+y = op.A(ellipses(1, 64, seed=3)[0])
+attack = localized_attack(fast_tv(op, 0.006, 0.04 * float(y.norm())), y, op, 0.04, disk_weight(64, (30, 30), 5))
+print(hashlib.sha256(attack.e.numpy().tobytes() + attack.artifact.numpy().tobytes()).hexdigest())
+"""
+
+
+def test_a_kernel_gives_the_same_bits_compiled_anew_and_from_the_cache(tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", SAME_BITS]
+    new, cached = (subprocess.run(command, capture_output=True, text=True, env=environment) for _ in range(2))
+    assert list(tmp_path.rglob("*.nbc")) and new.returncode == 0, new.stderr
+    assert new.stdout == cached.stdout and len(new.stdout) == 65
+
+
 # --- K-space
 
 

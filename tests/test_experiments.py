@@ -131,23 +131,22 @@ def test_a_row_of_a_network_reproduces(small_networks):
 
 
 @pytest.mark.slow
-def test_a_committed_row_reproduces(tmp_path):
-    """In a process of its own, like the rows: close with the code and on the machine that it names, else roughly.
-
-    Not bit by bit: an attack magnifies the last bit of a sum, which depends on how a kernel was compiled.
-    """
+def test_a_committed_row_reproduces():
+    """Bit by bit with the code and on the machine that it names, else up to what another order of sums can change."""
     committed = [
         row for row in read_rows(RESULTS / "table1.csv") if row["method"] == "tv" and row["optimiser"] == "ours"
     ]
     row = next(row for row in committed if (row["lines"], row["noise_rel"]) == ("40", "0.04"))
-    run([from_row(row)], tmp_path / "again.csv", jobs=2)
-    (again,) = read_rows(tmp_path / "again.csv")
-    here = {key: value for key, value in provenance().items() if key != "version"} | {"threads": again["threads"]}
+    (again,) = map(written, rows(from_row(row)))
+    here = {key: value for key, value in provenance().items() if key != "version"} | {
+        "threads": str(torch.get_num_threads())
+    }
     files = [f"lib/{name}.py" for name in ("admm", "attack", "experiments", "operators", "phantoms", "tv")]
     same_code = subprocess.run(["git", "diff", "--quiet", row["version"], "--", *files], cwd=ROOT).returncode == 0
-    rel = 0.005 if same_code and here.items() <= row.items() else 0.05
+    if same_code and here.items() <= row.items():
+        assert [again[name] for name in NUMBERS] == [row[name] for name in NUMBERS]
     for name in NUMBERS:
-        assert float(again[name]) == pytest.approx(float(row[name]), rel=rel), name
+        assert float(again[name]) == pytest.approx(float(row[name]), rel=0.05), name
 
 
 def test_a_network_is_refined_at_as_many_locations_as_its_preset_says(small_networks, monkeypatch):
@@ -258,12 +257,8 @@ def test_a_run_computes_what_is_missing_and_nothing_else(tmp_path, jobs):
     run(cells, path, jobs)
     after = read_rows(path)
     assert [row for row in after if row["optimiser"] == "ours"] == before and len(after) == 3
-    direct = written(next(rows(dataclasses.replace(SMALL, images=(1,)))))
-    for name, value in before[0].items():  # the number of processes changes no more than the last bits of a transform
-        if name in (*NUMBERS, "gap"):
-            assert float(value) == pytest.approx(float(direct[name]), rel=0.01), name
-        else:
-            assert name == "seconds" or value == direct[name]
+    direct = {**written(next(rows(dataclasses.replace(SMALL, images=(1,))))), "seconds": ""}
+    assert {**before[0], "seconds": ""} == direct  # the number of processes changes nothing
     assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
 
 
