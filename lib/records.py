@@ -28,8 +28,11 @@ def provenance() -> dict[str, str]:
     except (OSError, subprocess.CalledProcessError):
         version = "unknown"
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    lines = cpuinfo.read_text().split("\n\n", 1)[0].splitlines() if cpuinfo.exists() else []
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    cpu = facts.get("model name", platform.machine())
+    if "cpu family" in facts:  # clouds give several generations, with other instructions, one name
+        cpu += f" (family {facts['cpu family']} model {facts.get('model', '?')})"
     torch = importlib.metadata.version("torch").split("+")[0]  # importing it takes seconds, and not all need it
     return {"version": version, "cpu": cpu, "cores": str(os.cpu_count()), "torch": torch}
 
