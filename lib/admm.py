@@ -79,7 +79,7 @@ class KSpace:
         if y.device.type == "cpu":
             y, odd = y.contiguous(), np.empty(math.prod(y.shape[:-1]))
             symbols = self.first.numpy(), self.second.numpy(), self.weight_s.numpy(), self.importance.numpy()
-            _odd_cpu(_flat(y.view(-1, y.shape[-1])), *symbols, odd)
+            _run(_odd_cpu, _flat(y.view(-1, y.shape[-1])), *symbols, odd)
             return torch.from_numpy(odd).view(y.shape[:-1])
         y, pairs = _padded(y), self.importance * (self.weight_s == 1)
         return (pairs * (y[..., self.first] - y[..., self.second].conj()).abs().double().square()).sum(-1)
@@ -258,12 +258,16 @@ def multiplier(v: Tensor, t: Tensor, rho: Tensor, norm: Norm) -> Tensor:
 
 
 def dual_point(x: Tensor, v: Tensor, t: Tensor, rho: Tensor, norm: Norm) -> Tensor:
-    """p = rho (grad x - z + u), which has the divergence that a dual point must have where the x-update left off."""
+    """p = rho (grad x - z + u), the dual point that the x-update offers, projected on the dual ball.
+
+    Before the projection it has exactly the divergence that a dual point must have. A few differences that have not
+    settled leave the ball, by a factor that would scale all of p.
+    """
     if norm is separable and x.device.type == "cpu":
         p = torch.empty_like(v)
         _run(_dual_cpu, _rows(x), _rows(v), t.numpy(), rho.numpy(), 1 + x.is_complex(), _rows(p))
         return p
-    return (gradient(x) - v + 2 * project(v, t, norm)) * rho[:, None, None, None]
+    return project(gradient(x) - v + 2 * project(v, t, norm), t, norm) * rho[:, None, None, None]
 
 
 def add_gradient(p: Tensor, x: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
@@ -286,7 +290,7 @@ def residual(y: Tensor, r: Tensor, rho: Tensor, k: KSpace) -> tuple[Tensor, Tens
     if y.device.type == "cpu":
         misfit, inner = torch.empty(len(y), dtype=torch.float64), torch.empty(len(y), dtype=torch.float64)
         symbols = k.weight_s.numpy(), k.laplacian_s.numpy(), k.importance.numpy()
-        _residual_cpu(_flat(y), _flat(r), rho.numpy(), *symbols, misfit.numpy(), inner.numpy())
+        _run(_residual_cpu, _flat(y), _flat(r), rho.numpy(), *symbols, misfit.numpy(), inner.numpy())
         return misfit, inner
     stiffness = rho.double()[:, None] * k.laplacian_s
     off = torch.where(stiffness > 0, (stiffness * y - r) / (k.weight_s + stiffness), 0)
@@ -482,9 +486,9 @@ def _solve_adjoint_cpu(spectrum, inverse, sampled, total):
             total[b, 2 * s + 1] += spectrum[b, 2 * k + 1]
 
 
-@_compile
+@_compile_twice
 def _odd_cpu(y, first, second, weight, importance, odd):
-    for b in range(y.shape[0]):
+    for b in numba.prange(y.shape[0]):
         odd[b] = 0
         for s in range(first.shape[0]):
             if weight[s] == 1:  # both k and -k are sampled
@@ -493,9 +497,9 @@ def _odd_cpu(y, first, second, weight, importance, odd):
                 odd[b] += importance[s] * (re * re + im * im)
 
 
-@_compile
+@_compile_twice
 def _residual_cpu(y, r, rho, weight, laplacian, importance, misfit, inner):
-    for b in range(rho.shape[0]):
+    for b in numba.prange(rho.shape[0]):
         misfit[b] = inner[b] = 0
         for s in range(weight.shape[0]):
             stiffness = rho[b] * laplacian[s]
@@ -607,7 +611,7 @@ def _dual_row(x, x_next, v, p, t, rho):
     for j in range(v.shape[0]):
         w = v[j]
         u = min(max(w, -t), t)
-        p[j] = rho * (x_next[j] - x[j] - w + u + u)
+        p[j] = rho * min(max(x_next[j] - x[j] - w + u + u, -t), t)
 
 
 @_compile_twice

@@ -477,8 +477,8 @@ def localized_attack(
     best = torch.stack(scores).argmax(0)
 
     def pick(name: str) -> Tensor:
-        values = torch.stack([getattr(result, name) for result in results])
-        return values[best, torch.arange(len(best), device=best.device)]
+        values = [getattr(result, name) for result in results]
+        return values[0] if len(values) == 1 else torch.stack(values)[best, torch.arange(len(best), device=best.device)]
 
     attack = Attack(**{field.name: pick(field.name) for field in fields(Attack)[:-1]}, history=history)
     return _take(attack, 0) if y.ndim == 1 and phi.ndim == 2 else attack
