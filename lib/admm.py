@@ -258,16 +258,12 @@ def multiplier(v: Tensor, t: Tensor, rho: Tensor, norm: Norm) -> Tensor:
 
 
 def dual_point(x: Tensor, v: Tensor, t: Tensor, rho: Tensor, norm: Norm) -> Tensor:
-    """p = rho (grad x - z + u), the dual point that the x-update offers, projected on the dual ball.
-
-    Before the projection it has exactly the divergence that a dual point must have. A few differences that have not
-    settled leave the ball, by a factor that would scale all of p.
-    """
+    """p = rho (grad x - z + u), which has the divergence that a dual point must have where the x-update left off."""
     if norm is separable and x.device.type == "cpu":
         p = torch.empty_like(v)
         _run(_dual_cpu, _rows(x), _rows(v), t.numpy(), rho.numpy(), 1 + x.is_complex(), _rows(p))
         return p
-    return project(gradient(x) - v + 2 * project(v, t, norm), t, norm) * rho[:, None, None, None]
+    return (gradient(x) - v + 2 * project(v, t, norm)) * rho[:, None, None, None]
 
 
 def add_gradient(p: Tensor, x: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
@@ -611,7 +607,7 @@ def _dual_row(x, x_next, v, p, t, rho):
     for j in range(v.shape[0]):
         w = v[j]
         u = min(max(w, -t), t)
-        p[j] = rho * min(max(x_next[j] - x[j] - w + u + u, -t), t)
+        p[j] = rho * (x_next[j] - x[j] - w + u + u)
 
 
 @_compile_twice
