@@ -68,6 +68,12 @@ class KSpace:
 
     def values(self, y: Tensor) -> Tensor:
         """Data at the sampled positions, ``(..., m)`` to ``(..., s)``; for real images, of the even part of y."""
+        if self.second is not None and y.device.type == "cpu" and not y.requires_grad:
+            y = y.resolve_conj().contiguous()
+            values = y.new_empty(*y.shape[:-1], len(self.sampled))
+            batch = (_flat(a.view(-1, a.shape[-1])) for a in (y, values))
+            _run(_values_cpu, self.first.numpy(), self.second.numpy(), *batch)
+            return values
         y = _padded(y)
         if self.second is None:
             return y[..., self.first]
@@ -358,6 +364,16 @@ def project(v: Tensor, t: Tensor, norm: Norm) -> Tensor:
     return torch.view_as_complex(d) if v.is_complex() else d[..., 0]
 
 
+def squared_norm(a: Tensor, dims: int = 1) -> Tensor:
+    """Sum of squared moduli over the last dimensions, in float64."""
+    a = real_view(a.resolve_conj()).flatten(-dims - 1)
+    if a.device.type == "cpu" and not a.requires_grad:
+        total = np.empty(math.prod(a.shape[:-1]))
+        _run(_squared_norm_cpu, a.reshape(-1, a.shape[-1]).contiguous().numpy(), total)
+        return torch.from_numpy(total).view(a.shape[:-1])
+    return torch.linalg.vector_norm(a, dim=-1, dtype=torch.float64).square()
+
+
 def total_norm(d: Tensor, norm: Norm) -> Tensor:
     """The norm of fields ``(..., 2, n, n)``, summed in float64."""
     return norm(real_view(d)).sum((-4, -3, -2, -1), dtype=torch.float64)
@@ -480,6 +496,33 @@ def _solve_adjoint_cpu(spectrum, inverse, sampled, total):
         for s, k in enumerate(sampled):
             total[b, 2 * s] += spectrum[b, 2 * k]
             total[b, 2 * s + 1] += spectrum[b, 2 * k + 1]
+
+
+@_compile_twice
+def _values_cpu(first, second, y, values):
+    for b in numba.prange(y.shape[0]):
+        for s in range(first.shape[0]):
+            i, j = 2 * first[s], 2 * second[s]
+            re = im = y.dtype.type(0)
+            if i < y.shape[1]:
+                re, im = y[b, i], y[b, i + 1]
+            if j < y.shape[1]:
+                re, im = re + y[b, j], im - y[b, j + 1]
+            values[b, 2 * s], values[b, 2 * s + 1] = re / 2, im / 2
+
+
+@_inline
+def _squares(a):
+    total = 0.0
+    for j in range(a.shape[0]):
+        total += np.float64(a[j]) ** 2
+    return total
+
+
+@_compile_twice
+def _squared_norm_cpu(a, total):
+    for b in numba.prange(a.shape[0]):
+        total[b] = _squares(a[b])
 
 
 @_compile_twice

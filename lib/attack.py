@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from lib.admm import Norm, separable
+from lib.admm import Norm, separable, squared_norm
 from lib.operators import MaskedFourier
-from lib.tv import TVReconstruction, all_finite, squared_norm
+from lib.tv import TVReconstruction, all_finite
 
 # power_ascent, measured in benchmarks/bench_attack.py: few iterations with a large threshold, in units of the height
 # eta n/sqrt(m) of the spike that noise-free recovery would show
@@ -289,7 +289,7 @@ def power_ascent(
             break
         tau = max(2 / (step + 2), weight)
         ascent = _scale(gradient, problem.eta, otherwise=e)  # type: ignore[arg-type]  # None only after the break
-        e = _scale((1 - tau) * e + tau * ascent, problem.eta)
+        e = _scale(torch.lerp(e, ascent, tau), problem.eta)
     return [(candidate, state) for candidate in best], torch.stack(history, 1)
 
 
@@ -663,7 +663,7 @@ def _scale(e: Tensor, eta: Tensor, otherwise: Tensor | None = None) -> Tensor:
     """e with the norm eta; where e is 0, ``otherwise``."""
     length = squared_norm(e).sqrt().to(eta.dtype)[..., None]
     scaled = torch.view_as_complex(torch.view_as_real(e.resolve_conj()) * (eta[..., None] / length)[..., None])
-    return scaled if otherwise is None else torch.where(length > 0, scaled, otherwise)
+    return scaled if otherwise is None or bool((length > 0).all()) else torch.where(length > 0, scaled, otherwise)
 
 
 def _checked_mu(name: str, mu: Sequence[float] | Tensor, n: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lib import admm
-from lib.admm import Norm, anisotropic, isotropic, separable
+from lib.admm import Norm, anisotropic, isotropic, separable, squared_norm
 from lib.operators import MaskedFourier, gradient, gradient_adjoint, laplacian_symbol
 from lib.records import RESULTS, read_rows
 
@@ -635,13 +635,6 @@ def all_finite(a: Tensor) -> bool:
     """Whether there is neither NaN nor infinity in ``a``."""
     # the sum, a single pass, cannot miss one; if it overflows, it takes another look
     return bool(torch.isfinite(a.sum())) or bool(torch.isfinite(a).all())
-
-
-def squared_norm(a: Tensor, dims: int = 1) -> Tensor:
-    """Sum of squared moduli over the last dimensions, in float64."""
-    # of a vector of real numbers, torch forms it without a temporary, and many times as fast
-    a = torch.view_as_real(a) if a.is_complex() else a[..., None]
-    return torch.linalg.vector_norm(a.flatten(-dims - 1), dim=-1, dtype=torch.float64).square()
 
 
 def calibrated_lambda(noise_rel: float, lines: int) -> float:

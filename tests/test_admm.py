@@ -205,6 +205,21 @@ def test_half_of_k_space_holds_all_of_it_for_real_images(n, even, real, seed):
     if real:
         assert k.odd_part(y).max() < 1e-24
         assert torch.allclose(admm.inverse_fourier(grid, k), op.A_adjoint(y).real, atol=1e-13)
+    y = random(2, op.m, dtype=torch.complex128, seed=seed)  # of no real image
+    recorded = k.values(y.clone().requires_grad_())  # in plain formulas
+    assert torch.allclose(k.values(y), recorded.detach(), atol=1e-14) and recorded.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64, torch.complex128])
+def test_squared_norms_are_summed_in_double_precision(dtype):
+    a = random(2, 3, 5, 7, dtype=dtype, seed=1)
+    square = a.abs().double().square()
+    for dims, expected in ((1, square.sum(-1)), (2, square.sum((-2, -1))), (4, square.sum())):
+        for values in (a, a.clone().requires_grad_(), a.conj()):
+            found = admm.squared_norm(values, dims)
+            assert found.dtype == torch.float64 and torch.allclose(found, expected.to(found), rtol=1e-6)
+    large = torch.full((1000,), 1e25, dtype=dtype)  # whose squares single precision does not hold
+    assert math.isclose(admm.squared_norm(large), 1e53, rel_tol=1e-6)
 
 
 # --- The derivative
