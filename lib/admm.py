@@ -18,6 +18,7 @@ from torch import Tensor
 from lib.operators import MaskedFourier, gradient, gradient_adjoint, laplacian_symbol
 
 RELAXATION = 1.9  # over-relaxation alpha in (0, 2)
+THREADS_FROM = 2**16  # numbers in an array, below which starting threads costs more than they save
 
 Norm = Callable[[Tensor], Tensor]
 
@@ -235,7 +236,7 @@ def step(
     if norm is separable and x.device.type == "cpu":
         scalars = t.numpy(), ratio.numpy(), rho.numpy(), float(relaxation), 1 + x.is_complex()
         seen = np.empty((0, 0, 0, 0), bool) if active is None else active.flatten(3).numpy()
-        _run(_step_cpu, _bands(len(x)), _rows(x), _rows(v), _rows(r), *scalars, seen)
+        _run(_step_cpu, _bands(v), _rows(x), _rows(v), _rows(r), *scalars, seen)
         return
     v += relaxation * (gradient(x) - v + project(v, t, norm))
     u = project(v, t, norm)
@@ -338,7 +339,7 @@ def pull_back(q: Tensor, w: Tensor, j: Tensor, out: Tensor, rho: Tensor, norm: N
     if norm is separable and w.device.type == "cpu":
         active = (j.flatten(-2) if w.is_complex() else j).numpy()
         scalars = rho.numpy(), RELAXATION, 1 + w.is_complex(), fresh
-        _run(_pull_back_cpu, _bands(len(w)), _rows(q), _rows(w), active, _rows(out), *scalars)
+        _run(_pull_back_cpu, _bands(w), _rows(q), _rows(w), active, _rows(out), *scalars)
         return
     if fresh:
         w.zero_()
@@ -449,19 +450,20 @@ def _can_thread() -> bool:
     return numba.threading_layer() in ("omp", "tbb")
 
 
-def _threads() -> int:
+def _threads(size: int) -> int:
+    """As many as torch has, for an array of this size."""
     threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
-    return threads if threads > 1 and _can_thread() else 1
+    return threads if threads > 1 and size >= THREADS_FROM and _can_thread() else 1
 
 
-def _bands(images: int) -> int:
-    """How many bands of rows an image is cut into, so that there is one for each thread."""
-    return -(-_threads() // max(1, images))
+def _bands(v: Tensor) -> int:
+    """How many bands of rows each image ``(b, 2, n, n)`` is cut into, so that there is one for each thread."""
+    return -(-_threads(_rows(v).size) // max(1, len(v)))
 
 
 def _run(kernels: tuple[Callable[..., None], Callable[..., None]], *arguments: object) -> None:
-    """A kernel of `_compile_twice`, on as many threads as torch has."""
-    threads = _threads()
+    """A kernel of `_compile_twice`, on several threads if its largest array is worth it."""
+    threads = _threads(max(a.size for a in arguments if isinstance(a, np.ndarray)))
     if threads == 1:
         kernels[0](*arguments)
         return
