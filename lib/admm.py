@@ -69,11 +69,11 @@ class KSpace:
 
     def values(self, y: Tensor) -> Tensor:
         """Data at the sampled positions, ``(..., m)`` to ``(..., s)``; for real images, of the even part of y."""
-        if self.second is not None and y.device.type == "cpu" and not y.requires_grad:
-            y = y.resolve_conj().contiguous()
+        if self.second is not None and y.device.type == "cpu" and not (y.requires_grad and torch.is_grad_enabled()):
+            y = y.detach().resolve_conj().contiguous()
             values = y.new_empty(*y.shape[:-1], len(self.sampled))
-            batch = (_flat(a.view(-1, a.shape[-1])) for a in (y, values))
-            _run(_values_cpu, self.first.numpy(), self.second.numpy(), *batch)
+            batch = [_flat(a.view(math.prod(y.shape[:-1]), a.shape[-1])) for a in (y, values)]
+            _run(_values_cpu, len(batch[0]), self.first.numpy(), self.second.numpy(), *batch)
             return values
         y = _padded(y)
         if self.second is None:
@@ -86,7 +86,7 @@ class KSpace:
         if y.device.type == "cpu":
             y, odd = y.contiguous(), np.empty(math.prod(y.shape[:-1]))
             symbols = self.first.numpy(), self.second.numpy(), self.weight_s.numpy(), self.importance.numpy()
-            _run(_odd_cpu, _flat(y.view(-1, y.shape[-1])), *symbols, odd)
+            _run(_odd_cpu, len(odd), _flat(y.view(len(odd), y.shape[-1])), *symbols, odd)
             return torch.from_numpy(odd).view(y.shape[:-1])
         y, pairs = _padded(y), self.importance * (self.weight_s == 1)
         return (pairs * (y[..., self.first] - y[..., self.second].conj()).abs().double().square()).sum(-1)
@@ -193,7 +193,7 @@ def x_update(s: State, k: KSpace, look: bool = False) -> Tensor | None:
     spectrum = fourier(s.r)
     r_sampled = k.gather(spectrum) if look else None
     if s.x.device.type == "cpu":
-        _run(_solve_cpu, _flat(spectrum), _flat(s.data), k.sampled.numpy(), _flat(s.inverse))
+        _run(_solve_cpu, len(s.x), _flat(spectrum), _flat(s.data), k.sampled.numpy(), _flat(s.inverse))
     else:
         spectrum.flatten(1).index_add_(1, k.sampled, s.data)
         spectrum.mul_(s.inverse)
@@ -236,7 +236,8 @@ def step(
     if norm is separable and x.device.type == "cpu":
         scalars = t.numpy(), ratio.numpy(), rho.numpy(), float(relaxation), 1 + x.is_complex()
         seen = np.empty((0, 0, 0, 0), bool) if active is None else active.flatten(3).numpy()
-        _run(_step_cpu, _bands(v), _rows(x), _rows(v), _rows(r), *scalars, seen)
+        bands = _bands(v)
+        _run(_step_cpu, bands * len(v), bands, _rows(x), _rows(v), _rows(r), *scalars, seen)
         return
     v += relaxation * (gradient(x) - v + project(v, t, norm))
     u = project(v, t, norm)
@@ -248,7 +249,7 @@ def measure(x: Tensor, v: Tensor, t: Tensor, norm: Norm) -> tuple[Tensor, Tensor
     """Total variation of x, and the largest group magnitude of p/rho = grad x - z + u."""
     if norm is separable and x.device.type == "cpu":
         total, violation = np.empty(len(x)), np.empty(len(x))
-        _run(_measure_cpu, _rows(x), _rows(v), t.numpy(), 1 + x.is_complex(), total, violation)
+        _run(_measure_cpu, len(x), _rows(x), _rows(v), t.numpy(), 1 + x.is_complex(), total, violation)
         return torch.from_numpy(total), torch.from_numpy(violation)
     d = gradient(x)
     q = d - v + 2 * project(v, t, norm)
@@ -259,7 +260,7 @@ def multiplier(v: Tensor, t: Tensor, rho: Tensor, norm: Norm) -> Tensor:
     """rho u, the dual field of an `Iterate`."""
     if norm is separable and v.device.type == "cpu":
         p = torch.empty_like(v)
-        _run(_multiplier_cpu, _flat(v), t.numpy(), rho.numpy(), _flat(p))
+        _run(_multiplier_cpu, len(v), _flat(v), t.numpy(), rho.numpy(), _flat(p))
         return p
     return project(v, t, norm) * rho[:, None, None, None]
 
@@ -268,7 +269,7 @@ def dual_point(x: Tensor, v: Tensor, t: Tensor, rho: Tensor, norm: Norm) -> Tens
     """p = rho (grad x - z + u), which has the divergence that a dual point must have where the x-update left off."""
     if norm is separable and x.device.type == "cpu":
         p = torch.empty_like(v)
-        _run(_dual_cpu, _rows(x), _rows(v), t.numpy(), rho.numpy(), 1 + x.is_complex(), _rows(p))
+        _run(_dual_cpu, len(x), _rows(x), _rows(v), t.numpy(), rho.numpy(), 1 + x.is_complex(), _rows(p))
         return p
     return (gradient(x) - v + 2 * project(v, t, norm)) * rho[:, None, None, None]
 
@@ -278,7 +279,7 @@ def add_gradient(p: Tensor, x: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
     if norm is separable and x.device.type == "cpu":
         p, largest = p.contiguous(), np.empty(math.prod(x.shape[:-2]))
         rows = _rows(x.reshape(-1, *x.shape[-2:])), _rows(p.view(-1, *p.shape[-3:]))
-        _run(_add_gradient_cpu, *rows, 1 + x.is_complex(), largest)
+        _run(_add_gradient_cpu, len(largest), *rows, 1 + x.is_complex(), largest)
         return p, torch.from_numpy(largest).view(x.shape[:-2])
     p = p + gradient(x)
     return p, norm(real_view(p)).amax((-4, -3, -2, -1)).double()
@@ -293,7 +294,7 @@ def residual(y: Tensor, r: Tensor, rho: Tensor, k: KSpace) -> tuple[Tensor, Tens
     if y.device.type == "cpu":
         misfit, inner = torch.empty(len(y), dtype=torch.float64), torch.empty(len(y), dtype=torch.float64)
         symbols = k.weight_s.numpy(), k.laplacian_s.numpy(), k.importance.numpy()
-        _run(_residual_cpu, _flat(y), _flat(r), rho.numpy(), *symbols, misfit.numpy(), inner.numpy())
+        _run(_residual_cpu, len(y), _flat(y), _flat(r), rho.numpy(), *symbols, misfit.numpy(), inner.numpy())
         return misfit, inner
     stiffness = rho.double()[:, None] * k.laplacian_s
     off = torch.where(stiffness > 0, (stiffness * y - r) / (k.weight_s + stiffness), 0)
@@ -311,7 +312,7 @@ def adjoint(g: Tensor, jacobians: Sequence[Tensor], rho: Tensor, inverse: Tensor
     for count, j in enumerate((*reversed(jacobians), None)):
         spectrum = fourier(g)
         if g.device.type == "cpu":
-            _run(_solve_adjoint_cpu, _flat(spectrum), _flat(inverse), k.sampled.numpy(), _flat(total))
+            _run(_solve_adjoint_cpu, len(g), _flat(spectrum), _flat(inverse), k.sampled.numpy(), _flat(total))
         else:
             spectrum.mul_(inverse)
             total += k.gather(spectrum)
@@ -339,7 +340,8 @@ def pull_back(q: Tensor, w: Tensor, j: Tensor, out: Tensor, rho: Tensor, norm: N
     if norm is separable and w.device.type == "cpu":
         active = (j.flatten(-2) if w.is_complex() else j).numpy()
         scalars = rho.numpy(), RELAXATION, 1 + w.is_complex(), fresh
-        _run(_pull_back_cpu, _bands(w), _rows(q), _rows(w), active, _rows(out), *scalars)
+        bands = _bands(w)
+        _run(_pull_back_cpu, bands * len(w), bands, _rows(q), _rows(w), active, _rows(out), *scalars)
         return
     if fresh:
         w.zero_()
@@ -366,13 +368,13 @@ def project(v: Tensor, t: Tensor, norm: Norm) -> Tensor:
 
 
 def squared_norm(a: Tensor, dims: int = 1) -> Tensor:
-    """Sum of squared moduli over the last dimensions, in float64."""
-    a = real_view(a.resolve_conj()).flatten(-dims - 1)
-    if a.device.type == "cpu" and not a.requires_grad:
-        total = np.empty(math.prod(a.shape[:-1]))
-        _run(_squared_norm_cpu, a.reshape(-1, a.shape[-1]).contiguous().numpy(), total)
-        return torch.from_numpy(total).view(a.shape[:-1])
-    return torch.linalg.vector_norm(a, dim=-1, dtype=torch.float64).square()
+    """Sum of squared moduli over the last dimensions, in float64; not differentiated."""
+    a = real_view(a.detach().resolve_conj()).flatten(-dims - 1)
+    if a.device.type != "cpu":
+        return torch.linalg.vector_norm(a, dim=-1, dtype=torch.float64).square()
+    total = np.empty(math.prod(a.shape[:-1]))
+    _run(_squared_norm_cpu, len(total), a.reshape(len(total), a.shape[-1]).contiguous().numpy(), total)
+    return torch.from_numpy(total).view(a.shape[:-1])
 
 
 def total_norm(d: Tensor, norm: Norm) -> Tensor:
@@ -422,6 +424,8 @@ def _flat(a: Tensor) -> np.ndarray:
 # neighbour in the direction at hand, for the second direction in a copy of the row that ends with its first pixel.
 # Written as functions of whole rows so that the compiler vectorises them. They are inlined: that is a third faster, and
 # gives the same bits whether numba compiles a caller or has it in its cache (a row that is called has a copy for each).
+# The cache is not safe: two processes that compile a kernel at the same moment, for different types, can mix up theirs.
+# Then calls say "can't unbox array", and deleting lib/__pycache__ mends it.
 _options = {"cache": True, "nogil": True, "fastmath": True}
 _compile = numba.njit(**_options)
 _inline = numba.njit(forceinline=True, **_options)
@@ -451,7 +455,7 @@ def _can_thread() -> bool:
 
 
 def _threads(size: int) -> int:
-    """As many as torch has, for an array of this size."""
+    """How many threads for an array of this size: one, or as many as torch has."""
     threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
     return threads if threads > 1 and size >= THREADS_FROM and _can_thread() else 1
 
@@ -461,10 +465,10 @@ def _bands(v: Tensor) -> int:
     return -(-_threads(_rows(v).size) // max(1, len(v)))
 
 
-def _run(kernels: tuple[Callable[..., None], Callable[..., None]], *arguments: object) -> None:
-    """A kernel of `_compile_twice`, on several threads if its largest array is worth it."""
-    threads = _threads(max(a.size for a in arguments if isinstance(a, np.ndarray)))
-    if threads == 1:
+def _run(kernels: tuple[Callable[..., None], Callable[..., None]], tasks: int, *arguments: object) -> None:
+    """A kernel of `_compile_twice`, on several threads if it has as many tasks and its largest array is worth it."""
+    threads = min(tasks, _threads(max(a.size for a in arguments if isinstance(a, np.ndarray))))
+    if threads < 2:
         kernels[0](*arguments)
         return
     before = numba.get_num_threads()

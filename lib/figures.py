@@ -782,7 +782,7 @@ def attack_strength() -> Figure:
     axes[0].axvline(1, color="0.6", linewidth=1, zorder=0)
     axes[0].set_yticklabels([f"{lines} lines, {100 * level:g} %" for lines, level in groups])
     axes[0].invert_yaxis()
-    axes[1].set(xscale="log", xlim=(0.01, 2))  # whole decades, or minor ticks would be labelled, over one another
+    axes[1].set(xscale="log", xlim=(0.01, 2))  # two decades at least, or minor ticks get labels, over one another
     axes[0].set_xlim(left=0.97)
     axes[2].set_xlim(left=0)
     return figure

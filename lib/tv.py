@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lib import admm
-from lib.admm import Norm, anisotropic, isotropic, separable, squared_norm
+from lib.admm import Norm, anisotropic, isotropic, separable
 from lib.operators import MaskedFourier, gradient, gradient_adjoint, laplacian_symbol
 from lib.records import RESULTS, read_rows
 
@@ -537,7 +537,7 @@ def _solve(problem: _Problem, real: bool, index: Tensor, begin: TVResult | Itera
             at = look.nonzero().flatten()
             x, v, t, rho = (_take(a, at) for a in (state.x, state.v, state.t, state.rho))
             p, q = _feasible(admm.dual_point(x, v, t, rho, norm), op, lam[at], norm, real)
-            objective = squared_norm(op.A(x) - y[at]) / 2 + lam[at] * total[at]  # `tv_objective`, its TV at hand
+            objective = admm.squared_norm(op.A(x) - y[at]) / 2 + lam[at] * total[at]  # `tv_objective`, its TV at hand
             gap = objective - _dual_objective(q, y[at])
             proved = gap <= tol * objective
             # A proof can fail by rounding: iterate on. If it fails again and again, the problem is not a real one.
@@ -576,7 +576,7 @@ def _checked_lam(name: str, lam: float | Tensor, device: torch.device) -> Tensor
 def _threshold_unit(y: Tensor, lam: Tensor, k: admm.KSpace, n: int) -> Tensor:
     """lam^(1/4) s^(3/4), where s is the size of the image; a few very bright pixels count, too."""
     image = admm.inverse_fourier(k.scatter(k.values(y)), k)  # A* y
-    size = torch.maximum(squared_norm(y).sqrt() / n, image.abs().amax((-2, -1)).double() / 4)
+    size = torch.maximum(admm.squared_norm(y).sqrt() / n, image.abs().amax((-2, -1)).double() / 4)
     return lam**0.25 * torch.where(size > 0, size, 1) ** 0.75
 
 
@@ -594,7 +594,7 @@ def _is_real_problem(y: Tensor, op: MaskedFourier, norm: Norm) -> Tensor:
     k = admm.k_space(op, True, y.real.dtype)
     if not op.is_even or (norm is not separable and bool((k.weight_s < 1).any())):
         return torch.zeros(len(y), dtype=torch.bool, device=y.device)
-    return k.odd_part(y) <= (16 * torch.finfo(y.real.dtype).eps) ** 2 * squared_norm(y)
+    return k.odd_part(y) <= (16 * torch.finfo(y.real.dtype).eps) ** 2 * admm.squared_norm(y)
 
 
 def _initial(init: TVResult | Iterate | Tensor | None, batch: torch.Size, n: int, y: Tensor) -> Iterate:
@@ -635,6 +635,12 @@ def all_finite(a: Tensor) -> bool:
     """Whether there is neither NaN nor infinity in ``a``."""
     # the sum, a single pass, cannot miss one; if it overflows, it takes another look
     return bool(torch.isfinite(a.sum())) or bool(torch.isfinite(a).all())
+
+
+def squared_norm(a: Tensor, dims: int = 1) -> Tensor:
+    """`lib.admm.squared_norm`, differentiable."""
+    a = torch.view_as_real(a) if a.is_complex() else a[..., None]
+    return torch.linalg.vector_norm(a.flatten(-dims - 1), dim=-1, dtype=torch.float64).square()
 
 
 def calibrated_lambda(noise_rel: float, lines: int) -> float:

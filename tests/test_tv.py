@@ -238,6 +238,20 @@ def test_at_common_noise_levels_no_pixel_is_off_by_much_more_than_the_tolerance(
         assert error.max() > 1e-6  # the reference is another computation
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # by torch.func itself
+def test_the_functional_can_be_differentiated_and_mapped():
+    op, y = problem(n=12, images=2)
+    x, direction = (random(2, 12, 12, dtype=torch.float64, seed=seed) for seed in (1, 2))
+
+    def value(z):
+        return tv_objective(z, y, op, 0.1).sum()
+
+    change = (value(x + 1e-6 * direction) - value(x - 1e-6 * direction)) / 2e-6
+    assert math.isclose((torch.func.grad(value)(x) * direction).sum(), change, rel_tol=1e-6)
+    assert math.isclose(torch.func.jvp(value, (x,), (direction,))[1], change, rel_tol=1e-6)
+    assert torch.equal(torch.func.vmap(lambda a, b: tv_objective(a, b, op, 0.1))(x, y), tv_objective(x, y, op, 0.1))
+
+
 # --- The proof
 
 
