@@ -114,6 +114,7 @@ def test_a_step_is_that_of_the_docstring(norm):
     assert torch.allclose(r, rho * gradient_adjoint(z - u), atol=1e-12)
 
 
+@pytest.mark.slow  # where other processes use the cores, threads wait for one another
 @pytest.mark.parametrize("n", [2, 9, 16])
 @pytest.mark.parametrize("images", [1, 3])
 @pytest.mark.parametrize("real", [True, False])
@@ -159,6 +160,7 @@ print(admm._can_thread())
 """
 
 
+@pytest.mark.slow
 def test_more_threads_than_rows_do_no_harm():
     environment = os.environ | {"NUMBA_NUM_THREADS": "5"}
     process = subprocess.run([sys.executable, "-c", MANY_THREADS], capture_output=True, text=True, env=environment)
@@ -179,6 +181,7 @@ print(hashlib.sha256(attack.e.numpy().tobytes() + attack.artifact.numpy().tobyte
 """
 
 
+@pytest.mark.slow
 def test_a_kernel_gives_the_same_bits_compiled_anew_and_from_the_cache(tmp_path):
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-c", SAME_BITS]
