@@ -690,6 +690,8 @@ def _resume(reconstruct: Reconstruct, y: Tensor, state: Any) -> tuple[Tensor, An
 def _solve(reconstruct: Reconstruct, y: Tensor, state: Any) -> tuple[Tensor, Any]:
     if hasattr(reconstruct, "solve"):
         return reconstruct.solve(y, state)
+    if not callable(reconstruct):
+        raise TypeError(f"localized_attack: reconstruct must be a function of the measurements, got {reconstruct!r}")
     flat = y.reshape(-1, y.shape[-1])
     image = reconstruct(flat)
     if not isinstance(image, Tensor) or image.ndim != 3 or len(image) != len(flat):

@@ -625,7 +625,7 @@ def attack_steps(x: Tensor, attacks: dict[int, Attack], mu: tuple[int, int]) -> 
     axes = above.subplots(2, len(attacks))
     for (top, bottom), (step, attack) in zip(axes.T, attacks.items(), strict=True):
         r, rho = attack.image_perturbation.real[window], attack.artifact.real[window]
-        for ax, image, name in ((top, r, "r"), (bottom, rho, r"\rho")):
+        for ax, image, name, digits in ((top, r, "r", 2), (bottom, rho, r"\rho", 1)):
             limit = float(
                 max(
                     a.artifact.abs().max() if ax is bottom else a.image_perturbation.abs().max()
@@ -635,7 +635,7 @@ def attack_steps(x: Tensor, attacks: dict[int, Attack], mu: tuple[int, int]) -> 
             shown = ax.imshow(
                 image, cmap="RdBu_r", norm=matplotlib.colors.SymLogNorm(0.05 * limit, vmin=-limit, vmax=limit)
             )
-            _bare(ax, rf"$\|{name}\|_\infty$ = {float(image.abs().max()):.2f}")
+            _bare(ax, rf"$\|{name}\|_\infty$ = {float(image.abs().max()):.{digits}f}")
             if step == list(attacks)[-1]:
                 above.colorbar(shown, ax=ax, fraction=0.046, ticks=(-limit, 0, limit), format="%.1f")
         top.set_title("the spike" if step == 0 else f"{step} step{'s' * (step > 1)}", fontsize=10)
@@ -783,7 +783,7 @@ def attack_strength() -> Figure:
     axes[0].set_yticklabels([f"{lines} lines, {100 * level:g} %" for lines, level in groups])
     axes[0].invert_yaxis()
     axes[1].set(xscale="log", xlim=(0.01, 2))  # two decades at least, or minor ticks get labels, over one another
-    axes[0].set_xlim(left=0.97)
+    axes[0].set_xlim(0.97, 1.5)
     axes[2].set_xlim(left=0)
     return figure
 

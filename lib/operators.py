@@ -140,16 +140,17 @@ class MaskedFourier:
         return grid.index_copy_(-1, self._index, y).unflatten(-1, (self.n, self.n))
 
     def _check(self, name: str, value: Tensor, tail: tuple[int, ...], dtypes: tuple[torch.dtype, ...]) -> None:
+        argument = "y" if len(tail) == 1 else "x"
         if not isinstance(value, Tensor):
-            raise TypeError(f"{name}: expected a tensor, got {type(value).__name__}")
+            raise TypeError(f"{name}: expected {argument} to be a tensor, got {type(value).__name__}")
         if tuple(value.shape[-len(tail) :]) != tail:
             expected = ", ".join(map(str, tail))
-            raise ValueError(f"{name}: expected shape (..., {expected}), got {tuple(value.shape)}")
+            raise ValueError(f"{name}: expected {argument} of shape (..., {expected}), got {tuple(value.shape)}")
         if value.dtype not in dtypes:
             names = ", ".join(str(d).removeprefix("torch.") for d in dtypes)
-            raise TypeError(f"{name}: expected dtype {names}, got {value.dtype}")
+            raise TypeError(f"{name}: expected {argument} of dtype {names}, got {value.dtype}")
         if value.device != self.mask.device:
-            raise ValueError(f"{name}: mask on {self.mask.device}, input on {value.device}; use op.to")
+            raise ValueError(f"{name}: mask on {self.mask.device}, {argument} on {value.device}; use op.to")
 
 
 _REAL = (torch.float32, torch.float64)

@@ -567,7 +567,10 @@ def _take(a: Tensor, index: Tensor) -> Tensor:
 
 
 def _checked_lam(name: str, lam: float | Tensor, device: torch.device) -> Tensor:
-    lam = torch.as_tensor(lam, dtype=torch.float64, device=device)
+    try:
+        lam = torch.as_tensor(lam, dtype=torch.float64, device=device)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name}: lam must be a number or a tensor, got {lam!r}") from None
     if not bool((torch.isfinite(lam) & (lam > 0)).all()):
         raise ValueError(f"{name}: lam must be positive and finite, got {lam.tolist()}")
     return lam

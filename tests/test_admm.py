@@ -393,7 +393,7 @@ def test_reconstructions_with_wrong_parameters_are_refused(change, message):
 
 def test_measurements_of_another_length_are_refused():
     op, y = some_problem(8, True)
-    with pytest.raises(ValueError, match="TVReconstruction: expected shape"):
+    with pytest.raises(ValueError, match="TVReconstruction: expected y of shape"):
         TVReconstruction(op, 1.0)(y[:, :-1])
 
 

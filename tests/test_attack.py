@@ -439,7 +439,7 @@ def test_reconstructions_that_cannot_be_attacked_are_refused(reconstruct, messag
         (lambda y: y, torch.zeros(N, N), "phi is all 0"),
         (lambda y: y, torch.stack([torch.ones(N, N), torch.zeros(N, N)]), "phi is all 0"),
         (lambda y: y, torch.ones(N, N + 1), "phi"),
-        (lambda y: y[:-1], torch.ones(N, N), "localized_attack: expected shape"),
+        (lambda y: y[:-1], torch.ones(N, N), "localized_attack: expected y of shape"),
         (lambda y: torch.stack([y] * 3), torch.ones(2, N, N), "one batch dimension"),
         (lambda y: y[None, None], torch.ones(N, N), "one batch dimension"),
     ],
@@ -555,6 +555,12 @@ def test_starts_weights_and_gradients_without_use_are_refused(arguments, message
     given |= {name: make(op) for name, make in arguments.items()}
     with pytest.raises(ValueError, match=message):
         localized_attack(op=op, noise_rel=LEVEL, **given)
+
+
+def test_a_reconstruction_that_is_no_function_is_refused():
+    op, y, _ = problem()
+    with pytest.raises(TypeError, match="reconstruct must be a function of the measurements, got 'tv'"):
+        localized_attack("tv", y, op, LEVEL, disk_weight(N, (3, 3), 2))
 
 
 def test_a_reconstruction_that_fails_at_the_end_is_refused():

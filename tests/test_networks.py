@@ -199,9 +199,9 @@ def test_a_side_that_the_pooling_does_not_divide_is_refused(n):
 
 def test_wrong_measurements_are_named():
     network = Reconstruction(OP, SMALL, learned=False)
-    with pytest.raises(ValueError, match=re.escape(f"Reconstruction: expected shape (..., {OP.m}), got (3,)")):
+    with pytest.raises(ValueError, match=re.escape(f"Reconstruction: expected y of shape (..., {OP.m}), got (3,)")):
         network(torch.zeros(3, dtype=torch.complex64))
-    with pytest.raises(TypeError, match="Reconstruction: expected dtype complex64, complex128, got torch.float32"):
+    with pytest.raises(TypeError, match="Reconstruction: expected y of dtype complex64, complex128, got torch.float32"):
         network(torch.zeros(OP.m))
 
 

@@ -258,28 +258,28 @@ VECTORS = "complex64, complex128"
 @pytest.mark.parametrize(
     ("name", "value", "error", "message"),
     [
-        ("A", torch.ones(8, 9), ValueError, "expected shape (..., 8, 8), got (8, 9)"),
-        ("A", torch.ones(2, 9, 8), ValueError, "expected shape (..., 8, 8), got (2, 9, 8)"),
-        ("A", torch.ones(64), ValueError, "expected shape (..., 8, 8), got (64,)"),
-        ("A", torch.ones(8), ValueError, "expected shape (..., 8, 8), got (8,)"),
-        ("A", torch.tensor(1.0), ValueError, "expected shape (..., 8, 8), got ()"),
-        ("A", torch.ones(8, 8, dtype=torch.int64), TypeError, f"expected dtype {IMAGES}, got torch.int64"),
-        ("A", torch.ones(8, 8, dtype=torch.bool), TypeError, f"expected dtype {IMAGES}, got torch.bool"),
-        ("A", torch.ones(8, 8, dtype=torch.float16), TypeError, f"expected dtype {IMAGES}, got torch.float16"),
-        ("A", np.ones((8, 8)), TypeError, "expected a tensor, got ndarray"),
-        ("A", torch.ones(8, 8, device="meta"), ValueError, "mask on cpu, input on meta; use op.to"),
+        ("A", torch.ones(8, 9), ValueError, "expected x of shape (..., 8, 8), got (8, 9)"),
+        ("A", torch.ones(2, 9, 8), ValueError, "expected x of shape (..., 8, 8), got (2, 9, 8)"),
+        ("A", torch.ones(64), ValueError, "expected x of shape (..., 8, 8), got (64,)"),
+        ("A", torch.ones(8), ValueError, "expected x of shape (..., 8, 8), got (8,)"),
+        ("A", torch.tensor(1.0), ValueError, "expected x of shape (..., 8, 8), got ()"),
+        ("A", torch.ones(8, 8, dtype=torch.int64), TypeError, f"expected x of dtype {IMAGES}, got torch.int64"),
+        ("A", torch.ones(8, 8, dtype=torch.bool), TypeError, f"expected x of dtype {IMAGES}, got torch.bool"),
+        ("A", torch.ones(8, 8, dtype=torch.float16), TypeError, f"expected x of dtype {IMAGES}, got torch.float16"),
+        ("A", np.ones((8, 8)), TypeError, "expected x to be a tensor, got ndarray"),
+        ("A", torch.ones(8, 8, device="meta"), ValueError, "mask on cpu, x on meta; use op.to"),
         *(
             (name, value, error, message)
             for name in ("A_adjoint", "A_dagger")
             for value, error, message in (
-                (torch.ones(8, 8), ValueError, "expected shape (..., 15), got (8, 8)"),
-                (random(3, 16), ValueError, "expected shape (..., 15), got (3, 16)"),
-                (random(15, 1), ValueError, "expected shape (..., 15), got (15, 1)"),
-                (torch.tensor(1j), ValueError, "expected shape (..., 15), got ()"),
-                (torch.ones(15), TypeError, f"expected dtype {VECTORS}, got torch.float32"),
-                (torch.ones(15, dtype=torch.int32), TypeError, f"expected dtype {VECTORS}, got torch.int32"),
-                ([1j] * 15, TypeError, "expected a tensor, got list"),
-                (torch.ones(15, dtype=torch.complex64, device="meta"), ValueError, "mask on cpu, input on meta"),
+                (torch.ones(8, 8), ValueError, "expected y of shape (..., 15), got (8, 8)"),
+                (random(3, 16), ValueError, "expected y of shape (..., 15), got (3, 16)"),
+                (random(15, 1), ValueError, "expected y of shape (..., 15), got (15, 1)"),
+                (torch.tensor(1j), ValueError, "expected y of shape (..., 15), got ()"),
+                (torch.ones(15), TypeError, f"expected y of dtype {VECTORS}, got torch.float32"),
+                (torch.ones(15, dtype=torch.int32), TypeError, f"expected y of dtype {VECTORS}, got torch.int32"),
+                ([1j] * 15, TypeError, "expected y to be a tensor, got list"),
+                (torch.ones(15, dtype=torch.complex64, device="meta"), ValueError, "mask on cpu, y on meta"),
             )
         ),
     ],
@@ -370,5 +370,5 @@ def test_symmetrize_is_the_orthogonal_projection_on_real_images(n, even, seed):
     assert abs(torch.vdot(y[0] - projected[0], op.symmetrize(z)).real) < 1e-12  # orthogonal over the reals
     symmetric = op.A(op.A_dagger(z).real) if even and n % 2 else projected[1]
     assert torch.allclose(op.symmetrize(symmetric), symmetric, atol=1e-13)  # where every -k is sampled, nothing is lost
-    with pytest.raises(ValueError, match="MaskedFourier.symmetrize: expected shape"):
+    with pytest.raises(ValueError, match="MaskedFourier.symmetrize: expected y of shape"):
         op.symmetrize(y[:, :-1])

@@ -131,13 +131,13 @@ def test_the_objective_is_summed_in_double_precision():
 def test_the_objective_refuses_measurements_of_the_wrong_length(tail):
     # A length of 1 would broadcast and give a number without meaning.
     op = MaskedFourier(radial_mask(8, 2))
-    with pytest.raises(ValueError, match=rf"expected shape \(\.\.\., 15\), got \({tail},\)"):
+    with pytest.raises(ValueError, match=rf"expected y of shape \(\.\.\., 15\), got \({tail},\)"):
         tv_objective(random(8, 8), random(tail), op, 1.0)
 
 
 def test_the_objective_refuses_images_of_the_wrong_shape_or_dtype():
     op = MaskedFourier(radial_mask(8, 2))
-    with pytest.raises(ValueError, match=r"expected shape \(\.\.\., 8, 8\), got \(7, 8\)"):
+    with pytest.raises(ValueError, match=r"expected x of shape \(\.\.\., 8, 8\), got \(7, 8\)"):
         tv_objective(random(7, 8), random(15), op, 1.0)
     with pytest.raises(TypeError, match="got torch.int64"):
         tv_objective(torch.ones(8, 8, dtype=torch.int64), random(15), op, 1.0)
@@ -797,13 +797,19 @@ OPERATOR, VECTOR = MaskedFourier(radial_mask(8, 2)), random(3, 15)
     [
         ({"y": torch.full((15,), math.nan + 0j)}, ValueError, "y is not finite: it contains NaN or infinity"),
         ({"y": torch.full((15,), 1j * math.inf)}, ValueError, "y is not finite: it contains NaN or infinity"),
-        ({"y": random(14)}, ValueError, "expected shape (..., 15), got (14,)"),
-        ({"y": random(8, 8)}, ValueError, "expected shape (..., 15), got (8, 8)"),
-        ({"y": torch.ones(15)}, TypeError, "expected dtype complex64, complex128, got torch.float32"),
-        ({"y": torch.ones(15, dtype=torch.int64)}, TypeError, "expected dtype complex64, complex128, got torch.int64"),
-        ({"y": np.ones(15)}, TypeError, "expected a tensor, got ndarray"),
-        ({"y": random(15).to("meta")}, ValueError, "mask on cpu, input on meta; use op.to"),
+        ({"y": random(14)}, ValueError, "expected y of shape (..., 15), got (14,)"),
+        ({"y": random(8, 8)}, ValueError, "expected y of shape (..., 15), got (8, 8)"),
+        ({"y": torch.ones(15)}, TypeError, "expected y of dtype complex64, complex128, got torch.float32"),
+        (
+            {"y": torch.ones(15, dtype=torch.int64)},
+            TypeError,
+            "expected y of dtype complex64, complex128, got torch.int64",
+        ),
+        ({"y": np.ones(15)}, TypeError, "expected y to be a tensor, got ndarray"),
+        ({"y": random(15).to("meta")}, ValueError, "mask on cpu, y on meta; use op.to"),
         ({"lam": 0}, ValueError, "lam must be positive and finite, got 0.0"),
+        ({"lam": "a"}, TypeError, "lam must be a number or a tensor, got 'a'"),
+        ({"lam": None}, TypeError, "lam must be a number or a tensor, got None"),
         ({"lam": -1e-3}, ValueError, "lam must be positive and finite, got -0.001"),
         ({"lam": math.nan}, ValueError, "lam must be positive and finite, got nan"),
         ({"lam": math.inf}, ValueError, "lam must be positive and finite, got inf"),
