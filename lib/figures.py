@@ -637,7 +637,8 @@ def attack_steps(x: Tensor, attacks: dict[int, Attack], mu: tuple[int, int]) -> 
             )
             _bare(ax, rf"$\|{name}\|_\infty$ = {float(image.abs().max()):.{digits}f}")
             if step == list(attacks)[-1]:
-                above.colorbar(shown, ax=ax, fraction=0.046, ticks=(-limit, 0, limit), format="%.1f")
+                whole = list(axes[int(ax is bottom)])  # from one panel, it would take that one's room
+                above.colorbar(shown, ax=whole, fraction=0.012, ticks=(-limit, 0, limit), format="%.1f")
         top.set_title("the spike" if step == 0 else f"{step} step{'s' * (step > 1)}", fontsize=10)
     ax = below.subplots()
     objective, peak = next(reversed(attacks.values())).history
