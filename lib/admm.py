@@ -367,11 +367,12 @@ def project(v: Tensor, t: Tensor, norm: Norm) -> Tensor:
     return torch.view_as_complex(d) if v.is_complex() else d[..., 0]
 
 
-def squared_norm(a: Tensor, dims: int = 1) -> Tensor:
-    """Sum of squared moduli over the last dimensions, in float64; not differentiated."""
-    a = real_view(a.detach().resolve_conj()).flatten(-dims - 1)
-    if a.device.type != "cpu":
+def squared_norm(a: Tensor, dims: int = 1, differentiable: bool = False) -> Tensor:
+    """Sum of squared moduli over the last dimensions, in float64."""
+    a = real_view(a.resolve_conj()).flatten(-dims - 1)
+    if differentiable or a.device.type != "cpu":
         return torch.linalg.vector_norm(a, dim=-1, dtype=torch.float64).square()
+    a = a.detach()
     total = np.empty(math.prod(a.shape[:-1]))
     _run(_squared_norm_cpu, len(total), a.reshape(len(total), a.shape[-1]).contiguous().numpy(), total)
     return torch.from_numpy(total).view(a.shape[:-1])

@@ -461,8 +461,8 @@ def localized_attack(
 
     Raises
     ------
-    ValueError : ``noise_rel`` or ``phi`` is not as described; ``reconstruct`` is not differentiable, or it returns
-        NaN, infinity or images of another shape.
+    TypeError, ValueError : ``noise_rel`` or ``phi`` is not as described; ``reconstruct`` is not a function, not
+        differentiable, or it returns NaN, infinity or images of another shape.
     """
     problem, clean = _problem(reconstruct, y, op, noise_rel, phi, real, start, reference, clean)
     candidates, history = optimiser(problem)

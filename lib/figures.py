@@ -783,8 +783,11 @@ def attack_strength() -> Figure:
     axes[0].axvline(1, color="0.6", linewidth=1, zorder=0)
     axes[0].set_yticklabels([f"{lines} lines, {100 * level:g} %" for lines, level in groups])
     axes[0].invert_yaxis()
-    axes[1].set(xscale="log", xlim=(0.01, 2))  # two decades at least, or minor ticks get labels, over one another
-    axes[0].set_xlim(0.97, 1.5)
+    axes[1].set(xscale="log")
+    # room for the labels of the ticks: less than two decades, and minor ticks have some, too, over one another
+    for ax, low, high in ((axes[0], 0.97, 1.5), (axes[1], 0.01, 2)):
+        left, right = ax.get_xlim()
+        ax.set_xlim(min(left, low), max(right, high))
     axes[2].set_xlim(left=0)
     return figure
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lib import admm
-from lib.admm import Norm, anisotropic, isotropic, separable
+from lib.admm import Norm, anisotropic, isotropic, separable, squared_norm
 from lib.operators import MaskedFourier, gradient, gradient_adjoint, laplacian_symbol
 from lib.records import RESULTS, read_rows
 
@@ -113,7 +113,7 @@ def tv_objective(x: Tensor, y: Tensor, op: MaskedFourier, lam: float | Tensor, n
     """
     op._check("tv_objective", y, (op.m,), (torch.complex64, torch.complex128))
     lam = torch.as_tensor(lam, dtype=torch.float64, device=y.device)
-    return squared_norm(op.A(x) - y) / 2 + lam * admm.total_norm(gradient(x), norm)
+    return squared_norm(op.A(x) - y, differentiable=True) / 2 + lam * admm.total_norm(gradient(x), norm)
 
 
 def certificate(
@@ -143,7 +143,7 @@ def certificate(
 
     Raises
     ------
-    ValueError : ``p`` has another shape, or ``lam`` is not positive and finite.
+    TypeError, ValueError : ``p`` has another shape, or ``lam`` is not positive and finite.
     """
     if p.shape[-3:] != (2, op.n, op.n):
         raise ValueError(f"certificate: expected p of shape (..., 2, {op.n}, {op.n}), got {tuple(p.shape)}")
@@ -151,8 +151,8 @@ def certificate(
     p = p.to(y.dtype)
     spectrum = torch.fft.fft2(gradient_adjoint(p), norm="ortho").flatten(-2)
     q = spectrum[..., op._index]
-    outside = squared_norm(spectrum.index_fill(-1, op._index, 0))
-    length = squared_norm(p, dims=3)
+    outside = squared_norm(spectrum.index_fill(-1, op._index, 0), differentiable=True)
+    length = squared_norm(p, dims=3, differentiable=True)
     excess = norm(admm.real_view(p)).amax((-4, -3, -2, -1)).double() / lam - 1
     objective, dual_objective = tv_objective(x, y, op, lam, norm), _dual_objective(q, y)
     return Certificate(
@@ -164,7 +164,7 @@ def certificate(
 
 
 def _dual_objective(q: Tensor, y: Tensor) -> Tensor:
-    return (q.conj().to(torch.complex128) * y).real.sum(-1) - squared_norm(q) / 2
+    return (q.conj().to(torch.complex128) * y).real.sum(-1) - squared_norm(q, differentiable=True) / 2
 
 
 @torch.no_grad()
@@ -185,7 +185,7 @@ def feasible_dual(p: Tensor, op: MaskedFourier, lam: float | Tensor, norm: Norm 
 
     Raises
     ------
-    ValueError : ``p`` has another shape, or ``lam`` is not positive and finite.
+    TypeError, ValueError : ``p`` has another shape, or ``lam`` is not positive and finite.
     """
     if p.shape[-3:] != (2, op.n, op.n):
         raise ValueError(f"feasible_dual: expected shape (..., 2, {op.n}, {op.n}), got {tuple(p.shape)}")
@@ -537,7 +537,7 @@ def _solve(problem: _Problem, real: bool, index: Tensor, begin: TVResult | Itera
             at = look.nonzero().flatten()
             x, v, t, rho = (_take(a, at) for a in (state.x, state.v, state.t, state.rho))
             p, q = _feasible(admm.dual_point(x, v, t, rho, norm), op, lam[at], norm, real)
-            objective = admm.squared_norm(op.A(x) - y[at]) / 2 + lam[at] * total[at]  # `tv_objective`, its TV at hand
+            objective = squared_norm(op.A(x) - y[at]) / 2 + lam[at] * total[at]  # `tv_objective`, its TV at hand
             gap = objective - _dual_objective(q, y[at])
             proved = gap <= tol * objective
             # A proof can fail by rounding: iterate on. If it fails again and again, the problem is not a real one.
@@ -579,7 +579,7 @@ def _checked_lam(name: str, lam: float | Tensor, device: torch.device) -> Tensor
 def _threshold_unit(y: Tensor, lam: Tensor, k: admm.KSpace, n: int) -> Tensor:
     """lam^(1/4) s^(3/4), where s is the size of the image; a few very bright pixels count, too."""
     image = admm.inverse_fourier(k.scatter(k.values(y)), k)  # A* y
-    size = torch.maximum(admm.squared_norm(y).sqrt() / n, image.abs().amax((-2, -1)).double() / 4)
+    size = torch.maximum(squared_norm(y).sqrt() / n, image.abs().amax((-2, -1)).double() / 4)
     return lam**0.25 * torch.where(size > 0, size, 1) ** 0.75
 
 
@@ -597,7 +597,7 @@ def _is_real_problem(y: Tensor, op: MaskedFourier, norm: Norm) -> Tensor:
     k = admm.k_space(op, True, y.real.dtype)
     if not op.is_even or (norm is not separable and bool((k.weight_s < 1).any())):
         return torch.zeros(len(y), dtype=torch.bool, device=y.device)
-    return k.odd_part(y) <= (16 * torch.finfo(y.real.dtype).eps) ** 2 * admm.squared_norm(y)
+    return k.odd_part(y) <= (16 * torch.finfo(y.real.dtype).eps) ** 2 * squared_norm(y)
 
 
 def _initial(init: TVResult | Iterate | Tensor | None, batch: torch.Size, n: int, y: Tensor) -> Iterate:
@@ -638,12 +638,6 @@ def all_finite(a: Tensor) -> bool:
     """Whether there is neither NaN nor infinity in ``a``."""
     # the sum, a single pass, cannot miss one; if it overflows, it takes another look
     return bool(torch.isfinite(a.sum())) or bool(torch.isfinite(a).all())
-
-
-def squared_norm(a: Tensor, dims: int = 1) -> Tensor:
-    """`lib.admm.squared_norm`, differentiable."""
-    a = torch.view_as_real(a) if a.is_complex() else a[..., None]
-    return torch.linalg.vector_norm(a.flatten(-dims - 1), dim=-1, dtype=torch.float64).square()
 
 
 def calibrated_lambda(noise_rel: float, lines: int) -> float:

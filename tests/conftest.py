@@ -10,10 +10,6 @@ import pytest
 import torch
 from hypothesis import settings
 
-# Two processes that compile a kernel at once, for different types, can leave a mixture in numba's cache.
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).parent.parent / ".pytest_cache" / "numba" / worker)
-
 # Most tests are small, and on a machine that does other work torch's threads wait for one another: one is faster.
 torch.set_num_threads(1)
 
@@ -22,6 +18,9 @@ settings.register_profile("lib", deadline=None, derandomize=True, database=None,
 settings.load_profile("lib")
 
 ROOT = Path(__file__).parent.parent
+# Two processes that compile a kernel at once, for different types, can leave a mixture in numba's cache.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "numba" / worker)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 

@@ -26,7 +26,7 @@ from lib.attack import (
 )
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.tv import Iterate, TVReconstruction, anisotropic, isotropic
+from lib.tv import Iterate, TVReconstruction, anisotropic, calibrated_lambda, isotropic
 
 N, LEVEL, LAM = 32, 0.04, 3e-3
 
@@ -589,6 +589,17 @@ def test_screening_is_for_the_ascent_only():
     op, y, eta = problem()
     with pytest.raises(ValueError, match="screen is for the ascents"):
         grid_attack(fast_tv(op, LAM, eta), y, op, LEVEL, sigma=2, count=2, screen=1, optimiser=projected_adam)
+
+
+@pytest.mark.slow  # four seconds
+def test_the_grid_of_the_chapter_has_these_peaks():
+    # Processors agree to a thousandth; the chapter prints what they agree on.
+    op = MaskedFourier(radial_mask(256, 40))
+    y = op.A(ellipses(1, seed=7, first=6)[0])
+    rec = fast_tv(op, calibrated_lambda(0.04, 40), 0.04 * torch.linalg.vector_norm(y))
+    grid = grid_attack(rec, y, op, 0.04, sigma=5)
+    assert grid.mu.tolist() == [240, 144]
+    assert math.isclose(grid.peaks.max(), 8.614, abs_tol=3e-3) and math.isclose(grid.peaks.min(), 7.385, abs_tol=3e-3)
 
 
 # --- The gradient that the optimisers follow

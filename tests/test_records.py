@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -103,6 +104,9 @@ def test_a_row_says_where_it_comes_from():
     assert all(isinstance(value, str) and value for value in origin.values())
     assert re.fullmatch(r"[0-9a-f]{10}\+?|unknown", origin["version"])
     assert int(origin["cores"]) >= 1
+    cpuinfo = Path("/proc/cpuinfo")  # one name stands for several generations of processors
+    if cpuinfo.exists() and "cpu family" in cpuinfo.read_text():
+        assert re.search(r"\(family \d+ model \d+\)$", origin["cpu"])
     assert torch.__version__.startswith(origin["torch"]) and "+" not in origin["torch"]
 
 
