@@ -338,7 +338,7 @@ class TVReconstruction:
     Called with measurements ``(..., m)`` it gives images ``(..., n, n)``, the result of ``iterations`` iterations of
     :func:`reconstruct_tv` with a fixed threshold. Their derivative is taken in one of two ways.
 
-    - Unrolled: the derivative of these iterations. Each stores one bit for each difference (separable norm).
+    - Unrolled: the derivative of these iterations. Each stores one byte for each difference (separable norm).
     - Implicit: the derivative of the fixed point, with the last iterate in its place, as far as ``iterations`` terms
       of the Neumann series go. The iterations store nothing. It equals the unrolled one if the same differences are
       zero in all of them, as they are near the solution.
