@@ -1,7 +1,9 @@
-"""The forward model: radial undersampling masks, the masked Fourier operator, the periodic gradient."""
+"""The forward model: masks, the masked Fourier operator, what any other operator must offer, the gradient, noise."""
 
 import math
+from collections.abc import Callable
 from numbers import Integral
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -45,13 +47,57 @@ def radial_mask(n: int, lines: int) -> Tensor:
     return mask
 
 
+class LinearOperator(Protocol):
+    r"""What solver, certificate and attack need of a forward operator :math:`\mathcal{A}`; see `MaskedFourier`.
+
+    An operator acts on batches: leading dimensions are kept. It is differentiable by autograd in both directions, and
+    linear over the complex numbers. If ``real``, the unknown image is a real one, for which the adjoint is
+    :math:`\mathrm{Re}\,\mathcal{A}^*`; A, A_adjoint and A_dagger are the same in either domain.
+
+    Two more methods are used where an operator has them.
+
+    - ``adjoint_dagger(g)``, from images ``(..., n, n)`` to ``(..., m)``: the q of least norm with
+      :math:`\mathcal{A}^* q = g` (:math:`\mathrm{Re}\,\mathcal{A}^* q = g` if ``real``), or the nearest to it. With it
+      a dual point can be made feasible, and the solver proves its result; without it, the solver stops on primal and
+      dual residuals.
+    - ``symmetrize(y)``, ``(..., m)`` to the same, if ``real``: the nearest y with a real :math:`\mathcal{A}^\dagger y`,
+      which an attack must not leave.
+
+    Attributes
+    ----------
+    n, m : image side and number of measurements.
+    real : whether the unknown image is real.
+    """
+
+    n: int
+    m: int
+    real: bool
+
+    def A(self, x: Tensor) -> Tensor:
+        """Measurements ``(..., m)`` of images ``(..., n, n)``."""
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        r"""Adjoint :math:`\mathcal{A}^* y`, complex images ``(..., n, n)``."""
+
+    def A_dagger(self, y: Tensor) -> Tensor:
+        r"""Pseudo-inverse :math:`\mathcal{A}^\dagger y`, complex images ``(..., n, n)``."""
+
+    def normal_inverse(self, rho: Tensor, y: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+        r"""The map :math:`b \mapsto (\mathcal{A}^*\mathcal{A} + \varrho\nabla^*\nabla)^{-1} (\mathcal{A}^* y + b)`.
+
+        This is ADMM's x-update. ``rho`` is ``(b,)``, ``y`` is ``(b, m)``, or 0 if None; the map takes images
+        ``(b, n, n)``, real ones if the operator is. Without ``y`` it is self-adjoint. Where nothing determines the mean
+        of the image, the mean is 0.
+        """
+
+
 class MaskedFourier:
     r"""The undersampled MRI operator :math:`\mathcal{A} = P_\Omega \mathcal{F}` of Section 2.
 
     :math:`\mathcal{F}` is the unitary 2-D discrete Fourier transform, :math:`P_\Omega` keeps the frequencies of the
-    mask in row-major order. Since :math:`\mathcal{A}\mathcal{A}^* = I`, the adjoint is also the pseudo-inverse. All
-    three maps are linear (over the complex numbers) and differentiable, take any leading batch shape, float32/complex64
-    or float64/complex128, on the device of the mask.
+    mask in row-major order. Since :math:`\mathcal{A}\mathcal{A}^* = I`, the adjoint is also the pseudo-inverse. A,
+    A_adjoint and A_dagger are linear over the complex numbers and differentiable, take any leading batch shape,
+    float32/complex64 or float64/complex128, on the device of the mask.
 
     Pixel [0, 0] is the origin of the transform. The authors centre the image, too; that only turns the phases of the
     measurements.
@@ -59,13 +105,14 @@ class MaskedFourier:
     Parameters
     ----------
     mask : ``(n, n)`` bool tensor (or one of zeros and ones), zero frequency at ``[n//2, n//2]``.
+    real : whether the unknown is a real image, as phantoms are: reconstructions are then real, at half the cost, and
+        attacks keep to real image perturbations. Measurements are complex in any case, and their noise may be.
 
     Attributes
     ----------
     mask : the mask, bool.
     n, m : image side and number of measurements.
-    is_even : whether the mask contains -k with each k, where both lie in the grid, so that the
-        measurements of a real image are conjugate symmetric.
+    real : as given.
 
     Raises
     ------
@@ -78,7 +125,7 @@ class MaskedFourier:
     (True, torch.complex64)
     """
 
-    def __init__(self, mask: Tensor):
+    def __init__(self, mask: Tensor, real: bool = False):
         if not isinstance(mask, Tensor):
             raise TypeError(f"MaskedFourier: mask must be a tensor (see torch.from_numpy), got {type(mask).__name__}")
         if mask.ndim != 2 or mask.shape[0] != mask.shape[1]:
@@ -88,73 +135,144 @@ class MaskedFourier:
         if not bool(mask.any()):
             raise ValueError(f"MaskedFourier: mask of shape {tuple(mask.shape)} is empty: no frequency is sampled")
         self.mask = mask.to(torch.bool, copy=True)
+        self.real = bool(real)
         self.n = n = mask.shape[0]
         self.m = int(self.mask.sum())
-        rows, columns = self.mask.nonzero(as_tuple=True)  # row-major order of the centred mask
-        # the same frequencies in the order of torch.fft, where index 0 is the zero frequency
-        self._index = ((rows - n // 2) % n) * n + (columns - n // 2) % n
-        position = torch.full((n * n,), self.m, device=self.mask.device)
-        position[self._index] = torch.arange(self.m, device=self.mask.device)
-        mirror = position[(-rows + n // 2) % n * n + (-columns + n // 2) % n]
-        self._mirror = mirror % self.m  # where y holds -k; anywhere if nowhere
-        self._paired = (mirror < self.m) / 2  # what `symmetrize` multiplies with
-        inner = self.mask[1 - n % 2 :, 1 - n % 2 :]  # without -n/2, which has no mirror image
-        self.is_even = bool((inner == inner.flip(0, 1)).all())
+        rows, columns = ((k - n // 2) % n for k in self.mask.nonzero(as_tuple=True))  # in the order of torch.fft
+        self._index = rows * n + columns
+        # the transform of a real image is stored for k_1 = 0, ..., n/2; the others are conjugates of those at -k
+        w = n // 2 + 1
+        stored = columns < w
+        self._half = torch.where(stored, rows * w + columns, -rows % n * w + -columns % n)
+        self._conjugate = torch.stack([torch.ones_like(stored), stored], 1) * 2.0 - 1  # signs of real, imaginary part
+        at = torch.full((n, n), self.m, device=self.mask.device)  # where y holds a frequency, or m
+        at[rows, columns] = torch.arange(self.m, device=self.mask.device)
+        mirror = at[-rows % n, -columns % n]
+        self._paired = mirror < self.m  # whether -k, modulo n, is sampled
+        self._mirror = mirror % self.m  # where
+        first, second = at[:, :w].flatten(), at.flip(0, 1).roll((1, 1), (0, 1))[:, :w].flatten()
+        self._stored = ((first < self.m) | (second < self.m)).nonzero().flatten()  # frequencies with data
+        first, second = first[self._stored], second[self._stored]  # where y holds k and -k
+        self._first, self._second = first % self.m, second % self.m
+        self._of_first = (first < self.m)[:, None] * torch.tensor([0.5, 0.5], device=self.device)
+        self._of_second = (second < self.m)[:, None] * torch.tensor([0.5, -0.5], device=self.device)  # conjugates
+        # symbols of A*A (of Re A*A: half at k and half at -k where only one is sampled) and of the Laplacian
+        weight = torch.fft.ifftshift(self.mask).double()
+        weight = (weight + weight.flip(0, 1).roll((1, 1), (0, 1))) / 2 if real else weight
+        weight[0, 0] = torch.where(weight[0, 0] > 0, weight[0, 0], math.inf)  # nothing determines the mean: it is 0
+        self._weight = weight[:, : w if real else n].contiguous()
+        self._laplacian = laplacian_symbol(n, device=self.device)[:, : w if real else n].contiguous()
 
     def __repr__(self) -> str:
-        return f"MaskedFourier(n={self.n}, m={self.m}, n^2/m={self.n**2 / self.m:.2f}, {self.mask.device})"
+        domain = "real" if self.real else "complex"
+        return f"MaskedFourier(n={self.n}, m={self.m}, n^2/m={self.n**2 / self.m:.2f}, {domain}, {self.mask.device})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the mask is, and images and measurements have to be."""
+        return self.mask.device
 
     def to(self, device: str | torch.device) -> "MaskedFourier":
         """The same operator on another device."""
-        return MaskedFourier(self.mask.to(device))
+        return MaskedFourier(self.mask.to(device), self.real)
 
     def A(self, x: Tensor) -> Tensor:
         r"""Measurements :math:`y = \mathcal{A}x`: images ``(..., n, n)`` to vectors ``(..., m)`` (eq. 1)."""
-        self._check("MaskedFourier.A", x, (self.n, self.n), (*_REAL, *_COMPLEX))
+        self._check_image("A", x)
         if x.numel() == 0:  # the FFT libraries refuse an empty batch
             return x.new_zeros(*x.shape[:-2], self.m, dtype=torch.promote_types(x.dtype, torch.complex64))
-        return torch.fft.fft2(x, norm="ortho").flatten(-2)[..., self._index]
+        if x.is_complex():
+            return torch.fft.fft2(x, norm="ortho").flatten(-2).index_select(-1, self._index)
+        half = torch.fft.rfft2(x, norm="ortho").flatten(-2).index_select(-1, self._half)
+        return torch.view_as_complex(torch.view_as_real(half) * self._conjugate.to(x.dtype))
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         r"""Adjoint :math:`\mathcal{A}^* y`: vectors ``(..., m)`` to complex images ``(..., n, n)``."""
-        self._check("MaskedFourier.A_adjoint", y, (self.m,), _COMPLEX)
-        grid = self._scatter(y)
+        grid = self.k_space(y)
         return torch.fft.ifft2(grid, norm="ortho") if grid.numel() else grid
 
     def A_dagger(self, y: Tensor) -> Tensor:
         r"""Pseudo-inverse :math:`\mathcal{A}^\dagger y`, the zero-filled reconstruction (Figure 2, right)."""
-        self._check("MaskedFourier.A_dagger", y, (self.m,), _COMPLEX)
         return self.A_adjoint(y)
+
+    def k_space(self, y: Tensor) -> Tensor:
+        """Zero-filled k-space ``(..., n, n)`` in the order of torch.fft."""
+        check_measurements("MaskedFourier", y, self)
+        grid = y.new_zeros(*y.shape[:-1], self.n**2)
+        return grid.index_copy(-1, self._index, y).unflatten(-1, (self.n, self.n))
+
+    def normal_inverse(self, rho: Tensor, y: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+        """See `LinearOperator`; exact, since both terms are diagonal in the Fourier domain."""
+        weight, laplacian = self._weight.to(rho.dtype), self._laplacian.to(rho.dtype)
+        inverse = torch.addcmul(weight, rho[:, None, None], laplacian).reciprocal()
+        # once for the real and once for the imaginary part: torch is slow where a complex number meets a real one
+        inverse = torch.stack([inverse, inverse], -1)
+        # y is added in k-space: as an image, its rounding errors at frequencies without data would be divided by rho
+        shift = torch.zeros((), dtype=rho.dtype, device=rho.device) if y is None else inverse * self._spectrum(y)
+
+        def solve(b: Tensor) -> Tensor:
+            if b.is_complex():
+                spectrum = torch.view_as_real(torch.fft.fft2(b, norm="ortho"))
+                return torch.fft.ifft2(torch.view_as_complex(torch.addcmul(shift, spectrum, inverse)), norm="ortho")
+            spectrum = torch.view_as_real(torch.fft.rfft2(b, norm="ortho"))
+            spectrum = torch.view_as_complex(torch.addcmul(shift, spectrum, inverse))
+            return torch.fft.irfft2(spectrum, s=b.shape[-2:], norm="ortho")
+
+        return solve
+
+    def _spectrum(self, y: Tensor) -> Tensor:
+        """The transform of A* y or, for real images, the stored half of that of Re A* y: ``(..., n, w, 2)``, real."""
+        if not self.real:
+            return torch.view_as_real(self.k_space(y))
+        parts = torch.view_as_real(y.resolve_conj())
+        values = parts.index_select(-2, self._first) * self._of_first.to(parts.dtype)
+        values += parts.index_select(-2, self._second) * self._of_second.to(parts.dtype)
+        grid = parts.new_zeros(*y.shape[:-1], self._weight.numel(), 2).index_copy_(-2, self._stored, values)
+        return grid.unflatten(-2, self._weight.shape)
+
+    def adjoint_dagger(self, g: Tensor) -> Tensor:
+        r"""See `LinearOperator`: :math:`\mathcal{A} g`, and twice that at k where a real image has to serve -k, too."""
+        return self.A(g) * (2 - self._paired.to(g.real.dtype)) if self.real else self.A(g)
 
     def symmetrize(self, y: Tensor) -> Tensor:
         r"""The nearest measurements with a real :math:`\mathcal{A}^\dagger y`: ``(..., m)`` to the same shape.
 
         They are conjugate symmetric, and 0 where k is sampled and -k is not.
         """
-        self._check("MaskedFourier.symmetrize", y, (self.m,), _COMPLEX)
-        return (y + y[..., self._mirror].conj()) * self._paired.to(y.real.dtype)
+        check_measurements("MaskedFourier.symmetrize", y, self)
+        return (y + y.index_select(-1, self._mirror).conj()) * (self._paired.to(y.real.dtype) / 2)
 
-    def _scatter(self, y: Tensor) -> Tensor:
-        """Zero-filled k-space ``(..., n, n)`` in the order of torch.fft."""
-        grid = y.new_zeros(*y.shape[:-1], self.n**2)
-        return grid.index_copy_(-1, self._index, y).unflatten(-1, (self.n, self.n))
-
-    def _check(self, name: str, value: Tensor, tail: tuple[int, ...], dtypes: tuple[torch.dtype, ...]) -> None:
-        argument = "y" if len(tail) == 1 else "x"
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{name}: expected {argument} to be a tensor, got {type(value).__name__}")
-        if tuple(value.shape[-len(tail) :]) != tail:
-            expected = ", ".join(map(str, tail))
-            raise ValueError(f"{name}: expected {argument} of shape (..., {expected}), got {tuple(value.shape)}")
-        if value.dtype not in dtypes:
-            names = ", ".join(str(d).removeprefix("torch.") for d in dtypes)
-            raise TypeError(f"{name}: expected {argument} of dtype {names}, got {value.dtype}")
-        if value.device != self.mask.device:
-            raise ValueError(f"{name}: mask on {self.mask.device}, {argument} on {value.device}; use op.to")
+    def _check_image(self, name: str, x: Tensor) -> None:
+        _check(f"MaskedFourier.{name}", "x", x, (self.n, self.n), (*_REAL, *_COMPLEX), self.device)
 
 
 _REAL = (torch.float32, torch.float64)
 _COMPLEX = (torch.complex64, torch.complex128)
+
+
+def check_measurements(name: str, y: Tensor, op: LinearOperator) -> None:
+    """That y is a complex tensor ``(..., m)`` where the operator is; errors begin with ``name``."""
+    _check(name, "y", y, (op.m,), _COMPLEX, getattr(op, "device", None))
+
+
+def _check(
+    name: str,
+    argument: str,
+    value: Tensor,
+    tail: tuple[int, ...],
+    dtypes: tuple[torch.dtype, ...],
+    device: torch.device | None,
+) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name}: expected {argument} to be a tensor, got {type(value).__name__}")
+    if tuple(value.shape[-len(tail) :]) != tail:
+        expected = ", ".join(map(str, tail))
+        raise ValueError(f"{name}: expected {argument} of shape (..., {expected}), got {tuple(value.shape)}")
+    if value.dtype not in dtypes:
+        names = ", ".join(str(d).removeprefix("torch.") for d in dtypes)
+        raise TypeError(f"{name}: expected {argument} of dtype {names}, got {value.dtype}")
+    if device is not None and value.device != device:
+        raise ValueError(f"{name}: mask on {device}, {argument} on {value.device}; use op.to")
 
 
 def gradient(x: Tensor) -> Tensor:
@@ -218,3 +336,31 @@ def laplacian_symbol(n: int, dtype: torch.dtype = torch.float64, device: str | t
     """
     squared = 4 * torch.sin(math.pi * torch.fft.fftfreq(n, dtype=torch.float64, device=device)) ** 2
     return (squared[:, None] + squared).to(dtype)
+
+
+def add_noise(y: Tensor, noise_rel: float, seed: int) -> Tensor:
+    r"""``y`` plus complex Gaussian noise of norm exactly ``noise_rel`` times :math:`\|y\|_2`, for each vector.
+
+    Parameters
+    ----------
+    y : measurements ``(..., m)``, complex.
+    noise_rel : relative noise level :math:`\eta/\|y\|_2`, at least 0.
+    seed : seed of the noise; the same on every machine.
+
+    Returns
+    -------
+    ``(..., m)``, the dtype of ``y``.
+
+    Raises
+    ------
+    ValueError : ``noise_rel`` is negative or not finite.
+    TypeError : ``y`` is not complex.
+    """
+    if not y.is_complex():
+        raise TypeError(f"add_noise: y must be complex, got {y.dtype}")
+    if not (noise_rel >= 0 and math.isfinite(noise_rel)):
+        raise ValueError(f"add_noise: noise_rel must be a number >= 0, got {noise_rel!r}")
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(y.shape, dtype=torch.complex128, generator=generator).to(y.device, y.dtype)
+    size = torch.linalg.vector_norm(y, dim=-1, keepdim=True) / torch.linalg.vector_norm(noise, dim=-1, keepdim=True)
+    return y + noise_rel * size * noise

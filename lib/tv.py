@@ -1,57 +1,112 @@
-"""TV reconstruction by ADMM, with a duality gap that proves the accuracy of each result, and its derivative."""
+"""TV reconstruction, eq. (3), by ADMM, with a duality gap that proves the accuracy of each result; its derivative."""
 
 from __future__ import annotations
 
+import csv
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from lib import admm
-from lib.admm import Norm, anisotropic, isotropic, separable, squared_norm
-from lib.operators import MaskedFourier, gradient, gradient_adjoint, laplacian_symbol
-from lib.records import RESULTS, read_rows
+from lib import _kernels
+from lib.operators import LinearOperator, check_measurements, gradient, gradient_adjoint, laplacian_symbol
 
-__all__ = [
-    "Certificate",
-    "Iterate",
-    "TVReconstruction",
-    "TVResult",
-    "anisotropic",
-    "calibrated_lambda",
-    "certificate",
-    "feasible_dual",
-    "isotropic",
-    "reconstruct_tv",
-    "separable",
-    "tv_objective",
-]
-
+LAMBDA_TABLE = Path(__file__).resolve().parent.parent / "results" / "lambda.csv"
+RELAXATION = 1.9  # over-relaxation alpha in (0, 2)
 CHECK_EVERY = 10  # iterations between two looks at the duality gap, and between two changes of the threshold
 # The threshold t = lam/rho runs geometrically from THRESHOLD[0] to THRESHOLD[1], in units of lam^(1/4) s^(3/4) with s
 # the size of the image; see `_threshold_unit` and book/method.md.
 THRESHOLD, THRESHOLD_DECAY = (0.5, 0.1), 0.85
 
+Norm = Callable[[Tensor], Tensor]
+Solve = Callable[[Tensor], Tensor]
 
-@dataclass(frozen=True)
+
+# --- Norms of the gradient
+
+
+def separable(d: Tensor) -> Tensor:
+    r"""Groups of the authors' norm: :math:`\|d\|_1 = \sum |\mathrm{Re}\, d| + |\mathrm{Im}\, d|`, both directions.
+
+    A norm is given by the magnitudes of its groups. Here and below, ``d`` is a field ``(..., 2, n, n, c)``:
+    two directions, then the image, then c = 1 (real) or c = 2 (real and imaginary parts). The magnitudes
+    broadcast against ``d``.
+    """
+    return d.abs()
+
+
+def anisotropic(d: Tensor) -> Tensor:
+    r"""Groups of the norm :math:`\sum |d_0| + |d_1|` with complex moduli; equals `separable` on real images."""
+    return d.square().sum(-1, keepdim=True).sqrt()
+
+
+def isotropic(d: Tensor) -> Tensor:
+    r"""Groups of the isotropic norm :math:`\sum \sqrt{|d_0|^2 + |d_1|^2}` (Rudin, Osher and Fatemi, 1992)."""
+    return d.square().sum((-4, -1), keepdim=True).sqrt()
+
+
+def project(v: Tensor, t: Tensor, norm: Norm = separable) -> Tensor:
+    r"""Projection on the dual ball :math:`\|v\|_* \le t`, group by group; :math:`v - P_t v` is soft-thresholding.
+
+    Parameters
+    ----------
+    v : fields ``(b, 2, n, n)``, real or complex.
+    t : radii ``(b,)``.
+    norm : `separable`, `anisotropic` or `isotropic`.
+
+    Returns
+    -------
+    ``(b, 2, n, n)``.
+    """
+    d, t = _parts(v), t[:, None, None, None, None]
+    d = d * (t / torch.maximum(norm(d), t))
+    return torch.view_as_complex(d) if v.is_complex() else d[..., 0]
+
+
+def _parts(d: Tensor) -> Tensor:
+    """``(..., c)`` real, c = 1 or 2."""
+    return torch.view_as_real(d.resolve_conj()) if d.is_complex() else d[..., None]
+
+
+def _total(d: Tensor, norm: Norm) -> Tensor:
+    """The norm of fields ``(..., 2, n, n)``, summed in float64."""
+    return norm(_parts(d)).sum((-4, -3, -2, -1), dtype=torch.float64)
+
+
+def _largest(p: Tensor, norm: Norm) -> Tensor:
+    r"""The dual norm :math:`\|p\|_*`, the largest group magnitude, float64."""
+    return norm(_parts(p)).amax((-4, -3, -2, -1)).double()
+
+
+def _squared(y: Tensor) -> Tensor:
+    """Squared norms of vectors ``(..., m)``, float64."""
+    return torch.linalg.vector_norm(_parts(y), dim=(-2, -1), dtype=torch.float64).square()
+
+
+# --- The functional, and what proves a minimiser
+
+
+@dataclass(frozen=True, eq=False)
 class TVResult:
     """A reconstruction and the proof of its accuracy. Shapes without the image are the batch shape of ``y``.
 
     Attributes
     ----------
-    image : ``(..., n, n)`` complex, the minimiser up to the tolerance.
-    dual : ``(..., 2, n, n)`` complex, a feasible dual point p; see :func:`certificate`.
+    image : ``(..., n, n)``, the minimiser up to the tolerance; real or complex, as the operator's unknown.
+    dual : ``(..., 2, n, n)``, a feasible dual point p; see :func:`certificate`.
     objective : float64, the value of the functional at ``image``.
-    gap : float64, ``objective`` minus the dual value; the minimum lies in [objective - gap, objective].
+    gap : float64, ``objective`` minus the dual value; the minimum lies in [objective - gap, objective]. NaN where the
+        operator offers no proof.
     n_iter : int64, iterations spent on each image.
-    converged : bool, whether ``gap <= tol * objective``.
+    converged : bool, whether ``gap <= tol * objective``, or the residuals were below ``tol``.
+    criterion : which of the two: "proved" or "by residuals".
     """
 
     image: Tensor
@@ -60,9 +115,10 @@ class TVResult:
     gap: Tensor
     n_iter: Tensor
     converged: Tensor
+    criterion: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Iterate:
     """An image ``(..., n, n)`` and a dual field ``(..., 2, n, n)`` to start from, real or complex.
 
@@ -74,7 +130,7 @@ class Iterate:
     dual: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Certificate:
     """What weak duality proves about an image; see :func:`certificate`. All float64 with the batch shape.
 
@@ -92,7 +148,7 @@ class Certificate:
     infeasibility: Tensor
 
 
-def tv_objective(x: Tensor, y: Tensor, op: MaskedFourier, lam: float | Tensor, norm: Norm = separable) -> Tensor:
+def tv_objective(x: Tensor, y: Tensor, op: LinearOperator, lam: float | Tensor, norm: Norm = separable) -> Tensor:
     r"""The functional :math:`\tfrac12\|\mathcal{A}x - y\|_2^2 + \lambda\|\nabla x\|_1`, summed in float64.
 
     Parameters
@@ -111,31 +167,33 @@ def tv_objective(x: Tensor, y: Tensor, op: MaskedFourier, lam: float | Tensor, n
     ------
     TypeError, ValueError : shapes or dtypes that do not fit ``op``.
     """
-    op._check("tv_objective", y, (op.m,), (torch.complex64, torch.complex128))
+    check_measurements("tv_objective", y, op)
     lam = torch.as_tensor(lam, dtype=torch.float64, device=y.device)
-    return squared_norm(op.A(x) - y, differentiable=True) / 2 + lam * admm.total_norm(gradient(x), norm)
+    return _squared(op.A(x) - y) / 2 + lam * _total(gradient(x), norm)
 
 
 def certificate(
-    x: Tensor, p: Tensor, y: Tensor, op: MaskedFourier, lam: float | Tensor, norm: Norm = separable
+    x: Tensor, p: Tensor, y: Tensor, op: LinearOperator, lam: float | Tensor, norm: Norm = separable
 ) -> Certificate:
     r"""Lower bound on the functional, and with it the distance of an image from the minimum.
 
     The dual problem is
 
     .. math::
-        \max_p\; \mathrm{Re}\langle q, y\rangle - \tfrac12\|q\|_2^2, \quad q = \mathcal{A}\nabla^* p,
+        \max_{p, q}\; \mathrm{Re}\langle q, y\rangle - \tfrac12\|q\|_2^2
         \quad\text{subject to}\quad \nabla^* p = \mathcal{A}^* q, \quad \|p\|_* \le \lambda,
 
-    where :math:`\|\cdot\|_*` is the largest group magnitude. Any feasible p bounds the minimum from below
-    (weak duality; Boyd and Vandenberghe, 2004, Section 5.2.2). The gap also bounds the fitted data: the minimiser
-    :math:`x^*` satisfies :math:`\|\mathcal{A}(x - x^*)\|_2 \le \sqrt{2\,\mathrm{gap}}`.
+    where :math:`\|\cdot\|_*` is the largest group magnitude. Any feasible pair bounds the minimum from below
+    (weak duality; Boyd and Vandenberghe, 2004, Section 5.2.2). Among real images (``op.real``) p is real, and
+    :math:`\mathcal{A}^*` is :math:`\mathrm{Re}\,\mathcal{A}^*`. The best q for a given p is
+    :math:`(\mathcal{A}^*)^\dagger \nabla^* p` plus the component of y that no image explains. The gap also bounds the
+    fitted data: the minimiser :math:`x^*` satisfies :math:`\|\mathcal{A}(x - x^*)\|_2 \le \sqrt{2\,\mathrm{gap}}`.
 
     Parameters
     ----------
-    x : images ``(..., n, n)``.
+    x : images ``(..., n, n)``; real ones if ``op.real``.
     p : dual points ``(..., 2, n, n)``, such as ``TVResult.dual``.
-    y, op, lam, norm : the problem; see :func:`reconstruct_tv`.
+    y, op, lam, norm : the problem; see :func:`reconstruct_tv`. ``op`` must have ``adjoint_dagger``.
 
     Returns
     -------
@@ -145,30 +203,24 @@ def certificate(
     ------
     TypeError, ValueError : ``p`` has another shape, or ``lam`` is not positive and finite.
     """
-    if p.shape[-3:] != (2, op.n, op.n):
-        raise ValueError(f"certificate: expected p of shape (..., 2, {op.n}, {op.n}), got {tuple(p.shape)}")
     lam = _checked_lam("certificate", lam, y.device)
-    p = p.to(y.dtype)
-    spectrum = torch.fft.fft2(gradient_adjoint(p), norm="ortho").flatten(-2)
-    q = spectrum[..., op._index]
-    outside = squared_norm(spectrum.index_fill(-1, op._index, 0), differentiable=True)
-    length = squared_norm(p, dims=3, differentiable=True)
-    excess = norm(admm.real_view(p)).amax((-4, -3, -2, -1)).double() / lam - 1
-    objective, dual_objective = tv_objective(x, y, op, lam, norm), _dual_objective(q, y)
+    p = _checked_dual("certificate", p, op)
+    g = gradient_adjoint(p)
+    q = op.adjoint_dagger(g)  # type: ignore[attr-defined]  # optional in the protocol
+    outside, length = _squared((g - _adjoint(op, q)).flatten(-2)).sqrt(), _squared(p.flatten(-3)).sqrt()
+    rest = _unexplained(op, y, _adjoint(op, y))
+    objective, dual_objective = tv_objective(x, y, op, lam, norm), _dual_objective(q, y, rest)
     return Certificate(
         objective=objective,
         dual_objective=dual_objective,
         gap=objective - dual_objective,
-        infeasibility=torch.maximum(excess, torch.where(outside > 0, outside / length, 0).sqrt()).clamp(min=0),
+        infeasibility=torch.maximum(_largest(p, norm) / lam - 1, torch.where(outside > 0, outside / length, 0)).clamp(
+            min=0
+        ),
     )
 
 
-def _dual_objective(q: Tensor, y: Tensor) -> Tensor:
-    return (q.conj().to(torch.complex128) * y).real.sum(-1) - squared_norm(q, differentiable=True) / 2
-
-
-@torch.no_grad()
-def feasible_dual(p: Tensor, op: MaskedFourier, lam: float | Tensor, norm: Norm = separable) -> Tensor:
+def feasible_dual(p: Tensor, op: LinearOperator, lam: float | Tensor, norm: Norm = separable) -> Tensor:
     r"""A feasible dual point near ``p``: see :func:`certificate`.
 
     ``p`` is projected on :math:`\{p : \nabla^* p \in \mathrm{range}\, \mathcal{A}^*\}` and then scaled into the dual
@@ -176,55 +228,148 @@ def feasible_dual(p: Tensor, op: MaskedFourier, lam: float | Tensor, norm: Norm 
 
     Parameters
     ----------
-    p : fields ``(..., 2, n, n)``, real or complex; not differentiated.
-    op, lam, norm : the problem; see :func:`reconstruct_tv`. ``lam`` and the batch shape of ``p`` broadcast.
+    p : fields ``(..., 2, n, n)``, real or complex; for ``op.real`` the real part is taken.
+    op, lam, norm : the problem; see :func:`certificate`. ``lam`` and the batch shape of ``p`` broadcast.
 
     Returns
     -------
-    ``(..., 2, n, n)`` complex.
+    ``(..., 2, n, n)``, real or complex, as the operator's unknown.
 
     Raises
     ------
     TypeError, ValueError : ``p`` has another shape, or ``lam`` is not positive and finite.
     """
-    if p.shape[-3:] != (2, op.n, op.n):
-        raise ValueError(f"feasible_dual: expected shape (..., 2, {op.n}, {op.n}), got {tuple(p.shape)}")
     lam = _checked_lam("feasible_dual", lam, p.device)
-    p = p.expand(*torch.broadcast_shapes(p.shape[:-3], lam.shape), *p.shape[-3:])
-    return _feasible(p, op, lam, norm, real=False)[0]
+    p = _checked_dual("feasible_dual", p, op)
+    return _feasible(p.expand(*torch.broadcast_shapes(p.shape[:-3], lam.shape), *p.shape[-3:]), op, lam, norm)[0]
 
 
-def _feasible(p: Tensor, op: MaskedFourier, lam: Tensor, norm: Norm, real: bool) -> tuple[Tensor, Tensor]:
-    """`feasible_dual`, also for a dual point of the real problem (``real``), and q of `certificate`."""
-    factor, change = _lift(op, real, p.real.dtype)
-    spectrum = torch.fft.fft2(gradient_adjoint(p), norm="ortho")
-    lift = torch.fft.ifft2(spectrum * factor, norm="ortho")
-    p, largest = admm.add_gradient(p.to(lift.dtype, copy=True), lift, norm)
-    q = spectrum.flatten(-2)[..., op._index] * change
-    scale = (lam / torch.maximum(largest, lam)).to(p.real.dtype)
-    torch.view_as_real(p).mul_(scale[..., None, None, None, None])
-    return p, q * scale[..., None]
+def _feasible(p: Tensor, op: LinearOperator, lam: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
+    """`feasible_dual`, and the q that belongs to it."""
+    g = gradient_adjoint(p)
+    q = op.adjoint_dagger(g)  # type: ignore[attr-defined]
+    laplacian = laplacian_symbol(op.n, p.real.dtype, p.device)
+    inverse = torch.where(laplacian > 0, 1 / laplacian, 0)
+    lift = torch.fft.ifft2(inverse * torch.fft.fft2(g - _adjoint(op, q)))  # Laplacian^+ of what is out of range
+    p = p - gradient(lift if p.is_complex() else lift.real)
+    scale = (lam / torch.maximum(_largest(p, norm), lam)).to(p.real.dtype)
+    return p * scale[..., None, None, None], q * scale[..., None]
 
 
-@functools.lru_cache(maxsize=8)
-def _lift(op: MaskedFourier, real: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """What `_feasible` adds to p, as a multiple of the spectrum of grad* p, ``(n, n)``, and what that makes of it.
+def _dual_objective(q: Tensor, y: Tensor, rest: Tensor) -> Tensor:
+    """Re<q, y> - |q|^2/2, with the component of y that no image explains, of squared norm ``rest``, added to q."""
+    return (_parts(q).double() * _parts(y)).sum((-2, -1)) - _squared(q) / 2 + rest / 2
 
-    The second is a factor for each sampled frequency, ``(m,)``. The real problem differs where k is sampled and -k is
-    not: it has half of the residual at each, the complex problem all of it at k.
+
+def _unexplained(op: LinearOperator, y: Tensor, data: Tensor) -> Tensor:
+    """Squared norm of the component of y that no image explains; 0 where the operator cannot tell. ``data`` is A* y."""
+    if not hasattr(op, "adjoint_dagger"):
+        return torch.zeros(y.shape[:-1], dtype=torch.float64, device=y.device)
+    return _squared(y - op.adjoint_dagger(data))
+
+
+def _adjoint(op: LinearOperator, y: Tensor) -> Tensor:
+    """The adjoint of A on the operator's domain: A*, or Re A*."""
+    image = op.A_adjoint(y)
+    return image.real if op.real else image
+
+
+# --- ADMM
+
+
+def v_update(
+    x: Tensor, v: Tensor, t: Tensor, rho: Tensor, norm: Norm, relaxation: float = RELAXATION
+) -> tuple[Tensor, Tensor]:
+    r"""ADMM's updates of z and u, kept as one variable v = z + u, and what the next x-update needs of them.
+
+    .. math::
+        d &= \alpha\nabla x + (1 - \alpha) z, \\
+        z &\leftarrow \mathrm{shrink}_t(d + u), \qquad u \leftarrow d + u - z, \\
+        b &= \varrho\nabla^*(z - u).
+
+    z and u are the parts of v outside and inside the dual ball of radius t: :math:`u = P_t v`, :math:`z = v - P_t v`.
+
+    Parameters
+    ----------
+    x : images ``(b, n, n)``.
+    v : fields ``(b, 2, n, n)``; may be overwritten.
+    t, rho : threshold :math:`\lambda/\varrho` and penalty, ``(b,)``.
+    norm : `separable`, `anisotropic` or `isotropic`.
+    relaxation : :math:`\alpha`, in (0, 2); 1 for none.
+
+    Returns
+    -------
+    v, b : fields and images, shaped as v and x.
     """
-    sampled = torch.fft.ifftshift(op.mask)
-    change = -(~sampled).to(dtype)
-    if real:
-        change += sampled & ~admm.mirror(sampled)
-    laplacian = laplacian_symbol(op.n, dtype, op.mask.device)
-    return torch.where(laplacian > 0, change / laplacian, 0), 1 + change.flatten()[op._index]
+    if norm is separable and x.device.type == "cpu" and not _is_transformed(x, v):
+        return _kernels.VUpdate.apply(x, v, t, rho, relaxation)
+    u = project(v, t, norm)
+    z = v - u
+    v = relaxation * gradient(x) + (1 - relaxation) * z + u
+    u = project(v, t, norm)
+    return v, rho[:, None, None] * gradient_adjoint(v - 2 * u)
 
 
-@torch.no_grad()
+class _XUpdate(torch.autograd.Function):
+    """`x_update`. Its linear part is self-adjoint: the derivative's adjoint is the same solve, for every operator."""
+
+    @staticmethod
+    def forward(ctx: Any, b: Tensor, data: Tensor, solve: Solve, linear: Solve) -> Tensor:
+        ctx.linear = linear
+        return solve(b)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        g = ctx.linear(g)
+        return g, g, None, None
+
+
+def x_update(b: Tensor, data: Tensor, solve: Solve, linear: Solve) -> Tensor:
+    r"""ADMM's x-update :math:`(\mathcal{A}^*\mathcal{A} + \varrho\nabla^*\nabla)^{-1} (\mathcal{A}^* y + b)`.
+
+    Parameters
+    ----------
+    b : images ``(b, n, n)``, see :func:`v_update`.
+    data : :math:`\mathcal{A}^* y`, ``(b, n, n)``; only the derivative with respect to it is used.
+    solve, linear : ``op.normal_inverse(rho, y)`` and ``op.normal_inverse(rho)``.
+    """
+    if _is_transformed(b, data):
+        return linear(data + b)
+    return _XUpdate.apply(b, data, solve, linear)
+
+
+def _is_transformed(*tensors: Tensor) -> bool:
+    """Whether forward-mode derivatives or torch.func are at work: compiled loops give neither, plain torch both."""
+    if torch._C._are_functorch_transforms_active():
+        return True
+    return any(torch.autograd.forward_ad.unpack_dual(a).tangent is not None for a in tensors)
+
+
+def sweep(x: Tensor, v: Tensor, t: Tensor, rho: Tensor, norm: Norm) -> tuple[Tensor, Tensor, Tensor]:
+    r"""What the gap needs after an x-update: of x and of the dual point :math:`p = \varrho(\nabla x - z + u)`.
+
+    Parameters
+    ----------
+    x, v, t, rho, norm : see :func:`v_update`.
+
+    Returns
+    -------
+    total, largest, g : :math:`\|\nabla x\|_1` and :math:`\|p\|_*`, ``(b,)`` float64, and :math:`\nabla^* p`. An exact
+        x-update makes g equal to :math:`\mathcal{A}^*(y - \mathcal{A}x)`: p is feasible up to rounding and its size.
+    """
+    if norm is separable and x.device.type == "cpu":
+        return _kernels.sweep(x, v, t, rho)
+    p = _dual_point(x, v, t, rho, norm)
+    return _total(gradient(x), norm), _largest(p, norm), gradient_adjoint(p)
+
+
+def _dual_point(x: Tensor, v: Tensor, t: Tensor, rho: Tensor, norm: Norm) -> Tensor:
+    return rho[:, None, None, None] * (gradient(x) - v + 2 * project(v, t, norm))
+
+
 def reconstruct_tv(
     y: Tensor,
-    op: MaskedFourier,
+    op: LinearOperator,
     lam: float | Tensor,
     *,
     tol: float = 1e-3,
@@ -235,10 +380,10 @@ def reconstruct_tv(
 ) -> TVResult:
     r"""TV-regularized reconstruction :math:`\mathrm{rec}_{TV}(y)`, eq. (3) of the paper.
 
-    .. math:: \min_{x \in \mathbb{C}^{n \times n}} \tfrac12\|\mathcal{A}x - y\|_2^2 + \lambda\|\nabla x\|_1
+    .. math:: \min_x \tfrac12\|\mathcal{A}x - y\|_2^2 + \lambda\|\nabla x\|_1
 
-    The paper's eq. (3) has no factor 1/2, its :math:`\lambda_\eta` is twice this :math:`\lambda`. The authors'
-    code has the factor.
+    over complex images x or, if ``op.real``, over real ones. The paper's eq. (3) has no factor 1/2, its
+    :math:`\lambda_\eta` is twice this :math:`\lambda`. The authors' code has the factor.
 
     ADMM with the splitting :math:`z = \nabla x`, penalty :math:`\rho`, scaled multiplier u and over-relaxation
     :math:`\alpha` (Boyd et al., 2011, Section 3.4; Eckstein and Bertsekas, 1992):
@@ -249,15 +394,14 @@ def reconstruct_tv(
         d &\leftarrow \alpha\nabla x + (1 - \alpha) z, \\
         z &\leftarrow \mathrm{shrink}_{\lambda/\rho}(d + u), \qquad u \leftarrow u + d - z .
 
-    The x-update is exact: both terms are diagonal in the Fourier domain. z and u are kept as one variable
-    :math:`v = z + u`, since :math:`u` is the projection of v on the dual ball of radius :math:`t = \lambda/\rho`.
-    t is set from :math:`\lambda` and the size of the data and decreases during the first iterations, so that no
-    tuning is needed and a rescaled problem takes the same steps.
+    z and u are kept as one variable :math:`v = z + u`, since :math:`u` is the projection of v on the dual ball of
+    radius :math:`t = \lambda/\rho`. t is set from :math:`\lambda` and the size of the data and decreases during the
+    first iterations, so that no tuning is needed and a rescaled problem takes the same steps.
 
-    Where the mask is even and ``y`` are the measurements of a real image, the solver works on real images (half
-    the cost) and proves the result against the complex problem. If that proof fails, it goes on in complex
-    arithmetic. For even n this is for the separable norm only: the frequencies -n/2 that radial masks sample without
-    their mirror image make the minimiser of the other norms slightly complex.
+    Every ten iterations the duality gap of each image is estimated, and where it is small enough, proved. For an
+    operator without ``adjoint_dagger`` the primal residual :math:`\nabla x - z` and the dual residual
+    :math:`\mathcal{A}^*(\mathcal{A}x - y) + \rho\nabla^* u` stop the iteration instead (Boyd et al., Section 3.3.1),
+    at ``tol`` times :math:`\max(\|\nabla x\|, \|z\|)` and :math:`\|\rho\nabla^* u\|`.
 
     Parameters
     ----------
@@ -268,7 +412,7 @@ def reconstruct_tv(
         ``objective <= minimum / (1 - tol)``. It does not bound single pixels; ``results/tolerance.csv`` has measured
         errors of the worst pixel on phantoms at 0.5 % to 10 % noise, about ``tol`` or less down to 1e-3. In complex64
         rounding limits the gap, to about 1e-4 at these levels and to more for much smaller ``lam``.
-    max_iter : at most this many iterations, in total for each image; ``converged`` tells.
+    max_iter : at most this many iterations for each image; ``converged`` tells.
     init : a previous result or `Iterate` of a similar problem, image and dual (a warm start), or only an image, which
         saves little.
     norm : which :math:`\|\nabla x\|_1`: `separable` (the authors'), `anisotropic` or `isotropic`.
@@ -277,7 +421,7 @@ def reconstruct_tv(
 
     Returns
     -------
-    TVResult : on the device and in the dtype of ``y``. If the zero frequency is not sampled, the mean is 0.
+    TVResult : on the device and in the precision of ``y``. If the zero frequency is not sampled, the mean is 0.
 
     Raises
     ------
@@ -285,15 +429,15 @@ def reconstruct_tv(
         ``lam`` is not finite.
     FloatingPointError : objective or gap overflow the dtype of ``y``.
 
-    >>> from lib.operators import radial_mask
-    >>> op = MaskedFourier(radial_mask(32, 8))
+    >>> from lib.operators import MaskedFourier, radial_mask
+    >>> op = MaskedFourier(radial_mask(32, 8), real=True)
     >>> x = torch.zeros(32, 32)
     >>> x[10:20, 12:25] = 1
     >>> result = reconstruct_tv(op.A(x), op, lam=1e-4)
     >>> bool(result.converged), bool((result.image - x).abs().max() < 0.01)
     (True, True)
     """
-    op._check("reconstruct_tv", y, (op.m,), (torch.complex64, torch.complex128))
+    check_measurements("reconstruct_tv", y, op)
     if y.requires_grad:
         raise ValueError("reconstruct_tv: y requires grad: use TVReconstruction, or pass y.detach()")
     if not all_finite(y):
@@ -310,48 +454,144 @@ def reconstruct_tv(
         lam = lam.expand(batch).reshape(-1)
     except RuntimeError:
         raise ValueError(f"reconstruct_tv: lam of shape {tuple(lam.shape)}, batch of shape {tuple(batch)}") from None
-    start = _initial(init, batch, n, y)
+    if isinstance(init, Tensor):
+        init = Iterate(init, y.real.new_zeros(2, n, n))
+    start = _expanded("reconstruct_tv: init", init, batch, op, y)
+    if init is not None and not (all_finite(start.image) and all_finite(start.dual)):
+        raise ValueError("reconstruct_tv: init is not finite: it contains NaN or infinity")
     y = y.reshape(-1, op.m).resolve_conj()
-    is_real = _is_real_problem(y, op, norm)
     result = TVResult(
-        image=y.new_empty(len(y), n, n),
-        dual=y.new_empty(len(y), 2, n, n),
+        image=torch.empty_like(start.image, memory_format=torch.contiguous_format),
+        dual=torch.empty_like(start.dual, memory_format=torch.contiguous_format),
         objective=torch.empty(len(y), dtype=torch.float64, device=y.device),
         gap=torch.empty(len(y), dtype=torch.float64, device=y.device),
         n_iter=torch.zeros(len(y), dtype=torch.int64, device=y.device),
         converged=torch.zeros(len(y), dtype=torch.bool, device=y.device),
+        criterion="proved" if hasattr(op, "adjoint_dagger") else "by residuals",
     )
-    problem = _Problem(y, op, lam, norm, tol, max_iter, on_check)
-    for real, which, begin in ((True, is_real, start), (False, ~is_real, start), (False, is_real, result)):
-        todo = (which & ~result.converged & (result.n_iter < max_iter)).nonzero().flatten()
-        for index in todo.split(_chunk(y, n)) if len(todo) else ():
-            _solve(problem, real, index, begin, result)
-    if not bool(torch.isfinite(result.objective + result.gap).all()):
+    with torch.no_grad():
+        for i in torch.arange(len(y), device=y.device).split(_chunk(y, n)):
+            _solve(y[i], start.image[i], start.dual[i], lam[i], op, norm, tol, max_iter, i, result, on_check)
+    if not bool(torch.isfinite(result.objective).all()) or bool(result.gap.isinf().any()):
         raise FloatingPointError(f"reconstruct_tv: overflow in {y.dtype}: rescale y and lam, or use complex128")
-    return TVResult(**{name: value.reshape(batch + value.shape[1:]) for name, value in vars(result).items()})
+    shaped = {name: a.reshape(batch + a.shape[1:]) for name, a in vars(result).items() if isinstance(a, Tensor)}
+    return replace(result, **shaped)
 
 
-@dataclass(frozen=True)
+def _solve(
+    y: Tensor,
+    x: Tensor,
+    p: Tensor,
+    lam: Tensor,
+    op: LinearOperator,
+    norm: Norm,
+    tol: float,
+    max_iter: int,
+    index: Tensor,
+    result: TVResult,
+    on_check: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None] | None,
+) -> None:
+    """`reconstruct_tv` for the images ``index`` of a flat batch; they leave it one by one, into ``result``."""
+    data = _adjoint(op, y)
+    unit = _threshold_unit(y, lam, data)
+    t, t_last = ((a * unit).to(y.real.dtype) for a in THRESHOLD)
+    rho = (lam / t).to(t.dtype)
+    v, b = v_update(x, p / rho[:, None, None, None], t, rho, norm, relaxation=1)  # z = grad x, as far as u allows
+    rest = _unexplained(op, y, data)
+    n_iter, solve = 0, op.normal_inverse(rho, y)
+    while len(index):
+        steps = min(CHECK_EVERY, max_iter - n_iter)
+        for k in range(steps):
+            if k > 0:
+                v, b = v_update(x, v, t, rho, norm)  # z, u, and b = rho grad*(z - u)
+            x = solve(b)  # (A*A + rho grad* grad)^-1 (A* y + b)
+        n_iter += steps
+        objective, gap, done = _check(x, v, t, rho, y, data, rest, lam, op, norm, tol)
+        spent = torch.full_like(index, n_iter)
+        if on_check is not None:
+            on_check(spent, index, x, objective, gap)
+        ended = done | (spent >= max_iter)
+        if bool(ended.any()):
+            i = ended.nonzero().flatten()
+            p = _dual_point(x[i], v[i], t[i], rho[i], norm)
+            if result.criterion == "proved":
+                p, q = _feasible(p, op, lam[i], norm)
+                objective = tv_objective(x[i], y[i], op, lam[i], norm)
+                gap = objective - _dual_objective(q, y[i], rest[i])
+                done[i] = gap <= tol * objective  # rounding can spoil a proof: then iterate on
+            else:
+                p = project(p, lam[i].to(t.dtype), norm)
+                objective, gap = objective[i], gap[i]
+            settled = done[i] | (spent[i] >= max_iter)
+            to, i, p, objective, gap = (a[settled] for a in (index[i], i, p, objective, gap))
+            for name, value in (("image", x[i]), ("dual", p), ("objective", objective), ("gap", gap)):
+                getattr(result, name).index_copy_(0, to, value)
+            result.n_iter[to], result.converged[to] = spent[i], done[i]
+            keep = torch.ones_like(done).index_fill(0, i, False)
+            if not bool(keep.any()):
+                return
+            if not bool(keep.all()):
+                y, x, v, data, rest, lam, t, t_last, rho, index = (
+                    a[keep] for a in (y, x, v, data, rest, lam, t, t_last, rho, index)
+                )
+        v, b = v_update(x, v, t, rho, norm)
+        ratio = (t_last / t).clamp(min=THRESHOLD_DECAY)
+        if bool((ratio < 1).any()):  # z and the multiplier rho u stay
+            u = ratio[:, None, None, None] * project(v, t, norm)
+            v, t, rho = v - project(v, t, norm) + u, t * ratio, rho / ratio
+            b = rho[:, None, None] * gradient_adjoint(v - 2 * u)
+        if bool((ratio < 1).any()) or len(rho) < len(done):
+            solve = op.normal_inverse(rho, y)
+
+
+def _check(
+    x: Tensor,
+    v: Tensor,
+    t: Tensor,
+    rho: Tensor,
+    y: Tensor,
+    data: Tensor,
+    rest: Tensor,
+    lam: Tensor,
+    op: LinearOperator,
+    norm: Norm,
+    tol: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Objective, gap, and whether an image is done: by the gap, or where the operator offers none, by residuals."""
+    total, largest, g = sweep(x, v, t, rho, norm)
+    if not hasattr(op, "adjoint_dagger"):
+        r = gradient(x) - v + project(v, t, norm)  # grad x - z
+        misfit = op.A(x) - y
+        multiplier = rho[:, None, None] * gradient_adjoint(project(v, t, norm))
+        s = _adjoint(op, misfit) + multiplier
+        least = torch.finfo(t.dtype).eps  # of what counts as more than rounding
+        sizes = [_squared(a.flatten(1)) for a in (gradient(x), gradient(x) - r, multiplier)]
+        primal = torch.maximum(torch.maximum(sizes[0], sizes[1]), least * _squared(x.flatten(1)))
+        dual = torch.maximum(sizes[2], least * _squared(data.flatten(1)))
+        done = (_squared(r.flatten(1)) <= tol**2 * primal) & (_squared(s.flatten(1)) <= tol**2 * dual)
+        return _squared(misfit) / 2 + lam * total, torch.full_like(total, math.nan), done
+    q = op.adjoint_dagger(g)  # y - A x, from the x-update: the difference itself would be lost in rounding
+    scale = lam / torch.maximum(largest, lam)  # of the dual point, into the ball
+    misfit, inner = _squared(q), (_parts(q).double() * _parts(y)).sum((-2, -1))
+    objective = (misfit + rest) / 2 + lam * total
+    gap = misfit / 2 + lam * total - (scale * inner - scale**2 * misfit / 2)
+    return objective, gap, gap <= tol * objective
+
+
+@dataclass(frozen=True, eq=False)
 class TVReconstruction:
     r"""The map :math:`y \mapsto \mathrm{rec}_{TV}(y)` as attacks need it: differentiable, from any start.
 
     Called with measurements ``(..., m)`` it gives images ``(..., n, n)``, the result of ``iterations`` iterations of
-    :func:`reconstruct_tv` with a fixed threshold. Their derivative is taken in one of two ways.
-
-    - Unrolled: the derivative of these iterations. Each stores one byte for each difference (separable norm).
-    - Implicit: the derivative of the fixed point, with the last iterate in its place, as far as ``iterations`` terms
-      of the Neumann series go. The iterations store nothing. It equals the unrolled one if the same differences are
-      zero in all of them, as they are near the solution.
-
-    Where ``y`` are measurements of real images, so is the result, and the derivative is that along real images: the
-    gradient with respect to y is A applied to a real image.
+    :func:`reconstruct_tv` with a fixed threshold. Its derivative is autograd's through these iterations, each of which
+    stores one byte for each real difference (separable norm on a CPU; elsewhere, and under ``torch.func`` or
+    forward-mode derivatives, the updates are plain torch).
 
     Parameters
     ----------
     op : the forward operator.
     lam : regularization parameter :math:`\lambda > 0`, see :func:`reconstruct_tv`.
     iterations : number of iterations of a call.
-    implicit : take the implicit derivative, not the unrolled one.
     threshold : :math:`t = \lambda/\rho`, a number or one for each image of a flat batch. None sets it from ``y`` and
         ``lam``; the derivative does not see that.
     norm : `separable`, `anisotropic` or `isotropic`.
@@ -361,7 +601,7 @@ class TVReconstruction:
     ------
     TypeError, ValueError : a parameter is out of range, or ``y`` or a start does not fit ``op``.
 
-    >>> from lib.operators import radial_mask
+    >>> from lib.operators import MaskedFourier, radial_mask
     >>> op = MaskedFourier(radial_mask(16, 4))
     >>> y = op.A(torch.eye(16)).requires_grad_()
     >>> TVReconstruction(op, lam=1e-3)(y).abs().square().sum().backward()
@@ -369,10 +609,9 @@ class TVReconstruction:
     True
     """
 
-    op: MaskedFourier
+    op: LinearOperator
     lam: float
     iterations: int = 50
-    implicit: bool = False
     threshold: float | Tensor | None = None
     norm: Norm = separable
     tol: float = 1e-3
@@ -392,44 +631,57 @@ class TVReconstruction:
             raise ValueError(f"TVReconstruction: tol must lie in (0, 1), got {self.tol!r}")
 
     def __call__(self, y: Tensor) -> Tensor:
-        return self.resume(y)[0].to(y.dtype)
+        return self.resume(y)[0]
 
     def resume(self, y: Tensor, start: TVResult | Iterate | None = None) -> tuple[Tensor, Iterate]:
         """The differentiable image after ``iterations`` iterations, and where they ended.
-
-        Both are real where all of ``y`` are measurements of real images.
 
         Parameters
         ----------
         y : measurements ``(..., m)``, complex64 or complex128.
         start : where to begin, broadcast to the batch shape of ``y``; at zero if None.
         """
-        op, batch = self.op, y.shape[:-1]
-        op._check("TVReconstruction", y, (op.m,), (torch.complex64, torch.complex128))
-        if start is None:
-            start = Iterate(y.real.new_zeros(op.n, op.n), y.real.new_zeros(2, op.n, op.n))
-        image, dual = _expanded("TVReconstruction: start", start, batch, op.n, y)
-        count = math.prod(batch)
+        check_measurements("TVReconstruction", y, self.op)
+        batch, count = y.shape[:-1], math.prod(y.shape[:-1])
         if self.threshold is not None and torch.as_tensor(self.threshold).numel() not in (1, count):
             length = torch.as_tensor(self.threshold).numel()
             raise ValueError(f"TVReconstruction: {length} thresholds, batch of shape {tuple(batch)}")
+        begin = _expanded("TVReconstruction: start", start, batch, self.op, y)
         if not count:
-            return image, Iterate(image, dual)
-        flat = (
-            y.reshape(count, op.m).resolve_conj(),
-            image.reshape(count, op.n, op.n),
-            dual.reshape(count, 2, op.n, op.n),
+            return begin.image.reshape(*batch, self.op.n, self.op.n), begin
+        data = _adjoint(self.op, y.reshape(count, self.op.m))
+        lam = torch.full((count,), float(self.lam), dtype=torch.float64, device=y.device)
+        if self.threshold is None:
+            unit = _threshold_unit(y.detach().reshape(count, -1), lam, data.detach())
+            t = (THRESHOLD[1] * unit).to(y.real.dtype)
+        else:
+            t = torch.as_tensor(self.threshold, dtype=y.real.dtype, device=y.device).expand(count).contiguous()
+        flat = (y.detach().reshape(count, -1), begin.image, begin.dual, data, lam, t)
+        chunks = zip(*(a.split(_chunk(y, self.op.n)) for a in flat), strict=True)
+        ended = zip(*(self._iterate(*chunk) for chunk in chunks), strict=True)
+        image, dual = (torch.cat(parts) if len(parts) > 1 else parts[0] for parts in ended)
+        return image.unflatten(0, batch) if batch else image[0], Iterate(
+            *(a.unflatten(0, batch) if batch else a[0] for a in (image.detach(), dual))
         )
-        image, dual = _Iterations.apply(*flat, self)
-        image = image.unflatten(0, batch) if batch else image[0]
-        return image, Iterate(image.detach(), dual.unflatten(0, batch) if batch else dual[0])
+
+    def _iterate(self, y: Tensor, x: Tensor, p: Tensor, data: Tensor, lam: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The iterations from x and u = p/rho; the image, and p where the next ones may begin."""
+        rho = (lam / t).to(t.dtype)
+        solve, linear = self.op.normal_inverse(rho, y), self.op.normal_inverse(rho)
+        v = p / rho[:, None, None, None]
+        for k in range(self.iterations):
+            v, b = v_update(x, v, t, rho, self.norm, RELAXATION if k else 1.0)  # z, u, and b = rho grad*(z - u)
+            x = x_update(b, data, solve, linear)  # (A*A + rho grad* grad)^-1 (A* y + b)
+        with torch.no_grad():
+            v, _ = v_update(x.detach(), v.detach(), t, rho, self.norm)
+            return x, rho[:, None, None, None] * project(v, t, self.norm)
 
     def solve(self, y: Tensor, start: TVResult | Iterate | None = None) -> tuple[Tensor, TVResult]:
         """The image up to the tolerance, not differentiable, and a start for nearby problems.
 
         Raises
         ------
-        RuntimeError : a relative gap is above ``tol`` after 20 000 iterations.
+        RuntimeError : an image has not converged after 20 000 iterations.
         """
         result = reconstruct_tv(
             y.detach(), self.op, self.lam, tol=self.tol, max_iter=20_000, init=start, norm=self.norm
@@ -442,128 +694,7 @@ class TVReconstruction:
         return result.image, result
 
 
-class _Iterations(torch.autograd.Function):
-    """The iterations of `TVReconstruction` on a flat batch, and their adjoint."""
-
-    @staticmethod
-    def forward(ctx: Any, y: Tensor, image: Tensor, dual: Tensor, rec: TVReconstruction) -> tuple[Tensor, Tensor]:
-        op, norm, dtype = rec.op, rec.norm, y.real.dtype
-        real = bool(_is_real_problem(y, op, norm).all())
-        k = admm.k_space(op, real, dtype)
-        lam = torch.full((len(y),), float(rec.lam), dtype=torch.float64, device=y.device)
-        if rec.threshold is None:
-            t = (THRESHOLD[1] * _threshold_unit(y, lam, k, op.n)).to(dtype)
-        else:
-            t = torch.as_tensor(rec.threshold, dtype=dtype, device=y.device).expand(len(y)).contiguous()
-        ctx.rec, ctx.k, ctx.saved = rec, k, []
-        kind = dtype if real else y.dtype
-        first = rec.iterations - 1 if rec.implicit else 1  # of the fields v whose Jacobian is taken
-        wanted = range(first, rec.iterations) if ctx.needs_input_grad[0] else range(0)
-        images, duals = [], []
-        for begin in range(0, len(y), _chunk(y, op.n)):
-            i = slice(begin, begin + _chunk(y, op.n))
-            x, p = ((a.real if real else a).to(kind) for a in (image[i], dual[i]))
-            state = admm.start(k, k.values(y[i]), lam[i], t[i], x, p, norm)
-            jacobians = []
-            for step in range(rec.iterations):
-                admm.x_update(state, k)
-                if step + 1 in wanted:
-                    jacobians.append(admm.recorded_v_update(state, norm))
-                else:
-                    admm.v_update(state, k, norm)
-            ctx.saved.append((state.rho, state.inverse, jacobians))
-            images.append(state.x)
-            duals.append(admm.multiplier(state.v, state.t, state.rho, norm))
-        end, dual = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in (images, duals))
-        ctx.mark_non_differentiable(dual)
-        return end, dual
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:
-        rec, k = ctx.rec, ctx.k
-        out = []
-        for g, (rho, inverse, jacobians) in zip(grad.split(_chunk(grad, rec.op.n)), ctx.saved, strict=True):
-            if rec.implicit:
-                jacobians = jacobians * (rec.iterations - 1)
-            g = g.clone(memory_format=torch.contiguous_format)
-            out.append(k.measured(admm.adjoint(g, jacobians, rho, inverse, k, rec.norm), rec.op.m))
-        return torch.cat(out), None, None, None
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """What `reconstruct_tv` was asked for, with a flat batch of measurements."""
-
-    y: Tensor
-    op: MaskedFourier
-    lam: Tensor
-    norm: Norm
-    tol: float
-    max_iter: int
-    on_check: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None] | None
-
-
-def _solve(problem: _Problem, real: bool, index: Tensor, begin: TVResult | Iterate, result: TVResult) -> None:
-    """Run ADMM on the images ``index`` of the flat batch from their state in ``begin``, and write it to ``result``."""
-    op, norm, tol, max_iter = problem.op, problem.norm, problem.tol, problem.max_iter
-    y, lam, spent = problem.y[index], problem.lam[index], result.n_iter[index]
-    k, dtype = admm.k_space(op, real, y.real.dtype), y.real.dtype
-    values = k.values(y)
-    y_sampled = values / k.weight_s
-    unit = _threshold_unit(y, lam, k, op.n)
-    t_last = (THRESHOLD[1] * unit).to(dtype)
-    t = torch.where(spent > 0, t_last, (THRESHOLD[0] * unit).to(dtype))
-    x, p = (_take(a.real if real else a, index).to(dtype if real else y.dtype) for a in (begin.image, begin.dual))
-    state = admm.start(k, values, lam, t, x, p, norm)
-    margin = torch.full_like(lam, 0.95)  # a little room for rounding before a proof is tried
-    while True:
-        steps = min(CHECK_EVERY, max_iter - int(spent.max()))
-        for i in range(steps):
-            if i > 0:
-                admm.v_update(state, k, norm)
-            r_sampled = admm.x_update(state, k, look=i == steps - 1)
-        spent = spent + steps
-        total, violation = admm.measure(state.x, state.v, state.t, norm)
-        misfit, inner = admm.residual(y_sampled, r_sampled, state.rho, k)  # type: ignore[arg-type]  # x_update looked
-        objective = misfit / 2 + lam * total
-        scale = state.t / torch.maximum(violation, state.t)  # of the dual point, into the ball
-        gap = objective - (scale * inner - scale * scale * misfit / 2)
-        if problem.on_check is not None:
-            problem.on_check(spent, index, state.x, objective, gap)
-        exhausted = spent >= max_iter
-        look = exhausted | (gap <= margin * tol * objective)
-        if bool(look.any()):
-            at = look.nonzero().flatten()
-            x, v, t, rho = (_take(a, at) for a in (state.x, state.v, state.t, state.rho))
-            p, q = _feasible(admm.dual_point(x, v, t, rho, norm), op, lam[at], norm, real)
-            objective = squared_norm(op.A(x) - y[at]) / 2 + lam[at] * total[at]  # `tv_objective`, its TV at hand
-            gap = objective - _dual_objective(q, y[at])
-            proved = gap <= tol * objective
-            # A proof can fail by rounding: iterate on. If it fails again and again, the problem is not a real one.
-            settled = proved | exhausted[at] | (real & (margin[at] < 0.4))
-            margin[at] *= 0.7
-            done = at[settled]
-            to = index[done]
-            ended = settled.nonzero().flatten()
-            result.image.index_copy_(0, to, _take(x, ended).to(y.dtype))
-            result.dual.index_copy_(0, to, _take(p, ended))
-            result.objective[to], result.gap[to] = objective[settled], gap[settled]
-            result.n_iter[to], result.converged[to] = spent[done], proved[settled]
-            keep = torch.ones_like(look).index_fill(0, done, False)
-            if not bool(keep.any()):
-                return
-            if not bool(keep.all()):
-                state = state.keep(keep)
-                index, y, lam, spent, y_sampled, t_last, margin = (
-                    a[keep] for a in (index, y, lam, spent, y_sampled, t_last, margin)
-                )
-        admm.v_update(state, k, norm, ratio=(t_last / state.t).clamp(min=THRESHOLD_DECAY))
-
-
-def _take(a: Tensor, index: Tensor) -> Tensor:
-    """``a[index]`` for increasing positions; no copy if they are all."""
-    return a if len(index) == len(a) else a[index]
+# --- Helpers
 
 
 def _checked_lam(name: str, lam: float | Tensor, device: torch.device) -> Tensor:
@@ -576,10 +707,15 @@ def _checked_lam(name: str, lam: float | Tensor, device: torch.device) -> Tensor
     return lam
 
 
-def _threshold_unit(y: Tensor, lam: Tensor, k: admm.KSpace, n: int) -> Tensor:
+def _checked_dual(name: str, p: Tensor, op: LinearOperator) -> Tensor:
+    if p.shape[-3:] != (2, op.n, op.n):
+        raise ValueError(f"{name}: expected p of shape (..., 2, {op.n}, {op.n}), got {tuple(p.shape)}")
+    return p.real if op.real else p
+
+
+def _threshold_unit(y: Tensor, lam: Tensor, data: Tensor) -> Tensor:
     """lam^(1/4) s^(3/4), where s is the size of the image; a few very bright pixels count, too."""
-    image = admm.inverse_fourier(k.scatter(k.values(y)), k)  # A* y
-    size = torch.maximum(squared_norm(y).sqrt() / n, image.abs().amax((-2, -1)).double() / 4)
+    size = torch.maximum(_squared(y).sqrt() / data.shape[-1], data.abs().amax((-2, -1)).double() / 4)
     return lam**0.25 * torch.where(size > 0, size, 1) ** 0.75
 
 
@@ -588,44 +724,23 @@ def _chunk(y: Tensor, n: int) -> int:
     return max(1, (2**19 if y.device.type == "cpu" else 2**24) // n**2)
 
 
-def _is_real_problem(y: Tensor, op: MaskedFourier, norm: Norm) -> Tensor:
-    """Which vectors are conjugate symmetric, up to rounding, wherever both k and -k are sampled.
-
-    Where a frequency -n/2 is sampled without its mirror image, the minimiser among complex images need not be real.
-    With the separable norm it is for radial masks and images, and the proof will tell; with the others it is not.
-    """
-    k = admm.k_space(op, True, y.real.dtype)
-    if not op.is_even or (norm is not separable and bool((k.weight_s < 1).any())):
-        return torch.zeros(len(y), dtype=torch.bool, device=y.device)
-    return k.odd_part(y) <= (16 * torch.finfo(y.real.dtype).eps) ** 2 * squared_norm(y)
-
-
-def _initial(init: TVResult | Iterate | Tensor | None, batch: torch.Size, n: int, y: Tensor) -> Iterate:
-    """Where to start, in a flat batch."""
-    count, zero = math.prod(batch), y.real.new_zeros(())
-    if init is None:
+def _expanded(name: str, start: TVResult | Iterate | None, batch: torch.Size, op: LinearOperator, y: Tensor) -> Iterate:
+    """Where to start, in a flat batch and in the operator's domain."""
+    n, kind, count = op.n, y.real.dtype if op.real else y.dtype, math.prod(batch)
+    if start is None:
+        zero = torch.zeros((), dtype=kind, device=y.device)
         return Iterate(zero.expand(count, n, n), zero.expand(count, 2, n, n))
-    if isinstance(init, Tensor):
-        init = Iterate(init, zero.expand(2, n, n))
-    elif not isinstance(init, (TVResult, Iterate)):
-        raise TypeError(f"reconstruct_tv: init must be a TVResult, an Iterate or a tensor, got {type(init).__name__}")
-    if not (all_finite(init.image) and all_finite(init.dual)):
-        raise ValueError("reconstruct_tv: init is not finite: it contains NaN or infinity")
-    image, dual = _expanded("reconstruct_tv: init", init, batch, n, y)
-    return Iterate(image.reshape(count, n, n), dual.reshape(count, 2, n, n))
-
-
-def _expanded(name: str, start: TVResult | Iterate, batch: torch.Size, n: int, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Image and dual point of a start, broadcast to the batch."""
     if not isinstance(start, (TVResult, Iterate)):
-        raise TypeError(f"{name} must be a TVResult or an Iterate, got {type(start).__name__}")
+        raise TypeError(f"{name} must be a TVResult, an Iterate or, for an init, a tensor, got {type(start).__name__}")
     image, dual = start.image, start.dual
     for part, field in (("image", image), ("dual", dual)):
         if field.device != y.device:
             raise ValueError(f"{name}.{part} on {field.device}, y on {y.device}")
     try:
         if image.shape[-2:] == (n, n) and dual.shape[-3:] == (2, n, n):
-            return image.expand(*batch, n, n), dual.expand(*batch, 2, n, n)
+            image, dual = image.expand(*batch, n, n), dual.expand(*batch, 2, n, n)
+            image, dual = (a.real if op.real else a for a in (image, dual))
+            return Iterate(image.reshape(count, n, n).to(kind), dual.reshape(count, 2, n, n).to(kind))
     except RuntimeError:
         pass
     raise ValueError(
@@ -683,6 +798,9 @@ def calibrated_lambda(noise_rel: float, lines: int) -> float:
 @functools.cache
 def _calibration() -> dict[tuple[int, float], float]:
     """The best lambda of results/lambda.csv for each (lines, noise_rel)."""
-    rows = sorted(read_rows(RESULTS / "lambda.csv"), key=lambda row: -float(row["error_mean"]))
+    if not LAMBDA_TABLE.exists():
+        return {}
+    with LAMBDA_TABLE.open(newline="") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: -float(row["error_mean"]))
     # the smallest error comes last and stays
     return {(int(row["lines"]), float(row["noise_rel"])): float(row["lam"]) for row in rows}
