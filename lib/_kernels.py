@@ -72,6 +72,7 @@ class VUpdate(torch.autograd.Function):
 
 def sweep(x: Tensor, v: Tensor, t: Tensor, rho: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     r"""`lib.tv.sweep` for the separable norm on a CPU."""
+    x, v = x.resolve_conj().contiguous(), v.contiguous()
     total, largest, g = np.empty(len(x)), np.empty(len(x)), torch.empty_like(x)
     _sweep(rows(x), rows(v), rows(g), t.numpy(), rho.numpy(), 1 + x.is_complex(), total, largest)
     return torch.from_numpy(total), torch.from_numpy(largest), g
@@ -79,7 +80,7 @@ def sweep(x: Tensor, v: Tensor, t: Tensor, rho: Tensor) -> tuple[Tensor, Tensor,
 
 def rows(a: Tensor) -> np.ndarray:
     """The same memory with rows of n or, real and imaginary parts interleaved, 2n numbers; never a copy."""
-    return (torch.view_as_real(a).flatten(-2) if a.is_complex() else a).detach().numpy()
+    return (torch.view_as_real(a).view(*a.shape[:-1], 2 * a.shape[-1]) if a.is_complex() else a).detach().numpy()
 
 
 # --- Threads

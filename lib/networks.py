@@ -6,22 +6,19 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib.operators import MaskedFourier, radial_mask
-from lib.records import ROOT, write_bytes
+from lib.operators import MaskedFourier, check_measurements, radial_mask
 
-WEIGHTS = ROOT / "weights"
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 N, LINES = 256, 40  # the problem that the paper trains for
 NETWORKS = ("tira", "tirafl")
-PART_BYTES = 16_000_000  # weights of more bytes are split over several files
 
 
 @dataclass(frozen=True)
@@ -50,14 +47,6 @@ class Sizes:
     def divisor(self) -> int:
         """What the side of an image must be a multiple of."""
         return self.fold * 2 ** len(self.down)
-
-
-PRESETS = {
-    # Genzel, Macdonald and März (2022), the paper's [12]
-    "paper": Sizes((5, 7, 9, 12, 15), 20, (15, 12, 9, 7, 5), 16, first=16, fold=1, inversion_noise=1 / 16),
-    # chosen for training on two CPU cores; see the chapter on networks
-    "compact": Sizes((3, 4, 5), 6, (5, 4, 3), 16, first=32, fold=2, inversion_noise=1 / 256),
-}
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -173,7 +162,7 @@ class LearnedInversion(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """``(batch, m)`` complex64 to ``(batch, 2, n, n)`` real."""
-        grid = self.op._scatter(y)
+        grid = self.op.k_space(y)
         grid = self.columns @ torch.cat([grid.real, grid.imag], -2)  # frequencies to pixels down the columns
         real, imag = grid.split(self.op.n, -2)
         grid = torch.cat([real, imag], -1) @ self.rows.T
@@ -197,7 +186,8 @@ class Reconstruction(nn.Module):
     ValueError : ``op.n`` is not a multiple of ``sizes.divisor``.
 
     >>> op = MaskedFourier(radial_mask(32, 8))
-    >>> tira = Reconstruction(op, PRESETS["compact"], learned=False)
+    >>> sizes = Sizes((3, 4, 5), 6, (5, 4, 3), growth=16, first=32, fold=2, inversion_noise=1 / 256)
+    >>> tira = Reconstruction(op, sizes, learned=False)
     >>> y = op.A(torch.ones(32, 32))
     >>> torch.allclose(tira(y), op.A_dagger(y), atol=1e-6)  # before any training
     True
@@ -244,7 +234,7 @@ class Reconstruction(nn.Module):
         return self._image(y, False)
 
     def _image(self, y: Tensor, half: bool) -> Tensor:
-        self.op._check("Reconstruction", y, (self.op.m,), (torch.complex64, torch.complex128))
+        check_measurements("Reconstruction", y, self.op)
         if y.numel() == 0:  # folding refuses an empty batch
             return y.new_zeros(*y.shape[:-1], self.op.n, self.op.n)
         z = self.invert(y.reshape(-1, self.op.m).to(torch.complex64))
@@ -270,7 +260,7 @@ def load_network(
     Parameters
     ----------
     name : ``"tira"`` or ``"tirafl"``.
-    preset : ``"compact"`` or ``"paper"``.
+    preset : which training of it, ``"compact"`` or another that the manifest has.
     device : where it computes.
     folder : where the weights and their manifest lie.
 
@@ -281,13 +271,13 @@ def load_network(
 
     Raises
     ------
-    ValueError : an unknown name or preset, or a file that is not the one of the manifest.
+    ValueError : an unknown name, or a file that is not the one of the manifest.
     FileNotFoundError : weights or manifest are missing. The message says which command makes them.
     """
     folder = Path(folder)
     key, remedy = f"{name}-{preset}", f"`make train NETWORK={name} PRESET={preset}` makes it"
-    if name not in NETWORKS or preset not in PRESETS:
-        raise ValueError(f"load_network: expected one of {NETWORKS} and of {tuple(PRESETS)}, got {name!r}, {preset!r}")
+    if name not in NETWORKS:
+        raise ValueError(f"load_network: name must be one of {NETWORKS}, got {name!r}")
     entry = read_manifest(folder).get(key)
     if entry is None:
         raise FileNotFoundError(f"load_network: no trained {key} in {folder.name}/manifest.json; {remedy}")
@@ -302,7 +292,8 @@ def load_network(
         if hashlib.sha256(content).hexdigest() != file["sha256"]:
             raise ValueError(f"{shown} has another SHA-256 than the manifest says; {remedy} anew")
         state |= load(content)
-    network = Reconstruction(MaskedFourier(radial_mask(N, LINES)), PRESETS[preset], learned=name == "tirafl")
+    sizes = Sizes(**{key: tuple(v) if isinstance(v, list) else v for key, v in entry["sizes"].items()})
+    network = Reconstruction(MaskedFourier(radial_mask(N, LINES)), sizes, learned=name == "tirafl")
     counters = {k: v for k, v in network.state_dict().items() if not v.is_floating_point()}  # of batch norm; not stored
     try:
         network.load_state_dict({name: value.float() for name, value in state.items()} | counters)
@@ -314,9 +305,10 @@ def load_network(
 def read_manifest(folder: Path = WEIGHTS) -> dict[str, dict]:
     r"""What ``manifest.json`` says of each trained network, by name and preset such as ``"tira-compact"``.
 
-    ``runs``, ``steps`` and ``minutes`` count the whole training, for TiraFL without that of the Tira it started from;
-    ``log`` has each run. ``command``, ``settings``, ``phantoms_drawn``, ``device`` and ``version`` are of the last run,
-    or as if all had been like it. ``validation_error`` is the mean of :math:`\||z| - x\|_2/\|x\|_2` by noise level.
+    ``sizes`` are those of the network. ``runs``, ``steps`` and ``minutes`` count the whole training, for TiraFL without
+    that of the Tira it started from; ``log`` has each run. ``command``, ``settings``, ``phantoms_drawn``, ``device`` and
+    ``version`` are of the last run, or as if all had been like it. ``validation_error`` is the mean of
+    :math:`\||z| - x\|_2/\|x\|_2` by noise level.
 
     Returns
     -------
@@ -331,59 +323,3 @@ def read_manifest(folder: Path = WEIGHTS) -> dict[str, dict]:
         return json.loads(path.read_text()) if path.exists() else {}
     except json.JSONDecodeError as error:
         raise ValueError(f"read_manifest: {path.parent.name}/{path.name} is not JSON: {error}; restore it") from None
-
-
-def save_network(
-    network: Reconstruction,
-    key: str,
-    record: Mapping[str, object],
-    *,
-    folder: Path = WEIGHTS,
-    part_bytes: int = PART_BYTES,
-) -> None:
-    """Publish weights in files of at most ``part_bytes``, and their entry in the manifest.
-
-    They are in half precision, but for the statistics of batch norm.
-
-    Every file is replaced in one step, the manifest last.
-
-    Parameters
-    ----------
-    network : the trained network.
-    key : its name and preset, such as ``"tira-compact"``.
-    record : what else the manifest says about it.
-    folder : where to.
-    part_bytes : bytes of a file, at most; a single tensor must fit.
-
-    Raises
-    ------
-    ValueError : a weight is not finite in half precision, or too large for one file.
-    """
-    parts: list[dict[str, Tensor]] = [{}]
-    room = part_bytes
-    for name, value in _weights(network).items():
-        stored = value.detach().cpu().contiguous()
-        stored = stored if ".running_" in name else stored.half()  # variances can be beyond half precision
-        if not bool(stored.isfinite().all()):
-            raise ValueError(f"save_network: {name} is not finite in half precision")
-        size = stored.nbytes + len(name) + 100  # with its entry in the header, which is smaller
-        if size > room and parts[-1]:
-            parts.append({})
-            room = part_bytes
-        parts[-1][name] = stored
-        room -= size
-    files = []
-    for number, part in enumerate(parts, 1):
-        content = save(part)
-        if len(content) > part_bytes:
-            raise ValueError(f"save_network: {list(part)} takes {len(content)} bytes, more than {part_bytes}")
-        name = f"{key}.safetensors" if len(parts) == 1 else f"{key}-{number}-of-{len(parts)}.safetensors"
-        write_bytes(folder / name, content)
-        files.append({"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
-    manifest = read_manifest(folder) | {key: {**record, "files": files}}
-    write_bytes(folder / "manifest.json", (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
-
-
-def _weights(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters and running statistics; not the counters of batch norm, which nothing uses."""
-    return {name: value for name, value in network.state_dict().items() if value.is_floating_point()}

@@ -178,7 +178,7 @@ class MaskedFourier:
 
     def A(self, x: Tensor) -> Tensor:
         r"""Measurements :math:`y = \mathcal{A}x`: images ``(..., n, n)`` to vectors ``(..., m)`` (eq. 1)."""
-        self._check_image("A", x)
+        _check("MaskedFourier.A", "x", x, (self.n, self.n), (*_REAL, *_COMPLEX), self.device)
         if x.numel() == 0:  # the FFT libraries refuse an empty batch
             return x.new_zeros(*x.shape[:-2], self.m, dtype=torch.promote_types(x.dtype, torch.complex64))
         if x.is_complex():
@@ -188,16 +188,15 @@ class MaskedFourier:
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         r"""Adjoint :math:`\mathcal{A}^* y`: vectors ``(..., m)`` to complex images ``(..., n, n)``."""
-        grid = self.k_space(y)
-        return torch.fft.ifft2(grid, norm="ortho") if grid.numel() else grid
+        return self._adjoint("A_adjoint", y)
 
     def A_dagger(self, y: Tensor) -> Tensor:
         r"""Pseudo-inverse :math:`\mathcal{A}^\dagger y`, the zero-filled reconstruction (Figure 2, right)."""
-        return self.A_adjoint(y)
+        return self._adjoint("A_dagger", y)
 
     def k_space(self, y: Tensor) -> Tensor:
         """Zero-filled k-space ``(..., n, n)`` in the order of torch.fft."""
-        check_measurements("MaskedFourier", y, self)
+        check_measurements("MaskedFourier.k_space", y, self)
         grid = y.new_zeros(*y.shape[:-1], self.n**2)
         return grid.index_copy(-1, self._index, y).unflatten(-1, (self.n, self.n))
 
@@ -220,6 +219,11 @@ class MaskedFourier:
 
         return solve
 
+    def _adjoint(self, name: str, y: Tensor) -> Tensor:
+        check_measurements(f"MaskedFourier.{name}", y, self)
+        grid = self.k_space(y)
+        return torch.fft.ifft2(grid, norm="ortho") if grid.numel() else grid
+
     def _spectrum(self, y: Tensor) -> Tensor:
         """The transform of A* y or, for real images, the stored half of that of Re A* y: ``(..., n, w, 2)``, real."""
         if not self.real:
@@ -241,9 +245,6 @@ class MaskedFourier:
         """
         check_measurements("MaskedFourier.symmetrize", y, self)
         return (y + y.index_select(-1, self._mirror).conj()) * (self._paired.to(y.real.dtype) / 2)
-
-    def _check_image(self, name: str, x: Tensor) -> None:
-        _check(f"MaskedFourier.{name}", "x", x, (self.n, self.n), (*_REAL, *_COMPLEX), self.device)
 
 
 _REAL = (torch.float32, torch.float64)

@@ -302,7 +302,7 @@ def v_update(
     v, b : fields and images, shaped as v and x.
     """
     if norm is separable and x.device.type == "cpu" and not _is_transformed(x, v):
-        return _kernels.VUpdate.apply(x, v, t, rho, relaxation)
+        return _kernels.VUpdate.apply(x, v.contiguous(), t, rho, relaxation)
     u = project(v, t, norm)
     z = v - u
     v = relaxation * gradient(x) + (1 - relaxation) * z + u
@@ -710,7 +710,7 @@ def _checked_lam(name: str, lam: float | Tensor, device: torch.device) -> Tensor
 def _checked_dual(name: str, p: Tensor, op: LinearOperator) -> Tensor:
     if p.shape[-3:] != (2, op.n, op.n):
         raise ValueError(f"{name}: expected p of shape (..., 2, {op.n}, {op.n}), got {tuple(p.shape)}")
-    return p.real if op.real else p
+    return p.real if op.real else p.to(p.dtype.to_complex())
 
 
 def _threshold_unit(y: Tensor, lam: Tensor, data: Tensor) -> Tensor:
@@ -731,7 +731,7 @@ def _expanded(name: str, start: TVResult | Iterate | None, batch: torch.Size, op
         zero = torch.zeros((), dtype=kind, device=y.device)
         return Iterate(zero.expand(count, n, n), zero.expand(count, 2, n, n))
     if not isinstance(start, (TVResult, Iterate)):
-        raise TypeError(f"{name} must be a TVResult, an Iterate or, for an init, a tensor, got {type(start).__name__}")
+        raise TypeError(f"{name} must be a TVResult or an Iterate (or, for init, a tensor), got {type(start).__name__}")
     image, dual = start.image, start.dual
     for part, field in (("image", image), ("dual", dual)):
         if field.device != y.device:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import strategies as st
 
 from lib.networks import Sizes
-from lib.operators import MaskedFourier, radial_mask
+from lib.operators import MaskedFourier, gradient, gradient_adjoint, radial_mask
 
 SMALL = Sizes((1, 2), 2, (2, 1), growth=4, first=6, fold=2, inversion_noise=1 / 64)  # a network that trains in no time
 OP = MaskedFourier(radial_mask(32, 8))
@@ -77,3 +77,45 @@ def assert_adjoint(operator, adjoint, x, y, real=False):
         left = left.real
     scale = torch.linalg.vector_norm(forward) * torch.linalg.vector_norm(y)
     assert abs(left - right) <= tolerance(y.dtype) * max(float(scale), 1e-30)
+
+
+class TwoCoils:
+    """Two coils with smooth sensitivities. A*A is diagonal nowhere: the x-update takes conjugate gradients."""
+
+    real = False
+
+    def __init__(self, mask, tol=1e-12):
+        self.fourier, self.n, self.m, self.tol = MaskedFourier(mask), len(mask), 2 * int(mask.sum()), tol
+        i, j = torch.meshgrid(*[torch.linspace(-1, 1, self.n, dtype=torch.float64)] * 2, indexing="ij")
+        self.coils = torch.stack(
+            [torch.exp(-((i + 0.6) ** 2) - (j + 0.3) ** 2 + 1j * j), torch.exp(-((j - 0.7) ** 2) - 0.5j * i)]
+        )
+
+    def A(self, x):
+        return self.fourier.A(self.coils * x[..., None, :, :]).flatten(-2)
+
+    def A_adjoint(self, y):
+        return (self.coils.conj() * self.fourier.A_adjoint(y.unflatten(-1, (2, -1)))).sum(-3)
+
+    def A_dagger(self, y):
+        return self._solve(lambda x: self.A_adjoint(self.A(x)), self.A_adjoint(y))
+
+    def normal_inverse(self, rho, y=None):
+        def normal(x):
+            return self.A_adjoint(self.A(x)) + rho[:, None, None] * gradient_adjoint(gradient(x))
+
+        return lambda b: self._solve(normal, b if y is None else b + self.A_adjoint(y))
+
+    def _solve(self, normal, b, steps=400):
+        """Conjugate gradients, to the relative residual ``tol``."""
+        x, r, p = torch.zeros_like(b), b, b
+        square = least = b.abs().square().sum((-2, -1), keepdim=True)
+        for _ in range(steps):
+            if bool((square <= self.tol**2 * least).all()):
+                break
+            q = normal(p)
+            step = torch.where(square > 0, square / (p.conj() * q).real.sum((-2, -1), keepdim=True), 0)
+            x, r = x + step * p, r - step * q
+            before, square = square, r.abs().square().sum((-2, -1), keepdim=True)
+            p = r + torch.where(before > 0, square / before, 0) * p
+        return x

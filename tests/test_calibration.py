@@ -7,7 +7,7 @@ import torch
 from helpers import random
 
 from lib import calibration
-from lib.calibration import add_noise, calibrate, grid_error
+from lib.operators import add_noise, calibrate, grid_error
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.records import RESULTS, read_rows

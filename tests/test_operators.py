@@ -61,7 +61,6 @@ def test_the_mask_is_point_symmetric_wherever_the_grid_is(n, lines):
     mask = radial_mask(n, lines)
     inner = mask[1 - n % 2 :, 1 - n % 2 :]  # an even grid has frequency -n/2 but not n/2
     assert torch.equal(inner, inner.flip(0, 1))
-    assert MaskedFourier(mask).is_even
 
 
 @given(st.integers(2, 40), st.integers(1, 12))
@@ -198,15 +197,6 @@ def test_derivatives_agree_with_finite_differences(n):
         assert torch.autograd.gradgradcheck(lambda v, f=function: f(v).abs().square(), point, fast_mode=True)
 
 
-@given(masks() | st.builds(even_mask, st.integers(2, 9), st.floats(0, 1), seeds))
-def test_evenness_is_that_of_the_definition(mask):
-    # k and -k both lie in the grid unless a component is -n/2.
-    n = len(mask)
-    inside = range(-((n - 1) // 2), (n - 1) // 2 + 1)
-    even = all(mask[a + n // 2, b + n // 2] == mask[n // 2 - a, n // 2 - b] for a in inside for b in inside)
-    assert MaskedFourier(mask).is_even == even
-
-
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32, torch.bool])
 def test_a_mask_of_zeros_and_ones_of_any_dtype_is_accepted(dtype):
     mask = radial_mask(8, 2)
@@ -216,7 +206,7 @@ def test_a_mask_of_zeros_and_ones_of_any_dtype_is_accepted(dtype):
 
 def test_the_operator_says_what_it_is_and_moves_to_a_device():
     op = MaskedFourier(radial_mask(32, 4))
-    assert repr(op) == f"MaskedFourier(n=32, m={op.m}, n^2/m={1024 / op.m:.2f}, cpu)"
+    assert repr(op) == f"MaskedFourier(n=32, m={op.m}, n^2/m={1024 / op.m:.2f}, complex, cpu)"
     moved = op.to("cpu")
     assert moved is not op and torch.equal(moved.mask, op.mask)
 
@@ -372,3 +362,55 @@ def test_symmetrize_is_the_orthogonal_projection_on_real_images(n, even, seed):
     assert torch.allclose(op.symmetrize(symmetric), symmetric, atol=1e-13)  # where every -k is sampled, nothing is lost
     with pytest.raises(ValueError, match="MaskedFourier.symmetrize: expected y of shape"):
         op.symmetrize(y[:, :-1])
+
+
+# --- The domain of real images
+
+
+def real_matrix(op):
+    """A over the real numbers, ``(2 m, n^2)``: real parts of the measurements above the imaginary ones."""
+    matrix = torch.from_numpy(fourier_matrix(op.mask))
+    return torch.cat([matrix.real, matrix.imag])
+
+
+@settings(max_examples=30)
+@given(st.integers(2, 9), st.booleans(), st.booleans(), seeds)
+def test_the_x_update_solves_its_equation(n, even, real, seed):
+    mask = even_mask(n, 0.4, seed) if even else random_mask(n, 0.4, seed)  # also k without -k, also without 0
+    op, dtype = MaskedFourier(mask, real), torch.float64 if real else torch.complex128
+    rho, y = torch.tensor([0.3, 2.0], dtype=torch.float64), random(2, op.m, seed=seed)
+    b = random(2, n, n, dtype=dtype, seed=seed + 1)
+    data = op.A_adjoint(y).real if real else op.A_adjoint(y)
+    for found, right in ((op.normal_inverse(rho, y)(b), data + b), (op.normal_inverse(rho)(b), b)):
+        assert found.dtype == dtype
+        normal = op.A_adjoint(op.A(found))
+        left = (normal.real if real else normal) + rho[:, None, None] * gradient_adjoint(gradient(found))
+        if not mask[n // 2, n // 2]:  # nothing determines the mean: it is 0
+            assert found.mean((1, 2)).abs().max() < 1e-12
+            right = right - right.mean((1, 2), keepdim=True)
+        assert torch.allclose(left, right, atol=1e-10)
+
+
+@settings(max_examples=30)
+@given(st.integers(2, 9), st.booleans(), seeds)
+def test_the_pseudo_inverse_of_the_adjoint_is_that_of_linear_algebra(n, even, seed):
+    mask = even_mask(n, 0.4, seed) if even else random_mask(n, 0.4, seed)
+    real, free = MaskedFourier(mask, real=True), MaskedFourier(mask)
+    g = random(n, n, dtype=torch.float64, seed=seed)
+    q = torch.linalg.pinv(real_matrix(real).T) @ g.flatten()  # Re A* is the transpose over the real numbers
+    assert torch.allclose(real.adjoint_dagger(g), torch.complex(q[: real.m], q[real.m :]), atol=1e-10)
+    matrix = torch.from_numpy(fourier_matrix(mask))
+    assert torch.allclose(free.adjoint_dagger(g), torch.linalg.pinv(matrix.mH) @ g.flatten().to(matrix), atol=1e-10)
+
+
+@settings(max_examples=20)
+@given(masks(n_max=12), seeds)
+def test_real_and_complex_images_are_measured_alike(mask, seed):
+    op, x = MaskedFourier(mask), random(3, len(mask), len(mask), dtype=torch.float64, seed=seed)
+    assert torch.allclose(op.A(x), op.A(x.to(torch.complex128)), atol=1e-13)
+    assert torch.allclose(op.k_space(op.A(x)), torch.fft.fft2(x, norm="ortho") * torch.fft.ifftshift(mask), atol=1e-13)
+
+
+def test_the_domain_moves_with_the_operator_and_shows():
+    op = MaskedFourier(radial_mask(16, 3), real=True)
+    assert op.real and op.to("cpu").real and "real" in repr(op) and not MaskedFourier(op.mask).real
