@@ -25,6 +25,8 @@ import scipy.fft
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
+from lib import measures
+
 EPS = np.finfo(np.float64).eps
 Pair = tuple[NDArray, NDArray]  # elements (t, z) of n cones {|z| <= t}: real (n,) and complex (n,)
 
@@ -275,7 +277,7 @@ def amplification(artifact: ArrayLike, omega: ArrayLike) -> Amplification:
     e = _columns(omega, support, n) @ entries if few else _forward(artifact, omega)
     size, r_largest, e_norm = np.abs(entries), _largest(e, omega, n), float(np.linalg.norm(e))
     return Amplification(
-        linf=float(size.max()) / r_largest if r_largest else math.inf,
+        linf=float(measures.amplification(entries, np.array([r_largest]), axes=1)) if r_largest else math.inf,
         l2=float(np.linalg.norm(entries)) / e_norm if e_norm else math.inf,  # norm(r) = norm(e)
         bound=float(size.max() / size.sum()) * n / len(omega),
     )
