@@ -1,0 +1,1 @@
+"""The long computations, and their rows in results/."""
