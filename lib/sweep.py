@@ -311,14 +311,17 @@ def _plot(sweep: Sweep, found: Sequence[Mapping[str, Any]], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from lib.figures import curves, save, use_style  # slow to import, and needed only here
+    import pandas
+
+    from lib.figures.style import curves, save, use_style  # slow to import, and needed only here
 
     x, y, group = axes(sweep, found)
     done = [row for row in found if row["status"] == "done"]
-    points = [(row[x], row[y], row.get(group, "")) for row in done if x and _number(row.get(x)) and _number(row.get(y))]
+    points = [row for row in done if x and _number(row.get(x)) and _number(row.get(y))]
     if points:
         use_style()
-        save(curves(points, x, y, group), path)
+        table = pandas.DataFrame(points)
+        save(curves(table.assign(**{name: table[name].astype(float) for name in (x, y)}), x, y, group), path)
 
 
 def _number(value: Any) -> bool:

@@ -4,13 +4,14 @@ import argparse
 from collections.abc import Callable
 
 import matplotlib
+import pandas
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
 from lib import experiments
-from lib.attack import fast_tv, grid_attack, spike_perturbation, unperturbed
+from lib.attack import fast_tv, grid_attack, unperturbed
 from lib.experiments import LEVELS, Configuration, Outcome, paper_table1, selected, table1, transfer_matrix, transferred
 from lib.figures import attack, cs_mri, explorer, method, networks, results, theory
 from lib.figures.style import save, use_style
@@ -53,8 +54,10 @@ def _attacked(found: Outcome) -> Figure:
 
 def _cover(noise_rel: float = 0.01, mu: tuple[int, int] = (60, 60)) -> Figure:
     x, op = _example()
-    y = op.A(x)
-    e = spike_perturbation(op, mu, noise_rel * torch.linalg.vector_norm(y))
+    y, delta = op.A(x), torch.zeros_like(x)
+    delta[mu] = 1
+    e = op.A(delta)  # the spike of Section 5
+    e = e * (noise_rel * torch.linalg.vector_norm(y) / torch.linalg.vector_norm(e))
     clean, attacked = reconstruct_tv(torch.stack([y, y + e]), op, calibrated_lambda(noise_rel, 40)).image
     return attack.cover(x, op.A_dagger(e), clean, attacked, mu)
 
@@ -72,7 +75,7 @@ def _from_method(source: str) -> Figure:
     return results.transfers(transferred(Configuration(source), 0), source)
 
 
-def _transitions() -> theory.pandas.Series:
+def _transitions() -> pandas.Series:
     return theory.first_recoveries(read_table("theory_transition"))
 
 

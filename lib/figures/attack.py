@@ -51,7 +51,8 @@ def _three(images: Sequence[Tensor], names: Sequence[str], mu: Sequence[int] | T
 
 def attack_steps(attacks: Mapping[int, Attack], mu: Sequence[int]) -> Figure:
     """The perturbation and the artifact around the target after some steps, and their size at every step."""
-    r, rho = (torch.stack(images) for images in zip(*((a.image_perturbation, a.artifact) for a in attacks.values())))
+    r = torch.stack([attack.image_perturbation for attack in attacks.values()])
+    rho = torch.stack([attack.artifact for attack in attacks.values()])
     n, half = r.shape[-1], r.shape[-1] // 32
     row, column = (min(max(c, half), n - half) for c in mu)
     window = slice(row - half, row + half + 1), slice(column - half, column + half + 1)

@@ -1,4 +1,4 @@
-"""Pictures of the explorer, for its frames and its live view: the phantom, panels with close-ups, grey values in files."""
+"""Pictures of the explorer, for its frames and its live view: the phantom, panels with close-ups, files."""
 
 import base64
 import io
