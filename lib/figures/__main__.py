@@ -48,10 +48,6 @@ def _artifact(noise_rel: float = 0.04) -> Figure:
     return attack.artifact(x, grid.best.image_perturbation, clean, clean + grid.best.artifact, grid.mu)
 
 
-def _attacked(found: Outcome) -> Figure:
-    return attack.artifact(found.x, found.image_perturbation, found.clean, found.attacked, found.mu)
-
-
 def _cover(noise_rel: float = 0.01, mu: tuple[int, int] = (60, 60)) -> Figure:
     x, op = _example()
     y, delta = op.A(x), torch.zeros_like(x)
@@ -84,7 +80,7 @@ NAMED: dict[str, Callable[[], Figure]] = {
     "2": _undersampling,
     "3": _artifact,
     "4": lambda: results.attacked_levels({level: _outcome(noise_rel=level) for level in (0.005, 0.01, 0.04, 0.08)}),
-    "5": lambda: _attacked(_outcome(method="tira")),
+    "5": lambda: results.attacked(_outcome(method="tira")),
     "6": lambda: _from_method("tira"),
     "7": lambda: _from_method("tv"),
     "amplification": _amplification,

@@ -9,9 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.experiments import LEVELS, Cell, Outcome, Spread
+from lib.figures.attack import artifact
 from lib.figures.style import COLORS, METHODS, WIDTH, band, panels, peak, show_image, ticks
 
 SHOWN = ("tv", "tira", "tirafl")
+
+
+def attacked(found: Outcome) -> Figure:
+    """Figure 5 of the paper: an image, the image with the perturbation, and what becomes of it."""
+    return artifact(found.x, found.image_perturbation, found.clean, found.attacked, found.mu)
 
 
 def attacked_levels(found: Mapping[float, Outcome]) -> Figure:
