@@ -58,7 +58,7 @@ def regularization(x: Tensor, images: Mapping[float, Tensor]) -> Figure:
 
 
 def lambda_curves(table: pandas.DataFrame) -> Figure:
-    """The grid search behind the calibrated lambda, `lambda`: error against lambda for each mask and level."""
+    """The grid search behind the calibrated lambda, from lambda.csv: error against lambda for each mask and level."""
     levels = sorted(table.noise_rel.unique())
     shades = dict(zip(levels, matplotlib.colormaps["cividis"](np.linspace(0, 0.9, len(levels))), strict=True))
     figure, axes = plt.subplots(1, table.lines.nunique(), figsize=(WIDTH, 3.2), sharey=True, squeeze=False)

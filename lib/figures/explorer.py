@@ -8,7 +8,7 @@ from lib.figures.style import METHODS, WIDTH, band, legend_beside
 
 
 def transfer(table: pandas.DataFrame) -> Figure:
-    """Amplification factors of the frames: median and range over the locations, `explorer/frames`."""
+    """Amplification factors of the frames: median and range over the locations, from explorer/frames.csv."""
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.0), sharey=True)
     for ax, label, rows in (
         (axes[0], "perturbation made for TV", table[table.target == "tv"]),

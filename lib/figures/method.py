@@ -10,7 +10,7 @@ from lib.figures.style import COLORS, WIDTH, legend_beside, ticks
 
 
 def tolerance(table: pandas.DataFrame) -> Figure:
-    """Worst pixel error against the tolerance asked for, `tolerance`."""
+    """Worst pixel error against the tolerance asked for, from tolerance.csv."""
     figure, ax = plt.subplots(figsize=(0.7 * WIDTH, 3.4))
     for (lines, mask), color in zip(table.groupby("lines"), COLORS, strict=False):
         for (level, rows), marker in zip(mask.groupby("noise_rel"), "o^s", strict=True):
@@ -24,7 +24,7 @@ def tolerance(table: pandas.DataFrame) -> Figure:
 
 
 def peers(table: pandas.DataFrame) -> Figure:
-    """Time to each accuracy for each program, at its defaults and tuned, `bench_tv`."""
+    """Time to each accuracy for each program, at its defaults and tuned, from bench_tv.csv."""
     kind = table.settings.where(table.settings == "default", "tuned")
     program = table.method.where(table.method == "lib.tv", table.method + ", " + kind)
     best = table[table.reached].groupby([program, "accuracy"]).seconds.min().unstack()
@@ -41,7 +41,7 @@ def peers(table: pandas.DataFrame) -> Figure:
 
 
 def scaling(table: pandas.DataFrame) -> Figure:
-    """Time of one image against n, and of one iteration against a pair of transforms, `bench_tv_scaling`."""
+    """Time of one image against n, and of one iteration against a pair of transforms, from bench_tv_scaling.csv."""
     single, batches = table[table.batch == 1], table[table.n == 256].sort_values("batch")
     n, law = single.n, single.n**2 * np.log(single.n)
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(WIDTH, 2.9))
@@ -65,7 +65,7 @@ def scaling(table: pandas.DataFrame) -> Figure:
 
 
 def attack_iterations(table: pandas.DataFrame) -> Figure:
-    """The objective that the ascent reaches against iterations behind a gradient and threshold, `attack_iterations`."""
+    """What the ascent reaches against iterations behind a gradient and threshold, from attack_iterations.csv."""
     averaged, whole = table.weight.min(), table.weight.max()
     kinds = {
         (0, averaged): ("averaged steps", "o-"),
@@ -95,7 +95,7 @@ def attack_iterations(table: pandas.DataFrame) -> Figure:
 
 
 def attack_optimum(table: pandas.DataFrame) -> Figure:
-    """Objective (6) of the spike, of our attack and of long searches, over the best of all, `attack_optimum`."""
+    """Objective (6) of the spike, of our attack and of long searches, over the best of all, from attack_optimum.csv."""
     kinds = {
         "objective_spike": ("the spike", "v"),
         "objective_median_real": ("long searches, median", "|"),
@@ -116,7 +116,7 @@ def attack_optimum(table: pandas.DataFrame) -> Figure:
 
 
 def attack_strength(table: pandas.DataFrame) -> Figure:
-    """Our attack beside the authors' optimiser, and the grid with and without screening, `bench_attack`."""
+    """Our attack beside the authors' optimiser, and the grid with and without screening, from bench_attack.csv."""
     groups = table.groupby(["lines", "noise_rel"])
     panels = (
         ("objective, over that of\nthe authors' optimiser", {"ratio_mean": "mean", "ratio_smallest": "smallest"}),

@@ -78,15 +78,15 @@ def methods_and_noise(
     figure, axes = plt.subplots(len(images), count, figsize=(WIDTH, height), squeeze=False)
     for line, (level, by_method) in zip(axes, images.items(), strict=True):
         line[0].set_ylabel(f"{level:.1%} noise" if level else "no noise")
-        for ax, (name, image) in zip(line, by_method.items(), strict=True):
+        for ax, image in zip(line, by_method.values(), strict=True):
             show_image(ax, image, f"error {relative_error(image.abs(), x):.1%}", close_up)
-            if line is axes[0]:
-                ax.set_title(name, fontsize=10)
+    for ax, name in zip(axes[0], by_method, strict=True):
+        ax.set_title(name, fontsize=10)
     return figure
 
 
 def networks_error(table: pandas.DataFrame, preset: str = "compact") -> Figure:
-    """Relative error against noise for all methods, mean and spread over the test images, `networks_error`."""
+    """Relative error against noise for all methods, mean and spread over the test images, from networks_error.csv."""
     figure, ax = plt.subplots(figsize=(0.75 * WIDTH, 3.6))
     for method, (label, color) in METHODS.items():
         rows = table[table.method.isin((method, f"{method}-{preset}"))]
@@ -101,7 +101,7 @@ def networks_error(table: pandas.DataFrame, preset: str = "compact") -> Figure:
 
 
 def training(tables: Mapping[str, pandas.DataFrame]) -> Figure:
-    """Loss and validation error while the networks were trained, by method, `train_METHOD-PRESET`."""
+    """Loss and validation error while the networks were trained, by method, from train_METHOD-PRESET.csv."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.1))
     for method, rows in tables.items():
         label, color = METHODS[method]

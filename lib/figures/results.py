@@ -102,7 +102,7 @@ def networks_amplification(found: Mapping[str, Mapping[Cell, Spread]]) -> Figure
 
 
 def radius(table: pandas.DataFrame) -> Figure:
-    """Peak, amplification and concentration of the artifact against the radius of the disk, `sigma`."""
+    """Peak, amplification and concentration of the artifact against the radius of the disk, from sigma.csv."""
     figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.9))
     for ax, key, label in (
         (axes[0], "rho_linf", r"peak $\|\rho\|_\infty$"),

@@ -39,7 +39,7 @@ def decode(picture: str) -> Tensor:
 
 
 def warn(image: Tensor) -> np.ndarray:
-    """Grey values of moduli ``(a, b)``, the warning colour beyond 1, as `lib.figures.show_image`; (a, b, 3) uint8."""
+    """Grey values of moduli ``(a, b)`` as `lib.figures.style.show_image` has them; (a, b, 3) uint8."""
     grey = (255 * image).clamp(0, 255).round().to(torch.uint8)[..., None].expand(*image.shape, 3)
     return torch.where((image > 1)[..., None], torch.from_numpy(_rgb(OVER)), grey).numpy()
 
@@ -51,7 +51,7 @@ def around(mu: Sequence[int]) -> tuple[slice, slice]:
 
 
 def side_by_side(panels: Sequence[Tensor], mu: Sequence[int]) -> np.ndarray:
-    """Panels as `lib.figures.show_image` draws them, close-ups in the opposite corner; (n, width, 3) uint8."""
+    """Panels as `lib.figures.style.show_image` draws them, close-ups in the opposite corner; (n, width, 3) uint8."""
     zoom, near, out = 4, around(mu), []
     size = 2 * HALF * zoom
     corner = tuple(slice(start, start + size) for start in (2 if c >= N / 2 else N - size - 2 for c in mu))
