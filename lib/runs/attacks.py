@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import io
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -35,13 +31,13 @@ from lib.attack import (
 )
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
+from lib.runs.perturbations import kept_files, packed, unpacked
 from lib.runs.section4 import METHODS, TEST, TRAINING, VALIDATION
 from lib.runs.tables import ATTACK, RESULTS, key_of, read_rows, read_table
 from lib.tv import TVReconstruction, calibrated_lambda
 
 OPTIMISERS = ("ours", "authors")
 NETWORK_SCREENING_STEPS = 0  # for networks the spike's artifact ranks; see the rows of the preset `paper`
-PERTURBATIONS = "perturbations"  # the folder in results/
 
 
 @dataclass(frozen=True)
@@ -271,7 +267,7 @@ def measure(image: int, setting: str, **fields: Any) -> tuple[list[dict[str, Any
     configuration = Configuration(**fields)
     check_setting(setting, identity(configuration, image)["setting"])
     found = attack(configuration, image)
-    files = {name: packed(found) for name in kept_files({"image": image, "setting": setting, **fields})}
+    files = {name: packed(found.e, found.mu) for name in kept_files({"image": image, "setting": setting, **fields})}
     return [row(configuration, image, found)], files
 
 
@@ -306,50 +302,27 @@ def selected(configuration: Configuration, image: int) -> tuple[int, int] | None
     return locations().get(key_of(identity(configuration, image), (*ATTACK, "setting")))
 
 
-def current(name: str, settings: Callable[[Configuration], str] = setting, **same: object) -> pd.DataFrame:
+def current(name: str, **same: object) -> pd.DataFrame:
     """The rows of results/NAME.csv of today's lambda and weights, with these values in these columns."""
-    rows = read_table(name, **same)
-    fields = [field.name for field in dataclasses.fields(Configuration)]
+    return of_today(read_table(name, **same), setting)
+
+
+def of_today(rows: pd.DataFrame, settings: Callable[[Configuration], str]) -> pd.DataFrame:
+    """The rows whose column ``setting`` is what ``settings`` gives for their configuration."""
     if rows.empty:
         return rows
-    today = {}
+    fields = [field.name for field in dataclasses.fields(Configuration)]
+    today: dict[Any, str] = {}
     for key, group in rows.groupby(fields, sort=False):
-        configuration = Configuration(**dict(zip(fields, key, strict=True)))
-        today |= dict.fromkeys(group.index, settings(configuration))
+        today |= dict.fromkeys(group.index, settings(Configuration(**dict(zip(fields, key, strict=True)))))
     return rows[rows["setting"] == pd.Series(today)].reset_index(drop=True)
-
-
-# --- Perturbations that are kept, for the images that chapters and figures show
-
-
-def kept_files(cell: Mapping[str, Any]) -> tuple[str, ...]:
-    """The file of a cell's perturbation, from results/: for our attack on image 0, as the chapters show it."""
-    shown = cell["image"] == 0 and (cell["optimiser"], cell["preset"], cell["sigma"]) == ("ours", "laptop", 5.0)
-    if not shown or cell["n"] != 256:
-        return ()
-    key = key_of(cell, (*ATTACK, "setting"))
-    return (f"{PERTURBATIONS}/{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.npz",)
-
-
-def packed(found: Outcome) -> bytes:
-    """A perturbation and its location as the bytes of an npz file."""
-    file = io.BytesIO()
-    np.savez(file, e=found.e.to(torch.complex64).numpy(), mu=np.asarray(found.mu))
-    return file.getvalue()
-
-
-def unpacked(files: Sequence[str]) -> tuple[Tensor, Tensor] | None:
-    """Perturbation and location from the file of a cell, if it has one and that is there."""
-    if not files or not (RESULTS / files[0]).exists():
-        return None
-    with np.load(RESULTS / files[0], allow_pickle=False) as content:
-        return torch.from_numpy(content["e"]), torch.from_numpy(content["mu"])
 
 
 def kept(configuration: Configuration, image: int) -> Outcome | None:
     """What a row of results/table1.csv has measured, from its kept perturbation; None if none is kept."""
     found = unpacked(kept_files(identity(configuration, image)))
-    return evaluate(configuration, *measurements(configuration, image), *found) if found else None
+    x, op, y = measurements(configuration, image)
+    return evaluate(configuration, x, y, op, *found) if found else None
 
 
 # --- The parts of an attack

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from distributed import Client
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
@@ -114,11 +115,12 @@ def run(
     ------
     OSError : a file cannot be written. All rows until then are kept.
     """
-    new, failures = 0, []
+    new = 0
+    failures: list[tuple[Cell, str]] = []
     with _writing(table, folder) as file, contextlib.ExitStack() as stack:
-        client = bar = None
+        client: Client | None = None
         while todo := [c for c in file.missing(choose) if not any(c == failed for failed, _ in failures)]:
-            if bar is None:
+            if client is None:
                 client = stack.enter_context(connect(scheduler, workers))
                 bar = stack.enter_context(tqdm(total=0, desc=table.name, unit="cell"))
             bar.total += len(todo)
@@ -183,9 +185,9 @@ def verify(
         lines = []
         for group, cells in groups.items():
             wrong = [text for text in deviations.get(group, ["not computed"]) if text]
-            mine = {id(row) for cell in cells for row in file.of(cell)}
+            these = {id(row) for cell in cells for row in file.of(cell)}
             for row in file.rows:
-                if id(row) in mine and row["code"] != file.code:
+                if id(row) in these and row["code"] != file.code:
                     row["code"] = RECOMPUTE if wrong else file.code
             file.write()
             name = ", ".join(f"{k} {v}" for k, v in zip(table.groups, group, strict=True))

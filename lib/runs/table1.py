@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from lib import networks
-from lib.runs.attacks import Configuration, current, identity, kept_files, measure
+from lib.runs.attacks import Configuration, current, identity, measure
 from lib.runs.engine import Table
+from lib.runs.perturbations import kept_files
 from lib.runs.section4 import LEVELS, LINES
 from lib.runs.tables import Row, Spread, read_table, spreads
 

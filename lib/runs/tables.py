@@ -232,7 +232,7 @@ def uninterrupted() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for number in dict.fromkeys(held):
-            signal.raise_signal(number)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        for received in dict.fromkeys(held):
+            signal.raise_signal(received)

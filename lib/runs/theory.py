@@ -264,26 +264,24 @@ def masks(lines: int, image: int, seed: int) -> Rows:
     return [row], {}
 
 
-TABLES = (
-    Table(
-        "theory_growth",
-        growth_cells,
-        growth,
-        groups=("problem", "log2_n"),
-        measured=("solved_linf", "solved_l2", "certified", "margin", "singular_value", "linf", "l2"),
-    ),
-    Table(
-        "theory_masks",
-        mask_cells,
-        masks,
-        groups=("lines",),
-        measured=("spike", "height", "attack", "error", "converged"),
-    ),
-    Table(
-        "theory_transition",
-        transition_cells,
-        transition,
-        groups=("signal", "order", "n"),
-        measured=("undecided", "first_m"),
-    ),
+GROWTH = Table(
+    "theory_growth",
+    growth_cells,
+    growth,
+    groups=("problem", "log2_n"),
+    measured=("solved_linf", "solved_l2", "certified", "margin", "singular_value", "linf", "l2"),
+)
+MASKS = Table(
+    "theory_masks",
+    mask_cells,
+    masks,
+    groups=("lines",),
+    measured=("spike", "height", "attack", "error", "converged"),
+)
+TRANSITION = Table(
+    "theory_transition",
+    transition_cells,
+    transition,
+    groups=("signal", "order", "n"),
+    measured=("undecided", "first_m"),
 )

@@ -17,18 +17,16 @@ from lib.runs.attacks import (
     concentration,
     evaluate,
     identity,
-    kept_files,
     locations,
     measurements,
-    packed,
+    of_today,
     selected,
     setting,
-    unpacked,
 )
-from lib.runs.attacks import current as current_rows
 from lib.runs.engine import Table
+from lib.runs.perturbations import kept_files, packed, unpacked
 from lib.runs.section4 import LEVELS, METHODS
-from lib.runs.tables import ATTACK, Spread, key_of, spreads
+from lib.runs.tables import ATTACK, Spread, key_of, read_table, spreads
 
 IMAGES = 10
 
@@ -103,7 +101,7 @@ def measure(
         }
         location = {"target": target, "row": int(outcome.mu[0]), "column": int(outcome.mu[1])}
         rows.append({**same, **location, **{name: f"{value:.9g}" for name, value in numbers.items()}})
-    return rows, {name: packed(seen[source.method]) for name in kept_files(same)}
+    return rows, {name: packed(seen[source.method].e, seen[source.method].mu) for name in kept_files(same)}
 
 
 def table() -> Table:
@@ -121,7 +119,7 @@ def table() -> Table:
 
 def current(**same: object) -> pd.DataFrame:
     """The rows of results/transfer.csv of today's lambda and weights, with these values in these columns."""
-    return current_rows("transfer", settings, **same)
+    return of_today(read_table("transfer", **same), settings)
 
 
 def matrix(noise_rel: float, value: str = "alpha") -> dict[tuple[str, str], Spread]:
