@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib.operators import MaskedFourier, radial_mask
-from lib.records import ROOT, write_bytes
+from lib.runs.tables import ROOT, write_bytes
 
 WEIGHTS = ROOT / "weights"
 N, LINES = 256, 40  # the problem that the paper trains for

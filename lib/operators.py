@@ -218,3 +218,31 @@ def laplacian_symbol(n: int, dtype: torch.dtype = torch.float64, device: str | t
     """
     squared = 4 * torch.sin(math.pi * torch.fft.fftfreq(n, dtype=torch.float64, device=device)) ** 2
     return (squared[:, None] + squared).to(dtype)
+
+
+def add_noise(y: Tensor, noise_rel: float, seed: int) -> Tensor:
+    r"""``y`` plus complex Gaussian noise of norm exactly ``noise_rel`` times :math:`\|y\|_2`, for each vector.
+
+    Parameters
+    ----------
+    y : measurements ``(..., m)``, complex.
+    noise_rel : relative noise level :math:`\eta/\|y\|_2`, at least 0.
+    seed : seed of the noise; the same on every machine.
+
+    Returns
+    -------
+    ``(..., m)``, the dtype of ``y``.
+
+    Raises
+    ------
+    ValueError : ``noise_rel`` is negative or not finite.
+    TypeError : ``y`` is not complex.
+    """
+    if not y.is_complex():
+        raise TypeError(f"add_noise: y must be complex, got {y.dtype}")
+    if not (noise_rel >= 0 and math.isfinite(noise_rel)):
+        raise ValueError(f"add_noise: noise_rel must be a number >= 0, got {noise_rel!r}")
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(y.shape, dtype=torch.complex128, generator=generator).to(y.device, y.dtype)
+    size = torch.linalg.vector_norm(y, dim=-1, keepdim=True) / torch.linalg.vector_norm(noise, dim=-1, keepdim=True)
+    return y + noise_rel * size * noise

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from lib import admm
 from lib.admm import Norm, anisotropic, isotropic, separable, squared_norm
 from lib.operators import MaskedFourier, gradient, gradient_adjoint, laplacian_symbol
-from lib.records import RESULTS, read_rows
+from lib.runs.tables import RESULTS, read_rows
 
 __all__ = [
     "Certificate",

@@ -1,1 +1,1 @@
-"""The long computations, and their rows in results/."""
+"""The long computations: one engine, and one small module for each table in results/."""

@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from lib.calibration import LINES
-from lib.experiments import (
-    LEVELS,
-    Cell,
-    Spread,
-    agrees,
-    current_rows,
-    paper_table1,
-    table1,
-    transfer_matrix,
-)
 from lib.networks import NETWORKS
-from lib.records import RESULTS, ROOT, read_rows, write_bytes
+from lib.runs import transfer
+from lib.runs.attacks import current
+from lib.runs.options import fails
+from lib.runs.section4 import LEVELS, LINES
+from lib.runs.table1 import Cell, agrees, printed, summary
+from lib.runs.tables import ROOT, Spread, read_table, write_bytes
 
 PAGE = ROOT / "book" / "fidelity.md"
 START, END = "<!-- written by make fidelity -->", "<!-- end -->"
@@ -50,10 +45,10 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _column(name: str, value: str, **same: object) -> list[float]:
-    found = [float(row[value]) for row in current_rows(name, **same)]
-    if not found:
+    found = current(name, **same)
+    if found.empty:
         raise LookupError(f"no rows of {name} with {same}")
-    return found
+    return list(found[value])
 
 
 def _levels(cells: Mapping[Cell, Spread], method: str, lines: int = 40) -> list[float]:
@@ -61,18 +56,14 @@ def _levels(cells: Mapping[Cell, Spread], method: str, lines: int = 40) -> list[
 
 
 def _factor(lines: int) -> float:
-    row = next(iter(current_rows("table1", method="tv", lines=lines)), None)
-    if row is None:
-        raise LookupError(f"no rows with {lines} lines")
-    return int(row["n"]) ** 2 / int(row["m"])
+    return (
+        _column("table1", "n", method="tv", lines=lines)[0] ** 2 / _column("table1", "m", method="tv", lines=lines)[0]
+    )
 
 
 def _l2_robustness() -> tuple[str, str]:
-    error = {
-        (r["method"].removesuffix("-compact"), r["noise_rel"]): float(r["error_mean"])
-        for r in read_rows(RESULTS / "networks_error.csv")
-    }
-    found = {m: error[m, "0.1"] for m in LABELS}
+    error = read_table("networks_error", noise_rel=0.1).set_index("method")["error_mean"]
+    found = {m: error[m if m == "tv" else f"{m}-compact"] for m in LABELS}
     text = ", ".join(f"{LABELS[m]} {value:.1%}" for m, value in found.items())
     return f"Relative l2 error at 10 % Gaussian noise: {text}", _verdict(max(found.values()) < 2 * min(found.values()))
 
@@ -90,7 +81,7 @@ def _severe_and_local() -> tuple[str, str]:
 
 
 def _networks_less() -> tuple[str, str]:
-    cells = table1()
+    cells = summary()
     ratio = {m: [a / b for a, b in zip(_levels(cells, m), _levels(cells, "tv"), strict=True)] for m in NETWORKS}
     text = "; ".join(f"{LABELS[m]}: " + ", ".join(f"{r:.2f}" for r in values) for m, values in ratio.items())
     above = [r for values in ratio.values() for r in values[2:]]  # more than 1 % noise
@@ -99,8 +90,8 @@ def _networks_less() -> tuple[str, str]:
 
 
 def _inherent() -> tuple[str, str]:
-    rows = [r for r in read_rows(RESULTS / "theory_growth.csv") if r["certified"] == "True"]
-    enough = [r for r in rows if float(r["linf"]) >= 2 ** int(r["log2_n"]) / int(r["m"]) * (1 - 1e-6)]
+    rows = read_table("theory_growth", certified=True)
+    enough = rows[rows["linf"] >= 2.0 ** rows["log2_n"] / rows["m"] * (1 - 1e-6)]
     text = f"{len(enough)} of {len(rows)} instances with certified recovery of x and x + spike have $\\alpha \\ge n/m$"
     return text, _verdict(len(enough) == len(rows) > 0)
 
@@ -151,9 +142,9 @@ def _much_larger() -> tuple[str, str]:
 def _noise_free() -> tuple[str, str]:
     parts, spans = [], {}
     for name, cells in (
-        ("our attack", table1("ours")),
-        ("authors' optimiser", table1("authors")),
-        ("paper", paper_table1()),
+        ("our attack", summary("ours")),
+        ("authors' optimiser", summary("authors")),
+        ("paper", printed()),
     ):
         spans[name] = max(max(v) / min(v) for v in (_levels(cells, "tv", lines) for lines in LINES))
         parts.append(f"{name} {spans[name]:.2f}")
@@ -164,9 +155,9 @@ def _noise_free() -> tuple[str, str]:
 def _low_noise_varies() -> tuple[str, str]:
     parts, ratios = [], []
     for name, cells in (
-        ("our attack", table1("ours")),
-        ("authors' optimiser", table1("authors")),
-        ("paper", paper_table1()),
+        ("our attack", summary("ours")),
+        ("authors' optimiser", summary("authors")),
+        ("paper", printed()),
     ):
         std = [_mean([cells["tv", lines, v].std / cells["tv", lines, v].mean for lines in LINES]) for v in LEVELS]
         parts.append(f"{name} {_mean(std[:2]):.1%} and {_mean(std[3:]):.1%}")
@@ -177,9 +168,9 @@ def _low_noise_varies() -> tuple[str, str]:
 def _follows_factor() -> tuple[str, str]:
     parts, off = [], {}
     for name, cells in (
-        ("our attack", table1("ours")),
-        ("authors' optimiser", table1("authors")),
-        ("paper", paper_table1()),
+        ("our attack", summary("ours")),
+        ("authors' optimiser", summary("authors")),
+        ("paper", printed()),
     ):
         ratio = [_mean(_levels(cells, "tv", lines)) / _factor(lines) for lines in LINES]
         parts.append(f"{name} " + ", ".join(f"{r:.2f}" for r in ratio))
@@ -198,8 +189,8 @@ def _tira_lower() -> tuple[str, str]:
 
 
 def _table() -> tuple[str, str]:
-    paper, parts, share = paper_table1(), [], {}
-    for name, cells in (("our attack", table1("ours")), ("authors' optimiser", table1("authors"))):
+    paper, parts, share = printed(), [], {}
+    for name, cells in (("our attack", summary("ours")), ("authors' optimiser", summary("authors"))):
         for group, methods in (("TV", ("tv",)), ("networks", NETWORKS)):
             mine = [key for key in cells if key[0] in methods]
             if not mine:
@@ -215,7 +206,7 @@ def _table() -> tuple[str, str]:
 def _transfers_to_tv() -> tuple[str, str]:
     parts, most = [], []
     for level in LEVELS:
-        matrix = transfer_matrix(level)
+        matrix = transfer.matrix(level)
         values = [matrix["tira", target].mean for target in LABELS]
         parts.append(f"{level:.1%}: " + ", ".join(f"{v:.1f}" for v in values))
         most.append(values[0] == max(values))
@@ -226,7 +217,7 @@ def _transfers_to_tv() -> tuple[str, str]:
 def _not_back() -> tuple[str, str]:
     parts, damped = [], []
     for level in LEVELS:
-        matrix = transfer_matrix(level)
+        matrix = transfer.matrix(level)
         values = [matrix["tv", target].mean for target in NETWORKS]
         parts.append(f"{level:.1%}: " + ", ".join(f"{v:.2f}" for v in values))
         damped.append(max(values) < 1)
@@ -235,7 +226,7 @@ def _not_back() -> tuple[str, str]:
 
 
 def _only_at_low_noise() -> tuple[str, str]:
-    cells = table1()
+    cells = summary()
     ends = {m: (cells[m, 40, LEVELS[0]].mean, cells[m, 40, LEVELS[-1]].mean) for m in NETWORKS}
     text = "; ".join(
         f"{LABELS[m]}: $\\alpha$ = {low:.1f} at 0.5 %, {high:.1f} at 10 %" for m, (low, high) in ends.items()
@@ -244,21 +235,23 @@ def _only_at_low_noise() -> tuple[str, str]:
 
 
 def _proportional() -> tuple[str, str]:
-    rows = read_rows(RESULTS / "theory_masks.csv")
-    ratio = [float(r["spike"]) / float(r["subsampling"]) for r in rows]
-    count = len({r["lines"] for r in rows})
-    text = f"A spike's $\\alpha$ over $n^2/m$ on {count} masks: {min(ratio):.2f} to {max(ratio):.2f}"
-    return text, _verdict(max(ratio) < 1.25 * min(ratio), PARTLY)
+    rows = read_table("theory_masks")
+    ratio = rows["spike"] / rows["subsampling"]
+    text = (
+        f"A spike's $\\alpha$ over $n^2/m$ on {rows['lines'].nunique()} masks: {ratio.min():.2f} to {ratio.max():.2f}"
+    )
+    return text, _verdict(ratio.max() < 1.25 * ratio.min(), PARTLY)
 
 
 def _high_dimensions() -> tuple[str, str]:
-    rows = [r for r in read_rows(RESULTS / "theory_growth.csv") if r["certified"] == "True"]
-    first, last = (f(rows, key=lambda r: int(r["log2_n"])) for f in (min, max))
+    rows = read_table("theory_growth", certified=True).sort_values(["log2_n", "problem", "seed"])
+    first = rows.iloc[0]
+    last = rows[rows["log2_n"] == rows["log2_n"].max()].iloc[0]
     text = (
-        f"Certified $\\alpha$ grows from {float(first['linf']):.0f} at $n = 2^{{{first['log2_n']}}}$ "
-        f"to {float(last['linf']):,.0f} at $2^{{{last['log2_n']}}}$, with $m \\sim \\log n$"
+        f"Certified $\\alpha$ grows from {first['linf']:.0f} at $n = 2^{{{first['log2_n']}}}$ "
+        f"to {last['linf']:,.0f} at $2^{{{last['log2_n']}}}$, with $m \\sim \\log n$"
     )
-    return text, _verdict(float(last["linf"]) > 100 * float(first["linf"]))
+    return text, _verdict(last["linf"] > 100 * first["linf"])
 
 
 def _two_norms() -> tuple[str, str]:
@@ -345,15 +338,20 @@ def page(text: str) -> str:
     return "\n".join([before + START, "", *HEAD, *lines(), "```", "", END + after])
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m lib.fidelity",
+        prog="python -m lib.runs.fidelity",
         description="Measure the paper's claims anew and write them into book/fidelity.md.",
-        epilog="example: python -m lib.fidelity",
+        epilog="example: python -m lib.runs.fidelity",
     )
     parser.parse_args(arguments)
-    write_bytes(PAGE, page(PAGE.read_text(encoding="utf-8")).encode())
+
+    def work() -> int:
+        write_bytes(PAGE, page(PAGE.read_text(encoding="utf-8")).encode())
+        return 0
+
+    return fails("fidelity", work)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,20 +2,16 @@
 
 import argparse
 import functools
-import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
-from lib.calibration import add_noise
 from lib.networks import (
     LINES,
     NETWORKS,
@@ -30,18 +26,19 @@ from lib.networks import (
 )
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.records import RESULTS, ROOT, count, provenance, read_rows, resumable, write_bytes, write_rows
+from lib.runs.checkpoints import Clock, load_checkpoint, save_checkpoint
+from lib.runs.cluster import program
+from lib.runs.comparison import IMAGES, LEVELS, errors
+from lib.runs.options import count, fails
+from lib.runs.provenance import provenance
+from lib.runs.section4 import TEST, TRAINING, VALIDATION
+from lib.runs.tables import RESULTS, ROOT, read_rows, write_bytes, write_rows
 
 CHECKPOINTS = ROOT / "_train"  # not committed
-TRAINING, VALIDATION, TEST = 21, 22, 23  # streams of phantoms, each for one use
-LEVELS = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.1)  # noise at which errors are recorded
-IMAGES = 50  # phantoms behind a published error
 JITTER = 0.1  # largest noise in training, relative to the measurements
-WARM_UP = 50  # steps in which the learning rate rises
 FREEZE = 0.5  # of the first run: from there on batch norm keeps its running statistics
 LOOKS = 40  # validations, rows of the log, in one training
 SAVE_EVERY = 60.0  # seconds between two checkpoints
-LONGEST_STEP = 60.0  # seconds that a step can count for: a machine asleep is not at work
 COMMITTED_BYTES = 20_000_000  # a checkpoint below this is also kept beside the weights, for other machines
 
 
@@ -69,30 +66,6 @@ SETTINGS = {
     "compact": Settings(batch=4, crop=128, rate=2e-3, inversion_rate=1e-5),
     "paper": Settings(batch=8, crop=256, rate=1e-3, inversion_rate=1e-4),
 }
-
-
-@dataclass
-class Clock:
-    """How far a training is: over its whole life, and in the present run of the learning rate from peak to zero."""
-
-    step: int = 0
-    seconds: float = 0.0
-    run: int = 0
-    run_step: int = 0
-    run_seconds: float = 0.0
-    progress: float = 0.0  # of the run, 0 to 1
-
-    def tick(self, seconds: float, minutes: float | None, steps: int | None) -> None:
-        seconds = min(seconds, LONGEST_STEP)
-        self.step, self.seconds = self.step + 1, self.seconds + seconds
-        self.run_step, self.run_seconds = self.run_step + 1, self.run_seconds + seconds
-        spent = [self.run_step / steps] if steps else []
-        spent += [self.run_seconds / (60 * minutes)] if minutes else []
-        self.progress = min(1.0, max(spent))
-
-    def rate(self) -> float:
-        """The learning rate relative to its peak: a linear rise, then half a cosine."""
-        return min(1.0, (self.run_step + 1) / WARM_UP) * (1 + math.cos(math.pi * self.progress)) / 2
 
 
 def training_batch(op: MaskedFourier, settings: Settings, step: int) -> tuple[Tensor, Tensor]:
@@ -143,35 +116,6 @@ def cut(z: Tensor, x: Tensor, side: int, seed: int) -> tuple[Tensor, Tensor]:
 def modulus_loss(z: Tensor, x: Tensor) -> Tensor:
     """Mean squared difference of moduli, the authors' loss; ``(batch, 2, a, b)`` and ``(batch, a, b)``."""
     return (torch.linalg.vector_norm(z, dim=1) - x).square().mean()
-
-
-@torch.no_grad()
-def errors(
-    reconstruct: Callable[[Tensor], Tensor], op: MaskedFourier, noise_rel: float, images: int, seed: int
-) -> tuple[Tensor, Tensor]:
-    r"""Relative errors over the first phantoms of a stream, with Gaussian noise of the given size.
-
-    Parameters
-    ----------
-    reconstruct : measurements ``(b, m)`` to images ``(b, n, n)``.
-    op : the forward operator.
-    noise_rel : norm of the noise relative to the measurements. Its seeds are 0, 8, ... for every stream.
-    images : how many phantoms.
-    seed : the stream.
-
-    Returns
-    -------
-    Two ``(images,)`` tensors: :math:`\||z| - x\|_2 / \|x\|_2`, what the eye sees and the loss measures, and
-    :math:`\|z - x\|_2 / \|x\|_2`.
-    """
-    moduli, full = [], []
-    for first in range(0, images, 8):
-        x = ellipses(min(8, images - first), op.n, seed=seed, first=first).to(op.mask.device)
-        z = reconstruct(add_noise(op.A(x), noise_rel, seed=first))
-        norm = torch.linalg.vector_norm(x, dim=(1, 2))
-        moduli.append(torch.linalg.vector_norm(z.abs() - x, dim=(1, 2)) / norm)
-        full.append(torch.linalg.vector_norm(z - x, dim=(1, 2)) / norm)
-    return torch.cat(moduli), torch.cat(full)
 
 
 def train(
@@ -275,41 +219,6 @@ def train(
     return clock
 
 
-def save_checkpoint(path: Path, network: Reconstruction, optimizer: torch.optim.Optimizer, clock: Clock) -> None:
-    """Everything that the next step depends on, in one safetensors file, replaced in one step."""
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    for number, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{number}.{name}": value for name, value in moments.items()}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_bytes(path, save(tensors, metadata={"clock": json.dumps(asdict(clock))}))
-
-
-def load_checkpoint(path: Path, network: Reconstruction, optimizer: torch.optim.Optimizer) -> Clock:
-    """Restore what :func:`save_checkpoint` wrote.
-
-    Raises
-    ------
-    ValueError : the file is cut off, or of another network.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it cannot be iterated)
-            clock = Clock(**json.loads(file.metadata()["clock"]))
-        network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
-    except (SafetensorError, RuntimeError):
-        shown = f"{path.parent.name}/{path.name}"
-        raise ValueError(
-            f"load_checkpoint: {shown} is no whole checkpoint of this network; remove it to start anew"
-        ) from None
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("adam."):
-            _, number, moment = name.split(".")
-            state.setdefault(int(number), {})[moment] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return clock
-
-
 def start(name: str, preset: str, *, folder: Path = WEIGHTS) -> tuple[Reconstruction, Clock]:
     """The network that a training starts from where there is no checkpoint, and how long it has been trained.
 
@@ -382,11 +291,11 @@ def _positive(text: str) -> float:
     return value
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m lib.training",
+        prog="python -m lib.runs.training",
         description="Train a network; a killed training goes on where it was, a finished one starts another run.",
-        epilog="example: python -m lib.training tirafl --preset compact --minutes 30",
+        epilog="example: python -m lib.runs.training tirafl --preset compact --minutes 30",
     )
     parser.add_argument("network", choices=NETWORKS, help="which network")
     parser.add_argument("--preset", choices=list(PRESETS), default="compact", help="its sizes; compact if not given")
@@ -397,8 +306,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=count, help="images in a step, instead of the preset's")
     args = parser.parse_args(arguments)
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        parser.error(f"--device {device}: torch sees no GPU here")
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError):
+        parser.error(f"--device {device}: torch has no such device here")
+    return fails("training", lambda: _train(args, device))
+
+
+def _train(args: argparse.Namespace, device: str) -> int:
     key = f"{args.network}-{args.preset}"
     changes = {name: value for name, value in (("rate", args.rate), ("batch", args.batch)) if value is not None}
     settings = replace(SETTINGS[args.preset], **changes)
@@ -425,12 +340,13 @@ def main(arguments: list[str] | None = None) -> None:
     if not publish(network, args.network, args.preset, settings, clock, WEIGHTS):
         shown = f"{checkpoint.parent.name}/{checkpoint.name}"
         print(f"{key}: no better than the published weights, which stay; remove {shown} to go on from those")
-        return
+        return 0
     write_bytes(kept_log, log.read_bytes())
     print(f"{key}: published")
     if checkpoint.stat().st_size <= COMMITTED_BYTES:
         write_bytes(kept, checkpoint.read_bytes())
+    return 0
 
 
 if __name__ == "__main__":
-    resumable(main)
+    program(main)

@@ -1,25 +1,29 @@
-"""The long runs of the chapter on Section 5: results/theory_*.csv; ``python -m lib.theory_runs`` resumes them."""
+"""The long runs of the chapter on Section 5; results/theory_*.csv."""
 
-import argparse
+from __future__ import annotations
+
 import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import scipy
 import scipy.stats
 import torch
 from numpy.typing import ArrayLike, NDArray
-from tqdm import tqdm
 
 from lib import theory
 from lib.attack import fast_tv, grid_attack
-from lib.calibration import LINES
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.records import RESULTS, provenance, read_rows, resumable, write_rows
+from lib.runs.engine import Table
+from lib.runs.section4 import LINES, THEORY
 from lib.tv import calibrated_lambda, reconstruct_tv
 
-SEED = 5
+VERSIONS = {"numpy": np.__version__, "scipy": scipy.__version__}
+Rows = tuple[list[dict[str, Any]], dict[str, bytes]]
+
 TRIALS = 100  # random signals and frequency orders for each cell of the phase diagrams
 DIAGRAM_N = 256
 DIAGRAM_S = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -105,20 +109,19 @@ SIGNALS: dict[str, tuple[Callable[[int, int, np.random.Generator], NDArray], boo
 ORDERS = {"uniform": _uniform, "low": _low}
 
 
-def transition_cells() -> list[dict[str, object]]:
+def transition_cells(rows: pd.DataFrame) -> list[dict[str, object]]:
     """All cells of results/theory_transition.csv; s counts non-zero entries, of the gradient for steps."""
     cells = [("spikes", "uniform", DIAGRAM_N, s) for s in DIAGRAM_S]
     cells += [("steps", "uniform", DIAGRAM_N, s) for s in DIAGRAM_S]
     cells += [(signal, "uniform", n, s) for n in CONSTANT_N for s in CONSTANT_S for signal in ("spikes", "steps")]
     cells += [("comb", "uniform", n, s) for n in CONSTANT_N for s in CONSTANT_S]
     cells += [(signal, order, DIAGRAM_N, 6) for signal in ("steps", "steps and spike") for order in ORDERS]
-    fixed = {"trials": TRIALS, "seed": SEED}
+    fixed = {"trials": TRIALS, "seed": THEORY}
     return [dict(zip(("signal", "order", "n", "s"), cell, strict=True)) | fixed for cell in dict.fromkeys(cells)]
 
 
-def transition(signal: str, order: str, n: int, s: int, trials: int, seed: int) -> dict[str, object]:
+def transition(signal: str, order: str, n: int, s: int, trials: int, seed: int) -> Rows:
     """One row of results/theory_transition.csv: the first recoveries of random instances, sorted."""
-    start = time.perf_counter()
     make, tv = SIGNALS[signal]
     first, undecided = [], 0
     for trial in range(trials):
@@ -127,7 +130,7 @@ def transition(signal: str, order: str, n: int, s: int, trials: int, seed: int) 
         m, unknown = first_recovery(x, ORDERS[order](n, rng), tv)
         first.append(m)
         undecided += unknown
-    return {
+    row = {
         "signal": signal,
         "order": order,
         "n": n,
@@ -136,8 +139,9 @@ def transition(signal: str, order: str, n: int, s: int, trials: int, seed: int) 
         "seed": seed,
         "undecided": undecided,
         "first_m": " ".join(map(str, sorted(first))),
-        **_origin(start),
+        **VERSIONS,
     }
+    return [row], {}
 
 
 def quantile(values: ArrayLike, probability: float) -> tuple[int, int, int]:
@@ -161,7 +165,7 @@ def constant(n: int, s: int, values: ArrayLike, epsilon: float = 0.05) -> tuple[
     return middle / unit, low / unit, high / unit
 
 
-def growth_cells() -> list[dict[str, object]]:
+def growth_cells(rows: pd.DataFrame) -> list[dict[str, object]]:
     """All cells of results/theory_growth.csv."""
     return [
         {"problem": problem, "log2_n": log2_n, "seed": seed}
@@ -171,16 +175,15 @@ def growth_cells() -> list[dict[str, object]]:
     ]
 
 
-def growth(problem: str, log2_n: int, seed: int) -> dict[str, object]:
+def growth(problem: str, log2_n: int, seed: int) -> Rows:
     """One row of results/theory_growth.csv: x and x + spike at one n, solved up to 2^14 and certified at every n.
 
     m = ceil(C s log n) with s = 4 non-zero entries of x + spike (l1) or s = 6 of its gradient (TV).
     """
-    start = time.perf_counter()
     tv, n = problem == "tv", 2**log2_n
     s = 6 if tv else 4
     m = min(n, math.ceil(GROWTH_C * s * math.log(n)))
-    rng = np.random.default_rng([SEED, log2_n, seed, tv])
+    rng = np.random.default_rng([THEORY, log2_n, seed, tv])
     omega = theory.sample_frequencies(n, m, rng, zero=tv)
     x = theory.steps(n, s - 2, rng) if tv else theory.spike_train(n, s - 1, rng)
     delta = theory.spike(n)
@@ -200,7 +203,7 @@ def growth(problem: str, log2_n: int, seed: int) -> dict[str, object]:
         proof = certify(signal, omega)
         proofs.append(certify(signal, omega, dual) if dual is not None and not proof.unique else proof)
     found = theory.amplification(delta, omega)
-    return {
+    row = {
         "problem": problem,
         "log2_n": log2_n,
         "seed": seed,
@@ -214,23 +217,23 @@ def growth(problem: str, log2_n: int, seed: int) -> dict[str, object]:
         "allowance": f"{max(proof.allowance for proof in proofs):.2e}",
         "linf": f"{found.linf:.9g}",
         "l2": f"{found.l2:.9g}",
-        **_origin(start),
+        **VERSIONS,
     }
+    return [row], {}
 
 
-def mask_cells() -> list[dict[str, object]]:
+def mask_cells(rows: pd.DataFrame) -> list[dict[str, object]]:
     """All cells of results/theory_masks.csv."""
-    return [{"lines": lines, "image": image, "seed": SEED} for lines in MASK_LINES for image in range(MASK_IMAGES)]
+    return [{"lines": lines, "image": image, "seed": THEORY} for lines in MASK_LINES for image in range(MASK_IMAGES)]
 
 
-def masks(lines: int, image: int, seed: int) -> dict[str, object]:
+def masks(lines: int, image: int, seed: int) -> Rows:
     """One row of results/theory_masks.csv: in two dimensions, what spikes and attacks are amplified by.
 
     The spike is that of Section 5: no noise, height 1 in the middle of the image, and a small lambda instead of the
     constraint. ``error`` is that of the clean reconstruction: phantoms are shaded, so that their recovery is not exact.
     The attack is that of Section 3 at MASK_NOISE, with the lambda calibrated for the nearest mask of 25 to 80 lines.
     """
-    start = time.perf_counter()
     op, x = MaskedFourier(radial_mask(256, lines)), ellipses(1, seed=seed, first=image)[0]
     delta = torch.zeros_like(x)
     delta[128, 128] = 1
@@ -241,7 +244,7 @@ def masks(lines: int, image: int, seed: int) -> dict[str, object]:
     lam = calibrated_lambda(MASK_NOISE, min(max(lines, LINES[0]), LINES[-1]))
     reconstruct = fast_tv(op, lam, MASK_NOISE * torch.linalg.vector_norm(y))
     attack = grid_attack(reconstruct, y, op, MASK_NOISE, screen=MASK_SCREEN).best
-    return {
+    row = {
         "lines": lines,
         "image": image,
         "seed": seed,
@@ -256,49 +259,29 @@ def masks(lines: int, image: int, seed: int) -> dict[str, object]:
         "attack_lam": f"{lam:.6g}",
         "converged": bool(results.converged.all()),
         "largest_relative_gap": f"{float((results.gap / results.objective).max()):.2e}",
-        **_origin(start),
+        **VERSIONS,
     }
+    return [row], {}
 
 
-def _origin(start: float) -> dict[str, object]:
-    seconds = {"seconds": f"{time.perf_counter() - start:.2f}"}
-    return seconds | provenance() | {"numpy": np.__version__, "scipy": scipy.__version__}
-
-
-RUNS: dict[str, tuple[Callable[[], list[dict[str, object]]], Callable[..., dict[str, object]]]] = {
-    "growth": (growth_cells, growth),
-    "masks": (mask_cells, masks),
-    "transition": (transition_cells, transition),
-}
-
-
-def run(name: str) -> None:
-    """Compute the cells that results/theory_NAME.csv lacks, and write each as soon as it is known."""
-    cells, compute = RUNS[name]
-    path = RESULTS / f"theory_{name}.csv"
-    todo = [cell for cell in cells() if not any(_same(row, cell) for row in read_rows(path))]
-    for cell in tqdm(todo, desc=name, unit="cell"):
-        write_rows(path, [*read_rows(path), compute(**cell)])
-
-
-def _same(row: Mapping[str, str], cell: Mapping[str, object]) -> bool:
-    return all(row[key] == str(value) for key, value in cell.items())
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m lib.theory_runs",
-        description="Long runs of the theory chapter; results/theory_*.csv. Each resumes where it stopped.",
-        epilog="example: python -m lib.theory_runs growth",
-    )
-    parser.add_argument("name", nargs="*", help=f"which of {', '.join(RUNS)}; all if none is named")
-    args = parser.parse_args(arguments)
-    unknown = set(args.name) - set(RUNS)
-    if unknown:
-        parser.error(f"no run is called {' or '.join(sorted(unknown))}; there are {', '.join(RUNS)}")
-    for name in args.name or RUNS:
-        run(name)
-
-
-if __name__ == "__main__":
-    resumable(main)
+GROWTH = Table(
+    "theory_growth",
+    growth_cells,
+    growth,
+    groups=("problem", "log2_n"),
+    measured=("solved_linf", "solved_l2", "certified", "margin", "singular_value", "linf", "l2"),
+)
+MASKS = Table(
+    "theory_masks",
+    mask_cells,
+    masks,
+    groups=("lines",),
+    measured=("spike", "height", "attack", "error", "converged"),
+)
+TRANSITION = Table(
+    "theory_transition",
+    transition_cells,
+    transition,
+    groups=("signal", "order", "n"),
+    measured=("undecided", "first_m"),
+)
