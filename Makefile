@@ -81,7 +81,8 @@ sweep: $(READY)  ## run a notebook over parameters: SWEEP=FILE.yml SCHEDULER=tcp
 
 STEPS ?= 3
 explorer: $(READY)  ## compute the frames of the explorer: STEPS=3 of the ascent against a network (resumes; results/explorer)
-	$(BIN)/python -m lib.explorer --steps $(STEPS)
+	$(BIN)/python -m lib.runs frames --steps $(STEPS)
+	$(BIN)/python -m lib.explorer.page
 
 solver: $(READY)  ## compile the explorer's solver.c to WebAssembly (book/_static/solver.wasm.js); needs clang and lld
 	$(BIN)/python book/solver.py

@@ -9,7 +9,7 @@ window.explorerData = {};
 
 (() => {
   const HERE = new URL("explorer/", document.currentScript.src).href;
-  const OVER = [213, 94, 0]; // lib.runs.pictures.OVER: beyond 1
+  const OVER = [213, 94, 0]; // lib.figures.style.OVER: beyond 1
   const METHODS = ["tv", "tira", "tirafl"];
   const NAMES = { tv: "TV", tira: "Tira", tirafl: "TiraFL" };
   const LIVE = { noise: [0.1, 20], lines: [25, 80], sigma: [0, 15] };

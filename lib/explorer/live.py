@@ -18,17 +18,16 @@ from PIL import Image
 from torch import Tensor
 
 from lib.attack import Attack, disk_weight, evaluate_perturbation, fast_tv, localized_attack, power_ascent, unperturbed
-from lib.calibration import LINES as MASKS
-from lib.calibration import NOISE
-from lib.experiments import LEVELS, METHODS
-from lib.explorer.picture import Picture
+from lib.explorer.pictures import GAP, Picture, side_by_side
 from lib.networks import LINES, N, Reconstruction, load_network
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses, shepp_logan
-from lib.runs.pictures import GAP, example_image, side_by_side
+from lib.runs.calibration import NOISE
+from lib.runs.frames import PRESET, TOL, example_image
+from lib.runs.section4 import LEVELS, METHODS
+from lib.runs.section4 import LINES as MASKS
 from lib.tv import TVReconstruction, calibrated_lambda
 
-PRESET, TOL = "compact", 2e-3  # as in the frames of the static page
 IMAGES: dict[str, Callable[[], Tensor]] = {
     "ellipses": example_image,
     "other ellipses": lambda: ellipses(1, N, seed=7)[0],

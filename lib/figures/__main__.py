@@ -10,15 +10,15 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
-from lib import experiments
 from lib.attack import fast_tv, grid_attack, unperturbed
-from lib.experiments import LEVELS, Configuration, Outcome, paper_table1, selected, table1, transfer_matrix, transferred
 from lib.figures import attack, cs_mri, explorer, method, networks, results, theory
 from lib.figures.style import save, use_style
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.runs.pictures import EXAMPLE
-from lib.runs.table1 import current_rows
+from lib.runs import attacks, table1, transfer
+from lib.runs.attacks import Configuration, Outcome
+from lib.runs.frames import EXAMPLE
+from lib.runs.section4 import LEVELS, LINES
 from lib.runs.tables import RESULTS, read_table
 from lib.tv import calibrated_lambda, reconstruct_tv
 
@@ -29,9 +29,10 @@ def _example() -> tuple[Tensor, MaskedFourier]:
     return ellipses(1, **EXAMPLE)[0], MaskedFourier(radial_mask(256, 40))
 
 
-def _outcome(image: int = 0, **fields: object) -> Outcome:
-    cell = Configuration(images=(image,), **fields)
-    return experiments.attack(cell, image, selected(cell, image))
+def _outcome(**fields: object) -> Outcome:
+    """The attack of Table 1 on image 0."""
+    cell = Configuration(**fields)
+    return attacks.kept(cell, 0) or attacks.attack(cell, 0, attacks.selected(cell, 0))
 
 
 def _undersampling() -> Figure:
@@ -59,16 +60,16 @@ def _cover(noise_rel: float = 0.01, mu: tuple[int, int] = (60, 60)) -> Figure:
 
 
 def _amplification() -> Figure:
-    factor = {lines: 256**2 / int(radial_mask(256, lines).sum()) for lines in (25, 40, 80)}
+    factor = {lines: 256**2 / int(radial_mask(256, lines).sum()) for lines in LINES}
     return results.amplification(_amplifications(), factor)
 
 
 def _amplifications() -> dict:
-    return {"our attack": table1("ours"), "authors' optimiser": table1("authors"), "paper": paper_table1()}
+    return {"our attack": table1.summary(), "authors' optimiser": table1.summary("authors"), "paper": table1.printed()}
 
 
 def _from_method(source: str) -> Figure:
-    return results.transfers(transferred(Configuration(source), 0), source)
+    return results.transfers(transfer.shown(Configuration(source), 0), source)
 
 
 def _transitions() -> pandas.Series:
@@ -96,12 +97,12 @@ NAMED: dict[str, Callable[[], Figure]] = {
     "networks-error": lambda: networks.networks_error(read_table("networks_error")),
     "peers": lambda: method.peers(read_table("bench_tv")),
     "phase": lambda: theory.phase(_transitions()),
-    "radius": lambda: results.radius(current_rows("sigma")),
+    "radius": lambda: results.radius(attacks.current("sigma")),
     "scaling": lambda: method.scaling(read_table("bench_tv_scaling")),
     "subsampling": lambda: theory.subsampling(read_table("theory_masks")),
     "tolerance": lambda: method.tolerance(read_table("tolerance")),
     "training": lambda: networks.training({m: read_table(f"train_{m}-compact") for m in ("tira", "tirafl")}),
-    "transfer": lambda: results.transfer_matrices({level: transfer_matrix(level) for level in LEVELS}),
+    "transfer": lambda: results.transfer_matrices({level: transfer.matrix(level) for level in LEVELS}),
 }
 
 

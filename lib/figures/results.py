@@ -8,11 +8,13 @@ import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lib.experiments import LEVELS, Cell, Outcome, Spread
 from lib.figures.attack import artifact
 from lib.figures.style import COLORS, METHODS, WIDTH, band, panels, peak, show_image, ticks
-
-SHOWN = ("tv", "tira", "tirafl")
+from lib.runs.attacks import Outcome
+from lib.runs.section4 import LEVELS
+from lib.runs.section4 import METHODS as SHOWN
+from lib.runs.table1 import Cell
+from lib.runs.tables import Spread
 
 
 def attacked(found: Outcome) -> Figure:

@@ -6,14 +6,13 @@ from pathlib import Path
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib.runs.pictures import FRAME, OVER
-
+OVER = "#d55e00"  # pixel values beyond 1, in every figure
+FRAME = "#e69f00"  # of a close-up
 COLORS = ("#0072b2", OVER, "#009e73", "#cc79a7", FRAME, "#56b4e9")  # Okabe and Ito, safe for colour-blind eyes
 METHODS = {  # label and colour by the name in result files
     "zero-filled": ("zero-filled", "0.45"),
@@ -114,17 +113,3 @@ def peak(name: str, image: Tensor, digits: int = 2) -> str:
 def relative_error(image: Tensor, x: Tensor) -> float:
     r""":math:`\|z - x\|_2/\|x\|_2` of one image."""
     return float(torch.linalg.vector_norm(image - x) / torch.linalg.vector_norm(x))
-
-
-def curves(table: pandas.DataFrame, x: str, y: str, group: str = "") -> Figure:
-    """Mean of column ``y`` at each ``x``, the standard deviation as a band, a curve for each value of ``group``."""
-    figure, ax = plt.subplots(figsize=(0.75 * WIDTH, 3.6))
-    for i, (value, rows) in enumerate(table.groupby(group, sort=False) if group else [("", table)]):
-        spread = rows.groupby(x)[y].agg(["mean", "std"]).fillna(0)  # a single value has none
-        color = COLORS[i % len(COLORS)]
-        ax.plot(spread.index, spread["mean"], "o-", color=color, markersize=4, label=f"{group} = {value}")
-        band(ax, spread.index, spread["mean"] - spread["std"], spread["mean"] + spread["std"], color)
-    ax.set(xlabel=x, ylabel=y)
-    if group:
-        ax.legend(fontsize=8)
-    return figure

@@ -10,7 +10,7 @@ import pandas
 from matplotlib.figure import Figure
 
 from lib.figures.style import COLORS, WIDTH, band
-from lib.theory_runs import constant, quantile
+from lib.runs.theory import constant, quantile
 
 
 def forced_spike(rows: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]]) -> Figure:
@@ -58,19 +58,15 @@ def growth(table: pandas.DataFrame) -> Figure:
 
 def first_recoveries(table: pandas.DataFrame) -> pandas.Series:
     """For each signal, order, n and s of theory_transition.csv the measurements that each trial needed."""
-    cells = table.set_index(["signal", "order", "n", "s"]).first_m
+    cells = table.set_index(["signal", "order", "n", "s"]).first_m.sort_index()
     return cells.map(lambda text: np.array(text.split(), int))
-
-
-def _cells(first: pandas.Series, signal: str) -> pandas.Series:
-    return first.xs((signal, "uniform"), level=("signal", "order"))
 
 
 def phase(first: pandas.Series, n: int = 256) -> Figure:
     """Probability of recovery over sparsity and measurements, from `first_recoveries`."""
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.7), sharey=True)
     for ax, signal, label in zip(axes, ("spikes", "steps"), ("non-zero entries", "jumps"), strict=True):
-        cells, m = _cells(first, signal).xs(n, level="n"), np.arange(1, n + 1)
+        cells, m = first[signal, "uniform", n], np.arange(1, n + 1)
         share = np.array([(trials <= m[:, None]).mean(1) for trials in cells]).T
         place = np.arange(len(cells))
         drawn = ax.pcolormesh(place, m, share, cmap="cividis", vmin=0, vmax=1, shading="nearest")
@@ -91,7 +87,7 @@ def constants(first: pandas.Series, epsilon: float = 0.05) -> Figure:
     """C in m = C s log(n) log(1/epsilon) for each n and s, with 95 % confidence intervals."""
     figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 3.0), sharey=True)
     for ax, signal in zip(axes, ("spikes", "steps", "comb"), strict=True):
-        sparsities = [(s, cells) for s, cells in _cells(first, signal).sort_index().groupby("s") if len(cells) > 1]
+        sparsities = [(s, cells) for s, cells in first[signal, "uniform"].groupby("s") if len(cells) > 1]
         for i, ((s, cells), color) in enumerate(zip(sparsities, COLORS, strict=False)):
             n = cells.index.get_level_values("n").to_numpy()
             c, low, high = np.array([constant(int(size), s, cells[size, s], epsilon) for size in n]).T

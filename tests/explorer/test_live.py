@@ -11,8 +11,8 @@ from nbclient import NotebookClient
 
 from lib.attack import spike_perturbation
 from lib.explorer import Explorer, bump_perturbation, live, page_lambda
+from lib.explorer.pictures import GAP
 from lib.operators import MaskedFourier, radial_mask
-from lib.runs.pictures import GAP
 from lib.tv import calibrated_lambda
 
 ROOT = Path(__file__).parents[2]

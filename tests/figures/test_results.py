@@ -1,14 +1,15 @@
 """The figures of Section 4 show the numbers that they get."""
 
-from lib.experiments import LEVELS, Configuration, Spread, attack, paper_table1
 from lib.figures import results
-
-PAPER = paper_table1()
+from lib.runs.attacks import Configuration, attack
+from lib.runs.section4 import LEVELS
+from lib.runs.table1 import printed
+from lib.runs.tables import Spread
 
 
 def test_amplification_has_a_curve_for_each_mask():
     ours = {("tv", lines, level): Spread(4.0, 1.0, 2) for lines in (25, 40, 80) for level in LEVELS}
-    found = {"our attack": ours, "authors' optimiser": {}, "paper": PAPER}
+    found = {"our attack": ours, "authors' optimiser": {}, "paper": printed()}
     left, _ = results.amplification(found, {25: 9.4, 40: 6.0, 80: 3.1}).axes
     drawn = [bar.lines[0].get_ydata().tolist() for bar in left.containers]
     assert drawn.count([4.0] * 6) == 3

@@ -3,11 +3,10 @@
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas
 import pytest
 import torch
 
-from lib.figures.style import OVER, curves, relative_error, save, show_image
+from lib.figures.style import OVER, relative_error, save, show_image
 
 
 @pytest.mark.parametrize(("peak", "marked"), [(1.0, False), (1.01, True), (-1.5, True)])
@@ -49,11 +48,3 @@ def test_the_same_figure_is_the_same_file(tmp_path):
 def test_relative_error_is_that_of_the_definition():
     x = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
     assert relative_error(x + torch.tensor([[0.0, 1.0], [0.0, 0.0]]), x) == pytest.approx(0.2)
-
-
-def test_a_curve_is_the_mean_of_its_group():
-    table = pandas.DataFrame({"x": [2, 1, 1, 1], "y": [5.0, 1.0, 3.0, 7.0], "kind": ["a", "a", "a", "b"]})
-    lines = curves(table, "x", "y", "kind").axes[0].lines
-    assert [line.get_ydata().tolist() for line in lines] == [[2.0, 5.0], [7.0]]
-    (line,) = curves(table, "x", "y").axes[0].lines
-    assert line.get_xdata().tolist() == [1, 2] and line.get_ydata()[0] == pytest.approx(11 / 3)

@@ -1,15 +1,11 @@
-"""Pictures of the explorer keep what they should, and mark values beyond 1."""
+"""Panels of the live view: values beyond 1 are marked, and a close-up shows its pixel."""
 
 import numpy as np
 import pytest
 import torch
 
-from lib.runs.pictures import GAP, OVER, decode, encode, side_by_side, warn
-
-
-def test_a_picture_keeps_what_its_step_can():
-    image = torch.linspace(-1.2, 1.2, 256).reshape(16, 16)
-    assert float(((decode(encode(image)) - 128) / 100 - image).abs().max()) <= 0.005 + 1e-6
+from lib.explorer.pictures import GAP, side_by_side, warn
+from lib.figures.style import OVER
 
 
 def test_beyond_one_is_the_warning_colour():

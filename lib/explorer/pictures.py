@@ -1,41 +1,18 @@
-"""Pictures of the explorer, for its frames and its live view: the phantom, panels with close-ups, files."""
+"""Pictures of the live view: panels with close-ups, and the widget that shows them."""
 
-import base64
-import io
 from collections.abc import Sequence
 
+import anywidget
 import numpy as np
 import torch
-from PIL import Image
+import traitlets
 from torch import Tensor
 
+from lib.figures.style import FRAME, OVER
 from lib.networks import N
-from lib.phantoms import ellipses
+from lib.runs.frames import HALF
 
-OVER = "#d55e00"  # pixel values beyond 1, in every figure
-FRAME = "#e69f00"  # of a close-up
-EXAMPLE: dict = {"seed": 7, "first": 6}  # the phantom shown in the book
-HALF = N // 20  # half the side of a close-up
 GAP = 8  # pixels between panels
-STEP = 0.01  # of differences, clipped to where the picture is the warning colour in any case
-
-
-def example_image(n: int = N) -> Tensor:
-    """The explorer's phantom ``(n, n)`` in 256 grey values, as a picture file has them: the page computes with it."""
-    return (255 * ellipses(1, n, **EXAMPLE)[0]).round() / 255
-
-
-def encode(image: Tensor, offset: int = 128, step: float = STEP, quality: int | None = None) -> str:
-    """A grey picture as base64 of a WebP: ``offset`` plus multiples of ``step``; no loss if no quality is given."""
-    grey = (offset + image / step).round().clamp(0, 255).to(torch.uint8).numpy()
-    file, loss = io.BytesIO(), {"lossless": True, "quality": 100} if quality is None else {"quality": quality}
-    Image.fromarray(grey).save(file, "webp", method=6, **loss)
-    return base64.b64encode(file.getvalue()).decode()
-
-
-def decode(picture: str) -> Tensor:
-    """The grey values, 0 to 255, of what `encode` has made, as float32."""
-    return torch.from_numpy(np.array(Image.open(io.BytesIO(base64.b64decode(picture))).convert("L"))).float()
 
 
 def warn(image: Tensor) -> np.ndarray:
@@ -68,3 +45,33 @@ def side_by_side(panels: Sequence[Tensor], mu: Sequence[int]) -> np.ndarray:
 
 def _rgb(color: str) -> np.ndarray:
     return np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)], np.uint8)
+
+
+class Picture(anywidget.AnyWidget):
+    """A PNG that says where it was clicked: ``clicked`` is (row, column) in its own pixels."""
+
+    _esm = """
+    export default { render({ model, el }) {
+      const image = document.createElement("img");
+      image.style = "width: 100%; max-width: 1000px; cursor: crosshair; image-rendering: pixelated";
+      const show = () => {
+        URL.revokeObjectURL(image.src);
+        image.src = URL.createObjectURL(new Blob([model.get("png")], { type: "image/png" }));
+        image.alt = model.get("alt");
+      };
+      model.on("change:png", show);
+      show();
+      image.addEventListener("click", (event) => {
+        const box = image.getBoundingClientRect();
+        model.set("clicked", [
+          Math.floor(((event.clientY - box.top) / box.height) * image.naturalHeight),
+          Math.floor(((event.clientX - box.left) / box.width) * image.naturalWidth),
+        ]);
+        model.save_changes();
+      });
+      el.append(image);
+    } };
+    """
+    png = traitlets.Bytes().tag(sync=True)
+    alt = traitlets.Unicode().tag(sync=True)
+    clicked = traitlets.List(traitlets.Int()).tag(sync=True)
