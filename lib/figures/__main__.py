@@ -59,17 +59,12 @@ def _cover(noise_rel: float = 0.01, mu: tuple[int, int] = (60, 60)) -> Figure:
     return attack.cover(x, op.A_dagger(e), clean, attacked, mu)
 
 
-def _amplification() -> Figure:
-    factor = {lines: 256**2 / int(radial_mask(256, lines).sum()) for lines in LINES}
-    return results.amplification(_amplifications(), factor)
-
-
-def _amplifications() -> dict:
+def _amplifications() -> dict[str, dict]:
     return {"our attack": table1.summary(), "authors' optimiser": table1.summary("authors"), "paper": table1.printed()}
 
 
-def _from_method(source: str) -> Figure:
-    return results.transfers(transfer.shown(Configuration(source), 0), source)
+def _factors() -> dict[int, float]:
+    return {lines: 256**2 / int(radial_mask(256, lines).sum()) for lines in LINES}
 
 
 def _transitions() -> pandas.Series:
@@ -82,9 +77,9 @@ NAMED: dict[str, Callable[[], Figure]] = {
     "3": _artifact,
     "4": lambda: results.attacked_levels({level: _outcome(noise_rel=level) for level in (0.005, 0.01, 0.04, 0.08)}),
     "5": lambda: results.attacked(_outcome(method="tira")),
-    "6": lambda: _from_method("tira"),
-    "7": lambda: _from_method("tv"),
-    "amplification": _amplification,
+    "6": lambda: results.transfers(transfer.shown(Configuration("tira"), 0), "tira"),
+    "7": lambda: results.transfers(transfer.shown(Configuration("tv"), 0), "tv"),
+    "amplification": lambda: results.amplification(_amplifications(), _factors()),
     "attack-iterations": lambda: method.attack_iterations(read_table("attack_iterations")),
     "attack-optimum": lambda: method.attack_optimum(read_table("attack_optimum")),
     "attack-strength": lambda: method.attack_strength(read_table("bench_attack")),

@@ -16,14 +16,15 @@ from lib.runs.theory import constant, quantile
 def forced_spike(rows: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]]) -> Figure:
     """For each (name, x, x + r, reconstruction of y + e): the three signals, position 0 in the middle."""
     figure, axes = plt.subplots(len(rows), 3, figsize=(WIDTH, 1.75 * len(rows)), sharex=True, sharey="row")
-    for line, (name, *signals) in zip(np.atleast_2d(axes), rows, strict=True):
+    for line, (name, *signals) in zip(axes, rows, strict=True):
         n = len(signals[0])
         for ax, signal, color in zip(line, signals, (COLORS[0], COLORS[4], COLORS[1]), strict=True):
             ax.plot(np.arange(-n // 2, n // 2), np.roll(signal.real, n // 2), color=color, linewidth=1)
             ax.axvline(0, color="0.85", linewidth=1, zorder=0)
         line[0].set_ylabel(name)
-    labels = ("signal $x$", "with the perturbation, $x + r$", "recovered from $y + e$")
-    for ax, label in zip(np.atleast_2d(axes)[-1], labels, strict=True):
+    for ax, label in zip(
+        axes[-1], ("signal $x$", "with the perturbation, $x + r$", "recovered from $y + e$"), strict=True
+    ):
         ax.set_xlabel(label)
     return figure
 
@@ -135,7 +136,7 @@ def artifacts(rows: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]], re
     """For each (name, artifact, r, artifact found): the three around position 0."""
     figure, axes = plt.subplots(1, len(rows), figsize=(WIDTH, 2.5), sharey=True)
     j = np.arange(-reach, reach)
-    for ax, (name, wanted, r, found) in zip(np.atleast_1d(axes), rows, strict=True):
+    for ax, (name, wanted, r, found) in zip(axes, rows, strict=True):
         ax.plot(j, wanted[j].real, color="0.75", linewidth=4, label=r"wanted $\rho_n$")
         ax.plot(j, found[j].real, color=COLORS[1], linewidth=1.2, label="found")
         ax.plot(j, r[j].real, color=COLORS[0], linewidth=1, label="perturbation $r_n$")
