@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
-SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/dev/null) $(NOTEBOOKS) $(wildcard results/figures/* results/explorer/*) $(wildcard lib/*.py) *.md
+SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/dev/null) $(NOTEBOOKS) $(wildcard results/figures/* results/explorer/*) $(wildcard lib/*.py lib/*/*.py) *.md
 HTML := _build/html/index.html
 
 .DEFAULT_GOAL := help
@@ -12,9 +12,7 @@ HTML := _build/html/index.html
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
-	@echo "make fig-NAME   rebuild a figure into results/figures (1 to 7, amplification, attack-iterations, attack-optimum, attack-strength, constant,"
-	@echo "                cover, explorer-transfer, growth, lambda, networks-amplification, networks-error, peers, phase, radius, scaling, subsampling,"
-	@echo "                tolerance, training, transfer)"
+	@echo "make fig-NAME   rebuild a figure into results/figures:" $(FIGURES:fig-%=%) | fold -s
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.11"'
@@ -83,14 +81,15 @@ sweep: $(READY)  ## run a notebook over parameters: SWEEP=FILE.yml SCHEDULER=tcp
 
 STEPS ?= 3
 explorer: $(READY)  ## compute the frames of the explorer: STEPS=3 of the ascent against a network (resumes; results/explorer)
-	$(BIN)/python -m lib.explorer --steps $(STEPS)
+	$(BIN)/python -m lib.runs frames --steps $(STEPS)
+	$(BIN)/python -m lib.explorer.page
 
 solver: $(READY)  ## compile the explorer's solver.c to WebAssembly (book/_static/solver.wasm.js); needs clang and lld
 	$(BIN)/python book/solver.py
 
 # a static pattern: a plain fig-% would also match the files in results/figures
-FIGURES := fig-1 fig-2 fig-3 fig-4 fig-5 fig-6 fig-7 fig-amplification fig-networks-amplification fig-radius fig-transfer fig-attack-iterations fig-attack-optimum fig-attack-strength fig-cover fig-explorer-transfer fig-lambda fig-networks-error fig-peers fig-scaling fig-tolerance fig-training \
-	fig-constant fig-growth fig-phase fig-subsampling
+FIGURES := $(addprefix fig-, 1 2 3 4 5 6 7 amplification attack-iterations attack-optimum attack-strength constant cover explorer-transfer growth \
+	lambda networks-amplification networks-error peers phase radius scaling subsampling tolerance training transfer)
 .PHONY: $(FIGURES)
 $(FIGURES): fig-%: $(READY)
 	$(BIN)/python -m lib.figures $*

@@ -4,6 +4,7 @@ BOOK_HTML names a finished build to look at instead of building one.
 """
 
 import contextlib
+import csv
 import functools
 import http.server
 import math
@@ -22,9 +23,9 @@ import pytest
 import torch
 
 from lib.attack import disk_weight, spike_perturbation
-from lib.explorer import FRAMES, example_image, page_lambda
+from lib.explorer import page_lambda
 from lib.operators import MaskedFourier, radial_mask
-from lib.records import read_rows
+from lib.runs.frames import FRAMES, example_image
 from lib.tv import reconstruct_tv
 
 pytestmark = pytest.mark.slow  # `make quick` leaves them out
@@ -189,7 +190,7 @@ def test_a_step_is_fast(open_page, address):
 
 
 def test_numbers_and_alt_texts_are_those_of_the_results(open_page, address):
-    rows = read_rows(FRAMES / "frames.csv")
+    rows = csv.DictReader((FRAMES / "frames.csv").open(newline=""))
     by_key = {(r["noise_rel"], r["row"], r["column"], r["target"], r["method"]): r for r in rows}
     for state, targets in (
         ("noise=4&mu=112,80", ("tv", "tv", "tv")),

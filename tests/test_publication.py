@@ -18,7 +18,7 @@ import pytest
 import yaml
 from pybtex.database import parse_file
 
-from lib.figures import NAMED
+from lib.figures.__main__ import NAMED
 from lib.records import RESULTS, read_rows
 
 ROOT = Path(__file__).parent.parent

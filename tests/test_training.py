@@ -43,7 +43,7 @@ def same(one, two):
 
 def test_training_validation_and_test_use_different_streams_and_so_does_the_calibration():
     from lib.calibration import SEED
-    from lib.figures import EXAMPLE
+    from lib.runs.frames import EXAMPLE
 
     assert len({TRAINING, VALIDATION, TEST, SEED, EXAMPLE["seed"]}) == 5
     x = torch.cat([ellipses(10, 32, seed=seed) for seed in (TRAINING, VALIDATION, TEST)]).flatten(1)

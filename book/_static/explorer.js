@@ -2,14 +2,14 @@
 //
 // Every <div class="explorer" data-view="full|frames|small"> becomes one. The data come from classic scripts that
 // book/_ext/explorer_page.py writes beside this one, for pages opened from a file may load nothing else: each sets an
-// entry of explorerData. Pictures hold differences from the unperturbed images; see lib/explorer.py.
+// entry of explorerData. Pictures hold differences from the unperturbed images; see lib/runs/frames.py.
 "use strict";
 
 window.explorerData = {};
 
 (() => {
   const HERE = new URL("explorer/", document.currentScript.src).href;
-  const OVER = [213, 94, 0]; // lib.figures.OVER: beyond 1
+  const OVER = [213, 94, 0]; // lib.figures.style.OVER: beyond 1
   const METHODS = ["tv", "tira", "tirafl"];
   const NAMES = { tv: "TV", tira: "Tira", tirafl: "TiraFL" };
   const LIVE = { noise: [0.1, 20], lines: [25, 80], sigma: [0, 15] };
@@ -51,7 +51,7 @@ window.explorerData = {};
     return decoded.get(base64);
   }
 
-  // lib.explorer.page_lambda
+  // lib.explorer.live.page_lambda
   function lambda(noise, lines, { noises, masks, logs }) {
     const between = (x, xs, ys) => {
       let i = 0;
@@ -65,7 +65,7 @@ window.explorerData = {};
 
   // --- pictures ---------------------------------------------------------------------------------------------------
 
-  function paint(canvas, values, n, [top, left, size]) { // a square of the n x n values, as lib.figures.show_image
+  function paint(canvas, values, n, [top, left, size]) { // a square of the n x n values, as lib.figures.style.show_image
     canvas.width = canvas.height = size;
     const picture = new ImageData(size, size);
     for (let i = 0; i < size; i++)

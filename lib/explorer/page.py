@@ -1,0 +1,54 @@
+"""What the static page needs beside the frames: ``python -m lib.explorer.page`` writes it into results/explorer."""
+
+import io
+import json
+import math
+
+import numpy as np
+from PIL import Image
+
+from lib.attack import location_grid
+from lib.explorer.pictures import GAP, around, side_by_side
+from lib.networks import N
+from lib.runs.calibration import NOISE
+from lib.runs.frames import COUNT, FRAMES, HALF, PRESET, STEP, decode, encode, example_image, level_file
+from lib.runs.section4 import LEVELS, LINES, METHODS
+from lib.runs.tables import write_bytes
+from lib.tv import calibrated_lambda
+
+
+def write_page() -> None:
+    """What the page needs beside the frames: phantoms, the table of lambda, and a still picture for want of scripts."""
+    page = {
+        "levels": [float(f"{100 * level:g}") for level in LEVELS],
+        "locations": location_grid(N, COUNT)[:COUNT, 1].tolist(),
+        "preset": PRESET,
+        "lambda": {
+            "noises": NOISE,
+            "masks": LINES,
+            "logs": [[math.log(calibrated_lambda(noise, lines)) for noise in NOISE] for lines in LINES],
+        },
+        "x256": encode(example_image(256), offset=0, step=1 / 255),
+        "x128": encode(example_image(128), offset=0, step=1 / 255),
+    }
+    write_bytes(FRAMES / "page.json", (json.dumps(page, indent=0) + "\n").encode())
+    write_bytes(FRAMES / "still.webp", still())
+
+
+def still(noise_rel: float = 0.04, mu: tuple[int, int] = (112, 80)) -> bytes:
+    """A WebP of the explorer's first view, from its frame: x + r for each method, below it rec(y + e), with TV's e."""
+    pictures = json.loads((FRAMES / level_file(noise_rel)).read_text())
+    whole, close = (STEP * (decode(picture) - 128) for picture in pictures[f"{mu[0]},{mu[1]}"])
+    tiles = [tile.clone() for tile in whole[:N].split(N, 1)]  # of TV's e
+    for tile, near in zip(tiles, close[:, : 8 * HALF].split(2 * HALF, 1), strict=True):
+        tile[around(mu)] = near
+    clean = (decode(pictures["clean"]) / 255).split(N, 1)
+    above, below = [example_image() + tiles[0]] * len(METHODS), [a + b for a, b in zip(clean, tiles[1:], strict=True)]
+    gap, file = np.full((GAP, len(METHODS) * (N + GAP) - GAP, 3), 255, np.uint8), io.BytesIO()
+    picture = np.concatenate([side_by_side(above, mu), gap, side_by_side(below, mu)])
+    Image.fromarray(picture).save(file, "webp", quality=90, method=6)
+    return file.getvalue()
+
+
+if __name__ == "__main__":
+    write_page()

@@ -1,0 +1,1 @@
+"""The long computations: one engine, and one small module for each table in results/."""

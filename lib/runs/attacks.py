@@ -1,0 +1,387 @@
+"""Section 4: the attack on a test image, from a configuration to a row, for Table 1, the radii and the transfer."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lib import networks
+from lib.attack import (
+    CHUNK,
+    SCREENING_STEPS,
+    GridAttack,
+    Optimiser,
+    Reconstruct,
+    disk_weight,
+    fast_tv,
+    grid_attack,
+    localized_attack,
+    location_grid,
+    power_ascent,
+    projected_adam,
+    restarted_ascent,
+    unperturbed,
+)
+from lib.operators import MaskedFourier, radial_mask
+from lib.phantoms import ellipses
+from lib.runs.perturbations import kept_files, packed, unpacked
+from lib.runs.section4 import METHODS, TEST, TRAINING, VALIDATION
+from lib.runs.tables import ATTACK, RESULTS, key_of, read_rows, read_table
+from lib.tv import TVReconstruction, calibrated_lambda
+
+OPTIMISERS = ("ours", "authors")
+NETWORK_SCREENING_STEPS = 0  # for networks the spike's artifact ranks; see the rows of the preset `paper`
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a preset spends on a cell.
+
+    Attributes
+    ----------
+    screen : of the locations, how many are refined for TV; None for all.
+    network_screen : the same for a network.
+    steps : steps of the authors' optimiser; they took 30.
+    tol : relative duality gap of the TV reconstructions that are measured.
+    """
+
+    screen: int | None
+    network_screen: int | None
+    steps: int
+    tol: float
+
+
+PRESETS = {
+    "quick": Effort(screen=2, network_screen=2, steps=10, tol=1e-2),
+    # Table 1; what screening loses is in results/bench_attack.csv, for networks in the rows of the preset `paper`
+    "laptop": Effort(screen=8, network_screen=4, steps=30, tol=1e-3),
+    "paper": Effort(screen=None, network_screen=None, steps=30, tol=1e-3),
+}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    r"""What is attacked, and how: a cell of Table 1, or of a table like it.
+
+    Attributes
+    ----------
+    method : the reconstruction under attack, ``"tv"``, ``"tira"`` or ``"tirafl"``.
+    lines : lines of the mask; 40 for the networks.
+    noise_rel : :math:`\eta/\|y\|_2`.
+    optimiser : ``"ours"``, `lib.attack.power_ascent` (`restarted_ascent` for networks), or ``"authors"``,
+        `lib.attack.projected_adam`.
+    grid : the attack is made at ``grid**2`` locations.
+    sigma : radius of the disks, in pixels.
+    seed : the stream of phantoms. The default is the test stream, used for nothing else but tests.
+    preset : key of PRESETS.
+    network : key of `lib.networks.PRESETS`; TV ignores it.
+    n : side of the images; 256 for the networks.
+
+    Raises
+    ------
+    ValueError : a field is out of range; the message says what is expected. (Ranges that the functions called check
+        themselves are left to them.)
+    """
+
+    method: str = "tv"
+    lines: int = 40
+    noise_rel: float = 0.04
+    optimiser: str = "ours"
+    grid: int = 8
+    sigma: float = 5.0
+    seed: int = TEST
+    preset: str = "laptop"
+    network: str = "compact"
+    n: int = 256
+
+    def __post_init__(self) -> None:
+        tv = self.method == "tv"
+        if tv:
+            object.__setattr__(self, "network", "")
+        choices = {"method": METHODS, "optimiser": OPTIMISERS, "preset": PRESETS}
+        for name, known in (choices if tv else choices | {"network": networks.PRESETS}).items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"Configuration: {name} must be one of {tuple(known)}, got {getattr(self, name)!r}")
+        if not tv and (self.n, self.lines) != (networks.N, networks.LINES):
+            expected = f"n = {networks.N} and lines = {networks.LINES}"
+            raise ValueError(f"Configuration: {self.method} is for {expected}, got {self.n!r} and {self.lines!r}")
+        if self.seed in (TRAINING, VALIDATION):
+            raise ValueError(f"Configuration: seed {self.seed} is the stream that the networks were trained with")
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    r"""What an attack on one image found; all images ``(n, n)``, reconstructions to the preset's tolerance.
+
+    Attributes
+    ----------
+    x : the phantom.
+    clean, attacked : the reconstructions of y and of y + e.
+    e : ``(m,)``, the perturbation.
+    image_perturbation : :math:`r = \mathcal{A}^\dagger e`.
+    mu : ``(2,)``, the selected location.
+    objective : :math:`\|\phi \odot \rho\|_2`.
+    gap : the larger relative duality gap of the two reconstructions; NaN for networks.
+    """
+
+    x: Tensor
+    clean: Tensor
+    attacked: Tensor
+    e: Tensor
+    image_perturbation: Tensor
+    mu: Tensor
+    objective: float
+    gap: float
+
+    @property
+    def artifact(self) -> Tensor:
+        return self.attacked - self.clean
+
+
+def weights(method: str, network: str) -> str:
+    """The checksum of a network's weights, ``"untrained"`` where there are none."""
+    entry = networks.read_manifest().get(f"{method}-{network}")
+    return "+".join(file["sha256"][:10] for file in entry["files"]) if entry else "untrained"
+
+
+def setting(configuration: Configuration) -> str:
+    """What the result depends on besides the configuration: lambda, or the checksum of the weights.
+
+    (A network's gradients also depend on whether the processor has bfloat16; the perturbation found is evaluated in
+    single precision.)
+    """
+    if configuration.method == "tv":
+        return f"lambda={calibrated_lambda(configuration.noise_rel, configuration.lines):.3g}"
+    return weights(configuration.method, configuration.network)
+
+
+def measurements(configuration: Configuration, image: int) -> tuple[Tensor, MaskedFourier, Tensor]:
+    """The phantom ``(n, n)`` of this number, the forward operator, and the measurements ``(m,)``, without noise."""
+    op = _operator(configuration.n, configuration.lines)
+    x = ellipses(1, configuration.n, seed=configuration.seed, first=image)[0]
+    return x, op, op.A(x)
+
+
+def reconstruction(configuration: Configuration, y: Tensor, op: MaskedFourier) -> Reconstruct:
+    """The method as our attack needs it: see :func:`lib.attack.localized_attack`, with y ``(m,)`` for its norm."""
+    if configuration.method == "tv":
+        lam = calibrated_lambda(configuration.noise_rel, configuration.lines)
+        return fast_tv(op, lam, configuration.noise_rel * torch.linalg.vector_norm(y))
+    key = weights(configuration.method, configuration.network)
+    if key not in _loaded:
+        _loaded[key] = networks.load_network(configuration.method, configuration.network)
+    return _loaded[key]
+
+
+def attack(configuration: Configuration, image: int, mu: Sequence[int] | Tensor | None = None) -> Outcome:
+    """The attack of Section 3 on one image: every location, or the screened ones, and the highest artifact of all.
+
+    Parameters
+    ----------
+    configuration : what to attack, and how.
+    image : number of the phantom.
+    mu : attack this location alone, row and column.
+
+    Raises
+    ------
+    RuntimeError : a reconstruction does not reach its tolerance.
+    """
+    x, op, y = measurements(configuration, image)
+    if configuration.optimiser == "authors":
+        e, mu = _authors(configuration, image, y, op, mu)
+    elif mu is None:
+        grid = _search(configuration, y, op)
+        e, mu = grid.best.e, grid.mu
+    else:
+        mu = torch.as_tensor(mu)
+        phi = disk_weight(op.n, mu, configuration.sigma)
+        rec, real = reconstruction(configuration, y, op), configuration.method == "tv"
+        optimiser = _ascent(configuration)
+        e = localized_attack(rec, y, op, configuration.noise_rel, phi, optimiser=optimiser, real=real, by_peak=True).e
+    return evaluate(configuration, x, y, op, e, mu)
+
+
+def evaluate(configuration: Configuration, x: Tensor, y: Tensor, op: MaskedFourier, e: Tensor, mu: Tensor) -> Outcome:
+    """What the perturbation e, ``(m,)``, does to the configuration's method, to the preset's tolerance.
+
+    ``x, y, op`` come from :func:`measurements`; ``mu``, ``(2,)``, is where the disk of the objective lies.
+    """
+    rec, gap = reconstruction(configuration, y, op), float("nan")
+    if isinstance(rec, TVReconstruction):
+        rec = dataclasses.replace(rec, tol=PRESETS[configuration.preset].tol)
+        clean, before = rec.solve(y)
+        attacked, after = rec.solve(y + e, before)
+        gap = max(float(result.gap / result.objective) for result in (before, after))
+    else:
+        with torch.no_grad():
+            clean, attacked = rec(y), rec(y + e)
+    phi = disk_weight(op.n, mu, configuration.sigma)
+    objective = float(torch.linalg.vector_norm(phi * (attacked - clean)))
+    return Outcome(x, clean, attacked, e, op.A_dagger(e), mu, objective, gap)
+
+
+def row(configuration: Configuration, image: int, found: Outcome | None = None) -> dict[str, Any]:
+    """The row of results/table1.csv for one image; ``found`` is its attack, if it was made already.
+
+    Columns beyond the fields of the configuration: ``image``, ``setting`` (see :func:`setting`), ``m``, ``row`` and
+    ``column`` (the location), ``rho_linf``, ``r_linf`` and their ratio ``alpha``, ``rho_l2``, ``r_l2``, ``objective``,
+    ``concentration`` (the share of the artifact's energy within 5 pixels of its peak), ``error_clean`` and
+    ``error_attacked`` (relative l2 errors of the modulus), ``tol`` and ``gap`` (relative, asked for and reached; empty
+    for networks). Numbers have all digits of float32.
+    """
+    found = found or attack(configuration, image)
+    rho, r, norm = found.artifact, found.image_perturbation, torch.linalg.vector_norm
+    peak, largest = rho.abs().max(), r.abs().max()
+    numbers = {
+        "rho_linf": peak,
+        "r_linf": largest,
+        "alpha": peak / largest,
+        "rho_l2": norm(rho),
+        "r_l2": norm(r),
+        "objective": found.objective,
+        "concentration": concentration(rho),
+        "error_clean": norm(found.clean.abs() - found.x) / norm(found.x),
+        "error_attacked": norm(found.attacked.abs() - found.x) / norm(found.x),
+    }
+    tv = configuration.method == "tv"
+    return {
+        **identity(configuration, image),
+        "m": len(found.e),
+        "row": int(found.mu[0]),
+        "column": int(found.mu[1]),
+        **{name: f"{float(value):.9g}" for name, value in numbers.items()},
+        "tol": PRESETS[configuration.preset].tol if tv else "",
+        "gap": f"{found.gap:.3g}" if tv else "",
+    }
+
+
+def measure(image: int, setting: str, **fields: Any) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+    """A cell of results/table1.csv or sigma.csv: its row, and its perturbation if that is kept."""
+    configuration = Configuration(**fields)
+    check_setting(setting, identity(configuration, image)["setting"])
+    found = attack(configuration, image)
+    files = {name: packed(found.e, found.mu) for name in kept_files({"image": image, "setting": setting, **fields})}
+    return [row(configuration, image, found)], files
+
+
+def check_setting(wanted: str, here: str) -> None:
+    """A worker elsewhere may have read other weights, or another table of lambda."""
+    if wanted != here:
+        raise ValueError(f"this worker has {here}, the run is for {wanted}: update its checkout and start it again")
+
+
+def concentration(rho: Tensor, radius: float = 5) -> float:
+    """The share of an artifact's energy within ``radius`` pixels of its peak; rho is ``(n, n)``."""
+    energy, n = rho.abs().square(), rho.shape[-1]
+    peak = int(energy.argmax())
+    return float((disk_weight(n, divmod(peak, n), radius) * energy).sum() / energy.sum())
+
+
+def identity(configuration: Configuration, image: int) -> dict[str, Any]:
+    """The columns that say what a row is: those of a cell."""
+    fields = dataclasses.asdict(configuration)
+    order = {name: fields.pop(name) for name in ("method", "lines", "noise_rel")}
+    return {**order, "image": image, **fields, "setting": setting(configuration)}
+
+
+def locations() -> dict[tuple[str, ...], tuple[int, int]]:
+    """The selected locations of results/table1.csv, by what `identity` says of a row."""
+    rows = read_rows(RESULTS / "table1.csv", ATTACK)
+    return {key_of(row, (*ATTACK, "setting")): (int(row["row"]), int(row["column"])) for row in rows}
+
+
+def selected(configuration: Configuration, image: int) -> tuple[int, int] | None:
+    """The location that results/table1.csv has for this image, or None."""
+    return locations().get(key_of(identity(configuration, image), (*ATTACK, "setting")))
+
+
+def current(name: str, **same: object) -> pd.DataFrame:
+    """The rows of results/NAME.csv of today's lambda and weights, with these values in these columns."""
+    return of_today(read_table(name, **same), setting)
+
+
+def of_today(rows: pd.DataFrame, settings: Callable[[Configuration], str]) -> pd.DataFrame:
+    """The rows whose column ``setting`` is what ``settings`` gives for their configuration."""
+    if rows.empty:
+        return rows
+    fields = [field.name for field in dataclasses.fields(Configuration)]
+    today: dict[Any, str] = {}
+    for key, group in rows.groupby(fields, sort=False):
+        today |= dict.fromkeys(group.index, settings(Configuration(**dict(zip(fields, key, strict=True)))))
+    return rows[rows["setting"] == pd.Series(today)].reset_index(drop=True)
+
+
+def kept(configuration: Configuration, image: int) -> Outcome | None:
+    """What a row of results/table1.csv has measured, from its kept perturbation; None if none is kept."""
+    found = unpacked(kept_files(identity(configuration, image)))
+    x, op, y = measurements(configuration, image)
+    return evaluate(configuration, x, y, op, *found) if found else None
+
+
+# --- The parts of an attack
+
+
+_loaded: dict[str, Reconstruct] = {}  # networks by the checksum of their weights
+
+
+@functools.lru_cache(maxsize=4)
+def _operator(n: int, lines: int) -> MaskedFourier:
+    return MaskedFourier(radial_mask(n, lines))
+
+
+def _search(one: Configuration, y: Tensor, op: MaskedFourier) -> GridAttack:
+    return grid_attack(
+        reconstruction(one, y, op),
+        y,
+        op,
+        one.noise_rel,
+        one.sigma,
+        one.grid,
+        optimiser=_ascent(one),
+        screen=_screen(one),
+        screening_steps=SCREENING_STEPS if one.method == "tv" else NETWORK_SCREENING_STEPS,
+        real=one.method == "tv",  # half the cost for TV; the same for a network
+    )
+
+
+def _screen(one: Configuration) -> int | None:
+    effort = PRESETS[one.preset]
+    screen = effort.screen if one.method == "tv" else effort.network_screen
+    return None if screen is None or screen >= one.grid**2 else screen
+
+
+def _ascent(one: Configuration) -> Optimiser:
+    return power_ascent if one.method == "tv" else restarted_ascent
+
+
+def _authors(
+    one: Configuration, image: int, y: Tensor, op: MaskedFourier, mu: Sequence[int] | Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Perturbation and location: theirs at the locations that our screening favours, each with a start of its own."""
+    if mu is not None:
+        locations = torch.as_tensor(mu)[None]
+    elif _screen(one) is None:
+        locations = location_grid(op.n, one.grid)
+    else:
+        grid = _search(one, y, op)
+        locations = grid.locations[~grid.peaks.isnan()]
+    rec = reconstruction(one, y, op)
+    if isinstance(rec, TVReconstruction):
+        rec = TVReconstruction(op, rec.lam, iterations=50, tol=rec.tol)  # as they unrolled it
+    clean = unperturbed(rec, y)
+    found: list[tuple[float, Tensor, Tensor]] = []
+    for number, part in enumerate(locations.split(CHUNK)):
+        phi = disk_weight(op.n, part, one.sigma)
+        optimiser = functools.partial(projected_adam, steps=PRESETS[one.preset].steps, seed=1000 * image + number)
+        result = localized_attack(rec, y, op, one.noise_rel, phi, optimiser=optimiser, real=False, clean=clean)
+        peaks = result.artifact.abs().amax((-2, -1))
+        found += zip(peaks.tolist(), result.e, part, strict=True)
+    _, e, mu = max(found, key=lambda candidate: candidate[0])
+    return e, mu

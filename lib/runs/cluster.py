@@ -1,0 +1,157 @@
+"""Where cells are computed: Dask on this machine's processors, or on the user's own scheduler."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import dask
+from dask.system import CPU_COUNT
+from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
+
+from lib.runs.provenance import code_hash, provenance
+
+CONNECT_SECONDS = 5  # until a scheduler counts as unreachable
+DEATHS = 1  # of workers that a cell may cause on this machine before it is tried alone
+
+Cell = Mapping[str, Any]
+Result = tuple[list[dict[str, Any]], dict[str, bytes], str]  # rows, files, and what went wrong
+
+
+@contextlib.contextmanager
+def connect(scheduler: str | None = None, workers: int | None = None) -> Iterator[Client]:
+    """A client of the scheduler at an address, or of a cluster on this machine, closed at the end.
+
+    On this machine there are as many workers as the process may use processors, each with one thread.
+
+    Raises
+    ------
+    ConnectionError : nothing answers at the address within `CONNECT_SECONDS` and one more.
+    """
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is listed at the end
+    if scheduler is None:
+        with (
+            dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}),
+            LocalCluster(
+                n_workers=workers or CPU_COUNT,
+                threads_per_worker=1,
+                dashboard_address="127.0.0.1:0",  # any free port
+                memory_limit=0,
+                silence_logs=logging.CRITICAL,
+            ) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
+            yield client
+        return
+    answers: queue.SimpleQueue[Client | str] = queue.SimpleQueue()
+
+    def ask() -> None:
+        answer: Client | str
+        try:
+            answer = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+        except Exception as error:  # whatever comes of talking to something that is no scheduler
+            answer = type(error).__name__
+        # now: met by the garbage collector in the middle of another client's start, the failed one would block both
+        gc.collect()
+        answers.put(answer)
+
+    # in a thread: what accepts the connection but never answers would hold the client for ever
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        client = answers.get(timeout=CONNECT_SECONDS + 1)
+    except queue.Empty:
+        client = "no answer"
+    if isinstance(client, str):
+        raise ConnectionError(
+            f"no Dask scheduler answers at {scheduler} within {CONNECT_SECONDS} s ({client}). "
+            "Is it running (`dask scheduler` prints its address), and is the address right, as tcp://host:8786? "
+            "Without --scheduler the run uses this machine."
+        )
+    with client:
+        yield client
+
+
+def computed(
+    client: Client, compute: Callable[..., Any], code: str, cells: Iterable[Cell]
+) -> Iterator[tuple[Cell, Result]]:
+    """The cells with what ``compute`` gives for them, as they are done.
+
+    A cell whose worker died is tried once more, alone, after all others: it may have died for one beside it.
+    """
+    waiting, suspects, alone = deque(cells), deque[Cell](), False
+    given: dict[Any, Cell] = {}
+    pending = as_completed(loop=client.loop)
+
+    def give() -> None:
+        nonlocal alone
+        alone = alone or not (waiting or given)
+        source, room = (suspects, 1) if alone else (waiting, max(1, sum(client.nthreads().values())))
+        while source and len(given) < room:  # no more than can run: workers come and go
+            cell = source.popleft()
+            future = client.submit(_task, compute, code, dict(cell), pure=False)
+            given[future.key] = cell
+            pending.add(future)
+
+    give()
+    for future in pending:
+        cell = given.pop(future.key)
+        if future.status == "error" and isinstance(future.exception(), KilledWorker) and not alone:
+            suspects.append(cell)
+        else:
+            yield cell, future.result() if future.status == "finished" else ([], {}, _lost(future))
+        future.release()
+        give()
+
+
+def _task(compute: Callable[..., Any], code: str, cell: Mapping[str, Any]) -> Result:
+    """On a worker: the rows of a cell, with what they cost, where they were computed and by which code."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)  # there is a worker for each processor
+    start = time.perf_counter()
+    try:
+        rows, files = compute(**cell)
+        rows = list(rows)
+    except Exception as error:  # it stops no other cell; what it leaves to look at may hang on the error
+        return [], getattr(error, "files", {}), f"{type(error).__name__}: {error}"
+    seconds = (time.perf_counter() - start) / max(1, len(rows))  # each row's share
+    origin = {"seconds": f"{seconds:.2f}", "threads": 1, **provenance(), "code": code or code_hash(compute)}
+    return [{**row, **origin} for row in rows], dict(files), ""
+
+
+def _lost(future: Future) -> str:
+    """Why Dask gave no result: the cell killed its workers again and again, or the scheduler is gone."""
+    error = future.exception() if future.status == "error" else None
+    if isinstance(error, KilledWorker):
+        return "KilledWorker: its worker died, twice"
+    return f"{type(error).__name__}: {error}" if error else f"the scheduler lost it ({future.status})"
+
+
+def program(main: Callable[[], int]) -> None:
+    """Run a program until SIGINT or SIGTERM, which end it at once, with its workers, and say so in one line.
+
+    What a write has begun is finished before (`lib.runs.tables.uninterrupted`). A user's scheduler drops the tasks of
+    a client that is gone.
+    """
+
+    def stop(number: int, _: object) -> None:
+        print("\nstopped; the same command goes on from here", file=sys.stderr, flush=True)
+        for child in multiprocessing.active_children():
+            child.kill()
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    # the process that clears up semaphores behind this one would say so
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""What the programs share: their options, and how they fail."""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+
+def count(text: str) -> int:
+    """The type of a program's argument that is an integer of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer of 1 or more, got {text}")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """The type of a program's argument that is a part of the whole."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number in (0, 1], got {text}")
+    return value
+
+
+def add_scheduler(parser: argparse.ArgumentParser) -> None:
+    """The options that say where cells are computed."""
+    parser.add_argument(
+        "--scheduler", help="address of a running Dask scheduler, as tcp://host:8786; default: this machine"
+    )
+    parser.add_argument("--workers", type=count, help="processes on this machine; default: one for each processor")
+
+
+def fails(name: str, work: Callable[[], int]) -> int:
+    """The exit status of a program: its own, or 2 after one line about what is wrong with what it was given."""
+    try:
+        return work()
+    except (ValueError, OSError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2

@@ -1,0 +1,238 @@
+"""Tables in results/: CSV files that are read with a check of every field and written in one step.
+
+A standard deviation is everywhere that of the sample (``ddof=1``, the default of pandas), as over images drawn at
+random; which one the paper has printed is not known.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import math
+import os
+import signal
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "results"
+# Columns of text; every other one has numbers, or True and False. Some texts, as a commit of digits, look like numbers.
+TEXT = frozenset(
+    "method setting settings version cpu torch numpy scipy code dtype optimiser preset network target source signal "
+    "order first_m functional problem".split()
+)
+# What may be empty: it does not concern the row (a network has no tolerance), or was not recorded.
+OPTIONAL = frozenset("tol gap solved_linf solved_l2 iterations_pixel_1e-3 image_ms_pixel_1e-3 threads".split())
+OPTIONAL |= {"wall_seconds"}
+# What tells the rows of a table apart, in the order in which they are sorted
+ATTACK = ("method", "optimiser", "preset", "network", "lines", "noise_rel", "sigma", "image", "grid", "seed", "n")
+KEYS: dict[str, tuple[str, ...]] = {
+    "table1": ATTACK,
+    "sigma": ATTACK,
+    "transfer": (*ATTACK, "target"),
+    "lambda": ("lines", "noise_rel", "lam", "images", "n", "seed", "tol"),
+    "networks_error": ("method", "noise_rel", "images", "seed"),
+    "theory_growth": ("log2_n", "problem", "seed"),
+    "theory_masks": ("lines", "image", "seed"),
+    "theory_transition": ("signal", "order", "n", "s", "trials", "seed"),
+    "explorer/frames": ("noise_rel", "row", "column", "target", "method"),
+}
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation (of the sample) over ``count`` images."""
+
+    mean: float
+    std: float
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} ± {self.std:.2f}"
+
+
+def spreads(rows: pd.DataFrame, by: Sequence[str], value: str) -> dict[tuple, Spread]:
+    """Mean and standard deviation of a column for each combination of the columns ``by``."""
+    found = rows.groupby(list(by), sort=False)[value].agg(["mean", "std", "count"])
+    return {key: Spread(float(row["mean"]), float(row["std"]), int(row["count"])) for key, row in found.iterrows()}
+
+
+def read_table(name: str, **same: object) -> pd.DataFrame:
+    """The rows of ``results/NAME.csv``, with these values in these columns; checked, with numbers as numbers.
+
+    Parameters
+    ----------
+    name : the file without its ending, as ``"table1"`` or ``"explorer/frames"``.
+    same : for columns the value that a row must have.
+
+    Returns
+    -------
+    A data frame, without rows if there is no such file. What is text stays text, and an empty one is ``""``.
+
+    Raises
+    ------
+    ValueError : the file is damaged; the message has file, line and column.
+    """
+    rows = typed(read_rows(RESULTS / f"{name}.csv", KEYS.get(name, ())))
+    for column, value in same.items():
+        rows = rows[rows[column] == value] if column in rows else rows.iloc[:0]
+    return rows.reset_index(drop=True)
+
+
+def read_rows(path: Path, keys: Sequence[str] = ()) -> list[Row]:
+    """The rows of a CSV file as they are written, checked as :func:`scan` does; none if there is no such file.
+
+    Raises
+    ------
+    ValueError : the file is damaged; the message names the first fault.
+    """
+    rows, faults = scan(path, keys)
+    if faults:
+        raise ValueError(f"{faults[0]}; {len(faults)} faults in all")
+    return rows
+
+
+def scan(path: Path, keys: Sequence[str] = (), text: Collection[str] | None = TEXT) -> tuple[list[Row], list[str]]:
+    """The whole rows of a CSV file, and what is wrong with the others: file, line, column, what was expected.
+
+    Parameters
+    ----------
+    path : the file; one that does not exist has no rows.
+    keys : the columns that tell rows apart; of rows that have the same, none is whole.
+    text : the columns of text; None for all.
+
+    Raises
+    ------
+    ValueError : the first line does not name the columns.
+    """
+    if not path.exists():
+        return [], []
+    content = path.read_text(encoding="utf-8", errors="replace")
+    reader = csv.reader(io.StringIO(content))
+    columns = next(reader, [])
+    if len(set(columns)) < max(1, len(columns)) or not all(columns) or not set(keys) <= set(columns):
+        raise ValueError(f"{path.name}: line 1: expected the names of the columns, among them {list(keys)}")
+    whole, faults = [], []
+    for fields in reader:
+        row, line = dict(zip(columns, fields, strict=False)), reader.line_num
+        wrong = _fault(row, len(fields), len(columns), text)
+        if not wrong and line > content.count("\n"):
+            wrong = "the end of the file is missing"
+        if wrong:
+            faults.append(f"{path.name}: line {line}: {wrong}")
+        else:
+            whole.append((line, row, key_of(row, keys, text)))
+    times = Counter(key for _, _, key in whole)
+    faults += [
+        f"{path.name}: line {line}: expected one row with {', '.join(keys)} = {', '.join(key)}, there are {times[key]}"
+        for line, _, key in whole
+        if key and times[key] > 1
+    ]
+    return [row for _, row, key in whole if not key or times[key] == 1], faults
+
+
+def _fault(row: Row, fields: int, columns: int, text: Collection[str] | None) -> str:
+    if fields != columns:
+        return f"expected {columns} fields, got {fields}"
+    for column, value in row.items():
+        if "\0" in value or "\ufffd" in value:
+            return f"column {column}: expected text, got {value[:20]!r}"
+        if text is not None and column not in text and not _is_value(value, column in OPTIONAL):
+            return f"column {column}: expected a finite number, got {value[:40]!r}"
+    return ""
+
+
+def _is_value(value: str, optional: bool) -> bool:
+    if value in ("True", "False") or (optional and not value):
+        return True
+    try:
+        return math.isfinite(float(value))
+    except ValueError:
+        return False
+
+
+def key_of(row: Mapping[str, object], keys: Iterable[str], text: Collection[str] | None = TEXT) -> tuple[str, ...]:
+    """What a row has in these columns, written so that 4, 4.0 and "4" are the same where numbers are expected."""
+    return tuple(str(row[k]) if text is None or k in text else _number(row[k]) for k in keys)
+
+
+def _number(value: object) -> str:
+    try:
+        return repr(float(str(value)))
+    except ValueError:
+        return str(value)
+
+
+def typed(rows: Sequence[Row]) -> pd.DataFrame:
+    """Rows as a data frame: numbers, True and False as such, an empty number as NaN."""
+    frame = pd.DataFrame(rows, dtype=str)
+    for column in frame:
+        values = set(frame[column])
+        if values <= {"True", "False"}:
+            frame[column] = frame[column] == "True"
+        elif column not in TEXT:
+            frame[column] = pd.to_numeric(frame[column].mask(frame[column] == ""))
+    return frame
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Replace the CSV file by these rows, all with the columns of the first, in one step.
+
+    Raises
+    ------
+    ValueError : there is no row, or a row has other columns than the first.
+    """
+    rows = list(rows)
+    if not rows:
+        raise ValueError(f"write_rows: no rows for {path.name}")
+    columns = list(rows[0])
+    for row in rows:
+        if set(row) != set(columns):
+            raise ValueError(f"write_rows: {path.name} has columns {columns}, a row has {list(row)}")
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file in one step (temporary file of a name of its own, rename), which no signal interrupts."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with uninterrupted():
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back until the end of the block."""
+    if threading.current_thread() is not threading.main_thread():  # signals interrupt no other
+        yield
+        return
+    held: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        for received in dict.fromkeys(held):
+            signal.raise_signal(received)

@@ -1,0 +1,352 @@
+"""Training of the networks: data drawn on the fly, checkpoints that resume, published weights; ``make train``."""
+
+import argparse
+import functools
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from lib.networks import (
+    LINES,
+    NETWORKS,
+    PRESETS,
+    WEIGHTS,
+    N,
+    Reconstruction,
+    fast_bfloat16,
+    load_network,
+    read_manifest,
+    save_network,
+)
+from lib.operators import MaskedFourier, radial_mask
+from lib.phantoms import ellipses
+from lib.runs.checkpoints import Clock, load_checkpoint, save_checkpoint
+from lib.runs.cluster import program
+from lib.runs.comparison import IMAGES, LEVELS, errors
+from lib.runs.options import count, fails
+from lib.runs.provenance import provenance
+from lib.runs.section4 import TEST, TRAINING, VALIDATION
+from lib.runs.tables import RESULTS, ROOT, read_rows, write_bytes, write_rows
+
+CHECKPOINTS = ROOT / "_train"  # not committed
+JITTER = 0.1  # largest noise in training, relative to the measurements
+FREEZE = 0.5  # of the first run: from there on batch norm keeps its running statistics
+LOOKS = 40  # validations, rows of the log, in one training
+SAVE_EVERY = 60.0  # seconds between two checkpoints
+COMMITTED_BYTES = 20_000_000  # a checkpoint below this is also kept beside the weights, for other machines
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a preset is trained.
+
+    Attributes
+    ----------
+    batch : images in a step.
+    crop : side of the square that is cut from each pair of inversion and image; the whole image if it is no larger.
+    rate : largest learning rate of Adam.
+    inversion_rate : the same for the learned inversion, whose entries are small and all matter.
+    reuse : times that a phantom is used, each time with other noise, cut and symmetry.
+    """
+
+    batch: int
+    crop: int
+    rate: float
+    inversion_rate: float
+    reuse: int = 4
+
+
+SETTINGS = {
+    "compact": Settings(batch=4, crop=128, rate=2e-3, inversion_rate=1e-5),
+    "paper": Settings(batch=8, crop=256, rate=1e-3, inversion_rate=1e-4),
+}
+
+
+def training_batch(op: MaskedFourier, settings: Settings, step: int) -> tuple[Tensor, Tensor]:
+    r"""Measurements with noise and their images, for step number ``step``; they depend on the step alone.
+
+    The phantoms of the stream TRAINING come in rounds of 8 batches. A round passes ``reuse`` times over its phantoms,
+    in another order each time. Flips and transposition leave the law of the phantoms as it is. The noise is Gaussian,
+    of relative size :math:`0.1\, U^2` with :math:`U` uniform in [0, 1]. The authors draw the norm uniformly, up to
+    twice this size; then the noisiest images rule the loss.
+
+    Returns
+    -------
+    y : ``(batch, m)`` complex64, on the device of ``op``.
+    x : ``(batch, n, n)`` float32, there too.
+    """
+    device = op.mask.device
+    steps_in_round = 8 * settings.reuse
+    number, within = divmod(step, steps_in_round)
+    generator = torch.Generator().manual_seed((TRAINING << 40) + number * settings.reuse + within // 8)
+    order = torch.randperm(8 * settings.batch, generator=generator).view(8, settings.batch)[within % 8]
+    x = _round(op.n, 8 * settings.batch, number, device)[order.to(device)]
+    generator = torch.Generator(device).manual_seed((TRAINING << 41) + step)
+    flip_rows, flip_columns, transpose = (torch.rand(3, generator=generator, device=device) < 0.5).tolist()
+    x = x.flip(-2) if flip_rows else x
+    x = x.flip(-1) if flip_columns else x
+    x = x.transpose(-1, -2) if transpose else x
+    y = op.A(x)
+    size = JITTER * torch.rand(len(y), 1, generator=generator, device=device).square()
+    size = size * torch.linalg.vector_norm(y, dim=-1, keepdim=True) / math.sqrt(op.m)
+    return y + size * torch.randn(y.shape, dtype=y.dtype, generator=generator, device=device), x
+
+
+@functools.lru_cache(maxsize=1)
+def _round(n: int, count: int, number: int, device: torch.device) -> Tensor:
+    return ellipses(count, n, seed=TRAINING, first=number * count, device=device)
+
+
+def cut(z: Tensor, x: Tensor, side: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The same random square of each pair, ``(batch, 2, n, n)`` and ``(batch, n, n)``; all of it if ``side >= n``."""
+    n = x.shape[-1]
+    if side >= n:
+        return z, x
+    corners = torch.randint(n - side + 1, (len(x), 2), generator=torch.Generator().manual_seed(seed)).tolist()
+    z = torch.stack([image[:, i : i + side, j : j + side] for image, (i, j) in zip(z, corners, strict=True)])
+    return z, torch.stack([image[i : i + side, j : j + side] for image, (i, j) in zip(x, corners, strict=True)])
+
+
+def modulus_loss(z: Tensor, x: Tensor) -> Tensor:
+    """Mean squared difference of moduli, the authors' loss; ``(batch, 2, a, b)`` and ``(batch, a, b)``."""
+    return (torch.linalg.vector_norm(z, dim=1) - x).square().mean()
+
+
+def train(
+    network: Reconstruction,
+    key: str,
+    settings: Settings,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    checkpoint: Path,
+    log: Path,
+    clock: Clock | None = None,
+    validation_images: int = 16,
+    save_every: float = SAVE_EVERY,
+) -> Clock:
+    """Train until the time or the number of steps is used up, whichever comes first; the learning rate ends at zero.
+
+    A training that was killed goes on from its checkpoint, in the run of the learning rate where it was, and does
+    what it would have done: with ``steps`` and on a processor, the weights are the same bits (a GPU adds in any order).
+    One that was finished starts another run.
+
+    Parameters
+    ----------
+    network : trained in place, on its device. A checkpoint replaces its weights.
+    key : its name, for the progress bar.
+    settings : how to train.
+    minutes, steps : length of the run; at least one of the two.
+    checkpoint : file of the checkpoint, weights, moments of Adam and clock.
+    log : CSV file to which rows are added as the training goes on.
+    clock : what went before, where there is no checkpoint.
+    validation_images : phantoms in a validation.
+    save_every : seconds between two checkpoints.
+
+    Raises
+    ------
+    ValueError : neither ``minutes`` nor ``steps`` is positive.
+    """
+    if not ((minutes or 0) > 0 or (steps or 0) > 0):
+        raise ValueError(f"train: minutes or steps must be positive, got {minutes!r} and {steps!r}")
+    op, device = network.op, network.op.mask.device
+    inversion = [] if network.inversion is None else list(network.inversion.parameters())
+    optimizer = torch.optim.Adam(
+        [{"params": list(network.net.parameters()), "peak": settings.rate}]
+        + ([{"params": inversion, "peak": settings.inversion_rate}] if inversion else []),
+        betas=(0.9, 0.99),
+    )
+    clock = load_checkpoint(checkpoint, network, optimizer) if checkpoint.exists() else clock or Clock()
+    if clock.progress >= 1:
+        clock = Clock(clock.step, clock.seconds, clock.run + 1)
+    rows: list[Mapping[str, object]] = [row for row in read_rows(log) if int(row["step"]) <= clock.step]
+    saved, loss_sum, loss_steps = time.perf_counter(), 0.0, 0
+    shape = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+    with tqdm(total=100, desc=key, bar_format=shape, smoothing=0) as bar:
+        tick = time.perf_counter()  # validations and checkpoints count, too: for the step after them
+        while clock.progress < 1:
+            # The statistics of a few crops are noise, which limits the network in the end. Frozen, it trains as it is
+            # used. What starts from a trained network needs them at no time.
+            network.train(clock.run == 0 and not inversion and clock.progress < FREEZE)
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * clock.rate()
+            y, x = training_batch(op, settings, clock.step)
+            z, x = cut(network.invert(y), x, settings.crop, seed=clock.step)
+            with torch.autocast(device.type, torch.bfloat16, enabled=fast_bfloat16(device)):
+                z = network.refine(z)
+            loss = modulus_loss(z, x)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            loss_sum, loss_steps = loss_sum + loss.item(), loss_steps + 1
+            before = clock.progress
+            now = time.perf_counter()
+            clock.tick(now - tick, minutes, steps)
+            tick, bar.n = now, 100 * clock.progress
+            bar.update(0)
+            if int(LOOKS * clock.progress) > int(LOOKS * before):
+                network.eval()
+                clean, noisy = (errors(network, op, level, validation_images, VALIDATION) for level in (0, 0.04))
+                rows.append(
+                    {
+                        "run": clock.run,
+                        "step": clock.step,
+                        "seconds": f"{clock.seconds:.0f}",
+                        "rate": f"{settings.rate * clock.rate():.3g}",
+                        "loss": f"{loss_sum / loss_steps:.4e}",
+                        "error_clean": f"{float(clean[0].mean()):.5f}",
+                        "complex_error_clean": f"{float(clean[1].mean()):.5f}",
+                        "error_noise_4": f"{float(noisy[0].mean()):.5f}",
+                        "images": validation_images,
+                        "seed": VALIDATION,
+                        **provenance(),
+                    }
+                )
+                write_rows(log, rows)
+                bar.set_postfix(loss=f"{loss_sum / loss_steps:.2e}", error=f"{float(clean[0].mean()):.2%}")
+                loss_sum, loss_steps = 0.0, 0
+            if clock.progress >= 1 or time.perf_counter() - saved >= save_every:
+                save_checkpoint(checkpoint, network, optimizer, clock)
+                saved = time.perf_counter()
+    network.eval()
+    return clock
+
+
+def start(name: str, preset: str, *, folder: Path = WEIGHTS) -> tuple[Reconstruction, Clock]:
+    """The network that a training starts from where there is no checkpoint, and how long it has been trained.
+
+    Its published weights, if they are there and whole; otherwise new ones, for TiraFL with the network of the published
+    Tira.
+    """
+    network = published(name, preset, folder)
+    if network is not None:
+        entry = read_manifest(folder)[f"{name}-{preset}"]
+        return network.requires_grad_(), Clock(entry["steps"], 60 * entry["minutes"], entry["runs"] - 1, progress=1)
+    network = Reconstruction(MaskedFourier(radial_mask(N, LINES)), PRESETS[preset], learned=name == "tirafl")
+    if name == "tirafl":
+        network.net.load_state_dict(load_network("tira", preset, folder=folder).net.state_dict())
+    return network, Clock()
+
+
+def published(name: str, preset: str, folder: Path) -> Reconstruction | None:
+    """The published network, or nothing if it is missing or broken."""
+    read_manifest(folder)  # one that cannot be read is no reason to train for hours
+    try:
+        return load_network(name, preset, folder=folder)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def publish(
+    network: Reconstruction, name: str, preset: str, settings: Settings, clock: Clock, folder: Path = WEIGHTS
+) -> bool:
+    """Write weights and manifest if the network is better on the validation images than what is published.
+
+    Returns
+    -------
+    Whether it was: the mean error over the noise levels is what counts.
+    """
+    network.eval()
+    moduli = {level: errors(network, network.op, level, IMAGES, VALIDATION)[0].mean() for level in LEVELS}
+    found = {f"{level:g}": round(float(error), 5) for level, error in moduli.items()}
+    key = f"{name}-{preset}"
+    if published(name, preset, folder) is not None:
+        if sum(read_manifest(folder)[key]["validation_error"].values()) <= sum(found.values()):
+            return False
+    record = {
+        "command": f"make train NETWORK={name} PRESET={preset} RATE={settings.rate:g} BATCH={settings.batch}",
+        "settings": asdict(settings),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "seeds": {"training": TRAINING, "validation": VALIDATION, "test": TEST},
+        "runs": clock.run + 1,
+        "log": f"results/train_{key}.csv",
+        "steps": clock.step,
+        "phantoms_drawn": -(-clock.step // (8 * settings.reuse)) * 8 * settings.batch,
+        "minutes": round(clock.seconds / 60, 1),
+        "device": torch.cuda.get_device_name() if network.op.mask.is_cuda else "cpu",
+        "threads": torch.get_num_threads(),
+        "bfloat16": fast_bfloat16(network.op.mask.device),
+        "validation_images": IMAGES,
+        "validation_error": found,
+        **provenance(),
+    }
+    save_network(network, key, record, folder=folder)
+    return True
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (value > 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"must be a positive number, got {text}")
+    return value
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.runs.training",
+        description="Train a network; a killed training goes on where it was, a finished one starts another run.",
+        epilog="example: python -m lib.runs.training tirafl --preset compact --minutes 30",
+    )
+    parser.add_argument("network", choices=NETWORKS, help="which network")
+    parser.add_argument("--preset", choices=list(PRESETS), default="compact", help="its sizes; compact if not given")
+    parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
+    parser.add_argument("--minutes", type=_positive, default=60, help="length of the run, in minutes")
+    parser.add_argument("--steps", type=count, help="length of the run in steps, if that is reached first")
+    parser.add_argument("--rate", type=_positive, help="largest learning rate, instead of the preset's")
+    parser.add_argument("--batch", type=count, help="images in a step, instead of the preset's")
+    args = parser.parse_args(arguments)
+    device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError):
+        parser.error(f"--device {device}: torch has no such device here")
+    return fails("training", lambda: _train(args, device))
+
+
+def _train(args: argparse.Namespace, device: str) -> int:
+    key = f"{args.network}-{args.preset}"
+    changes = {name: value for name, value in (("rate", args.rate), ("batch", args.batch)) if value is not None}
+    settings = replace(SETTINGS[args.preset], **changes)
+    network, clock = start(args.network, args.preset, folder=WEIGHTS)
+    checkpoint, kept = CHECKPOINTS / f"{key}.safetensors", WEIGHTS / f"{key}.checkpoint.safetensors"
+    log, kept_log = checkpoint.with_suffix(".csv"), RESULTS / f"train_{key}.csv"
+    if not checkpoint.exists():
+        log.unlink(missing_ok=True)
+        for source, copy in ((kept, checkpoint), (kept_log, log)):
+            if source.exists():
+                write_bytes(copy, source.read_bytes())
+    torch.backends.cudnn.benchmark = True  # all steps have the same shapes
+    clock = train(
+        network.to(device),
+        key,
+        settings,
+        minutes=args.minutes,
+        steps=args.steps,
+        checkpoint=checkpoint,
+        log=log,
+        clock=clock,
+    )
+    print(f"{key}: measuring errors on {IMAGES} phantoms")
+    if not publish(network, args.network, args.preset, settings, clock, WEIGHTS):
+        shown = f"{checkpoint.parent.name}/{checkpoint.name}"
+        print(f"{key}: no better than the published weights, which stay; remove {shown} to go on from those")
+        return 0
+    write_bytes(kept_log, log.read_bytes())
+    print(f"{key}: published")
+    if checkpoint.stat().st_size <= COMMITTED_BYTES:
+        write_bytes(kept, checkpoint.read_bytes())
+    return 0
+
+
+if __name__ == "__main__":
+    program(main)
