@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.transform import rotate
 
-from lib.operators import MaskedFourier, gradient, gradient_adjoint, laplacian_symbol, radial_mask
+from lib.operators import MaskedFourier, add_noise, gradient, gradient_adjoint, laplacian_symbol, radial_mask
 
 DTYPES = (torch.float32, torch.float64, *COMPLEX)
 seeds, batches = st.integers(0, 2**32 - 1), st.sampled_from(BATCHES)
@@ -372,3 +372,58 @@ def test_symmetrize_is_the_orthogonal_projection_on_real_images(n, even, seed):
     assert torch.allclose(op.symmetrize(symmetric), symmetric, atol=1e-13)  # where every -k is sampled, nothing is lost
     with pytest.raises(ValueError, match="MaskedFourier.symmetrize: expected y of shape"):
         op.symmetrize(y[:, :-1])
+
+
+# --- Noise
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+@pytest.mark.parametrize("noise_rel", [0.005, 0.1, 3.0])
+def test_noise_has_exactly_the_relative_norm_for_each_vector(noise_rel, dtype):
+    y = random(2, 3, 50, dtype=dtype) * torch.tensor([1.0, 1e-3, 1e3])[:, None]
+    noisy = add_noise(y, noise_rel, seed=0)
+    assert noisy.shape == y.shape and noisy.dtype == dtype
+    ratio = torch.linalg.vector_norm(noisy - y, dim=-1) / torch.linalg.vector_norm(y, dim=-1)
+    assert torch.allclose(ratio, torch.full_like(ratio, noise_rel), rtol=1e-4 if dtype == torch.complex64 else 1e-12)
+
+
+def test_noise_is_complex_and_independent_from_entry_to_entry():
+    y = torch.ones(4, 5000, dtype=torch.complex128)
+    noise = add_noise(y, 1.0, seed=0) - y  # of norm sqrt(5000): mean square 1
+    assert abs(noise.mean()) < 0.03
+    assert abs(noise.real.square().mean() - 0.5) < 0.02 and abs(noise.imag.square().mean() - 0.5) < 0.02
+    assert abs((noise.real * noise.imag).mean()) < 0.02
+    assert abs((noise[:, 1:] * noise[:, :-1].conj()).mean()) < 0.03
+    assert abs((noise[0] * noise[1].conj()).mean()) < 0.06  # another one for each vector
+    assert abs((noise.real**4).mean() / 0.75 - 1) < 0.1  # Gaussian: three times the squared variance
+
+
+def test_noise_depends_on_its_seed_alone():
+    y = random(2, 50)
+    torch.manual_seed(0)
+    one = add_noise(y, 0.1, seed=5)
+    torch.manual_seed(1)
+    assert torch.equal(one, add_noise(y, 0.1, seed=5))
+    assert not torch.equal(one, add_noise(y, 0.1, seed=6))
+    single = add_noise(y.to(torch.complex64), 0.1, seed=5)  # the same noise in each precision
+    assert torch.allclose(single.to(one.dtype), one, atol=1e-6)
+
+
+def test_no_noise_and_no_signal_leave_the_measurements_as_they_are():
+    y = random(50)
+    kept = y.clone()
+    assert torch.equal(add_noise(y, 0, seed=0), y)
+    assert torch.equal(add_noise(torch.zeros(50, dtype=torch.complex64), 0.1, seed=0), torch.zeros(50))
+    add_noise(y, 0.1, seed=0)
+    assert torch.equal(y, kept)
+
+
+@pytest.mark.parametrize("noise_rel", [-0.1, math.nan, math.inf])
+def test_a_wrong_noise_level_is_refused(noise_rel):
+    with pytest.raises(ValueError, match=f"add_noise: noise_rel must be a number >= 0, got {noise_rel}"):
+        add_noise(random(5), noise_rel, seed=0)
+
+
+def test_measurements_that_are_not_complex_are_refused():
+    with pytest.raises(TypeError, match="add_noise: y must be complex, got torch.float32"):
+        add_noise(torch.ones(5), 0.1, seed=0)
