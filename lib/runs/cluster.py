@@ -46,7 +46,7 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
             dask.config.set(
                 {
                     "distributed.scheduler.allowed-failures": DEATHS,
-                    # Dask's own also let workers give back all memory at once, which costs half of the time of an attack
+                    # with Dask's own, workers give freed memory back at once, which doubles the time of an attack
                     "distributed.nanny.pre-spawn-environ": dict.fromkeys(THREADS, 1),
                 }
             ),
