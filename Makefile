@@ -1,14 +1,14 @@
-# make book and make test need nothing but Python 3.11, make and a C toolchain.
+# make book and make test need nothing but Python 3.11 and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
-SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/dev/null) $(NOTEBOOKS) $(wildcard results/figures/* results/explorer/*) $(wildcard lib/*.py lib/*/*.py) *.md
+SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/dev/null) $(NOTEBOOKS) $(wildcard results/figures/* results/explorer/*) $(shell find lib -name '*.py') *.md
 HTML := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf strict test quick check format execute bench calibrate theory fidelity sweep table1 train compare explorer solver lab serve lock clean
+.PHONY: help book pdf strict test quick check format execute bench calibrate theory fidelity verify sweep table1 train compare explorer solver lab serve lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -48,40 +48,47 @@ format: $(READY)  ## let ruff mend and format what it can
 	$(BIN)/ruff format
 
 execute: $(READY)  ## re-execute all notebooks in place
-	$(BIN)/python -m lib.execute $(NOTEBOOKS)
+	$(BIN)/python book/execute.py $(NOTEBOOKS)
 
-calibrate: $(READY)  ## choose lambda for each mask and noise level (resumes; results/lambda.csv)
-	$(BIN)/python -m lib.calibration
+# Long runs. Each resumes, on this machine (WORKERS=2 processes) or on a Dask cluster (SCHEDULER=tcp://...).
+SCHEDULER ?=
+WORKERS ?=
+PLACE = $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(if $(WORKERS),--workers "$(WORKERS)")
+
+calibrate: $(READY)  ## choose lambda for each mask and noise level (results/lambda.csv)
+	$(BIN)/python -m lib.runs lambda $(PLACE)
 
 NETWORK ?= tira
 PRESET ?= compact
 DEVICE ?= auto
 MINUTES ?= 60
 train: $(READY)  ## train a network: NETWORK=tira|tirafl PRESET=compact|paper DEVICE=auto MINUTES=60 RATE=7e-4 BATCH=4 (resumes; weights/)
-	$(BIN)/python -m lib.training $(NETWORK) --preset $(PRESET) --device $(DEVICE) --minutes $(MINUTES) $(if $(RATE),--rate $(RATE)) $(if $(BATCH),--batch $(BATCH))
+	$(BIN)/python -m lib.runs.training "$(NETWORK)" --preset "$(PRESET)" --device "$(DEVICE)" --minutes "$(MINUTES)" $(if $(RATE),--rate "$(RATE)") $(if $(BATCH),--batch "$(BATCH)")
 
 compare: $(READY)  ## errors of the networks, TV and zero filling against noise (results/networks_error.csv)
-	$(BIN)/python -m lib.comparison
+	$(BIN)/python -m lib.runs networks_error $(PLACE)
 
-theory: $(READY)  ## compute the long runs of the theory chapter (resumes; results/theory_*.csv)
-	$(BIN)/python -m lib.theory_runs
+theory: $(READY)  ## compute the long runs of the theory chapter (results/theory_*.csv)
+	$(BIN)/python -m lib.runs theory_growth theory_masks theory_transition $(PLACE)
 
-JOBS ?=
-table1: $(READY)  ## attack the test images of Section 4: JOBS=2 processes (resumes; results/table1.csv, sigma, transfer)
-	$(BIN)/python -m lib.experiments table1 sigma transfer $(if $(JOBS),--jobs $(JOBS))
+table1: $(READY)  ## attack the test images of Section 4: WORKERS=2 SCHEDULER=tcp://... (results/table1.csv, sigma, transfer)
+	$(BIN)/python -m lib.runs table1 sigma transfer $(PLACE)
+
+TABLE ?= table1
+SHARE ?= 0.05
+verify: $(READY)  ## compute a sample of rows again whose code has changed since: TABLE=table1 SHARE=0.05
+	$(BIN)/python -m lib.runs $(TABLE) --verify "$(SHARE)" $(PLACE)
 
 fidelity: $(READY)  ## measure the paper's claims anew from results/ (book/fidelity.md)
-	$(BIN)/python -m lib.fidelity
+	$(BIN)/python -m lib.runs.fidelity
 
 SWEEP ?= notebooks/attack_cell.yml
-SCHEDULER ?=
-WORKERS ?=
-sweep: $(READY)  ## run a notebook over parameters: SWEEP=FILE.yml SCHEDULER=tcp://... WORKERS=2 (resumes; _sweeps/)
-	$(BIN)/python -m lib.sweep $(SWEEP) $(if $(SCHEDULER),--scheduler $(SCHEDULER)) $(if $(WORKERS),--workers $(WORKERS))
+sweep: $(READY)  ## run a notebook over parameters: SWEEP=FILE.yml SCHEDULER=tcp://... WORKERS=2 (_sweeps/)
+	$(BIN)/python -m lib.runs.sweep "$(SWEEP)" $(PLACE)
 
 STEPS ?= 3
-explorer: $(READY)  ## compute the frames of the explorer: STEPS=3 of the ascent against a network (resumes; results/explorer)
-	$(BIN)/python -m lib.runs frames --steps $(STEPS)
+explorer: $(READY)  ## compute the frames of the explorer: STEPS=3 of the ascent against a network (results/explorer)
+	$(BIN)/python -m lib.runs frames --steps "$(STEPS)" $(PLACE)
 	$(BIN)/python -m lib.explorer.page
 
 solver: $(READY)  ## compile the explorer's solver.c to WebAssembly (book/_static/solver.wasm.js); needs clang and lld
@@ -107,7 +114,7 @@ pdf: $(READY)  ## print the whole book into _build/book.pdf; needs Chromium, no 
 
 PORT ?= 8000
 serve: book  ## serve the book at http://localhost:8000, or another PORT=8001
-	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+	$(BIN)/python -m http.server "$(PORT)" --bind 127.0.0.1 --directory _build/html
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

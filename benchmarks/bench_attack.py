@@ -34,10 +34,11 @@ from lib.attack import (
     spike_perturbation,
     unperturbed,
 )
-from lib.calibration import LINES
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.records import RESULTS, provenance, write_rows
+from lib.runs.provenance import provenance
+from lib.runs.section4 import LINES
+from lib.runs.tables import RESULTS, write_rows
 from lib.tv import TVReconstruction, calibrated_lambda
 
 N, SIGMA, IMAGES, LEVELS, SCREEN, TOL = 256, 5, 4, (0.005, 0.04, 0.1), 8, 1e-3

@@ -13,8 +13,9 @@ from tqdm import tqdm
 from lib.networks import LINES, N, Reconstruction, fast_bfloat16, load_network, read_manifest
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.records import RESULTS, provenance, write_rows
-from lib.training import TEST
+from lib.runs.provenance import provenance
+from lib.runs.section4 import TEST
+from lib.runs.tables import RESULTS, write_rows
 
 IMAGES, REPEATS = 4, 9
 

@@ -27,10 +27,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lib import tv
-from lib.calibration import add_noise
-from lib.operators import MaskedFourier, gradient, gradient_adjoint, laplacian_symbol, radial_mask
+from lib.operators import MaskedFourier, add_noise, gradient, gradient_adjoint, laplacian_symbol, radial_mask
 from lib.phantoms import ellipses
-from lib.records import RESULTS, provenance, write_rows
+from lib.runs.provenance import provenance
+from lib.runs.tables import RESULTS, write_rows
 from lib.tv import Norm, anisotropic, calibrated_lambda, isotropic, reconstruct_tv, separable
 
 SEED, NOISE, LINES, N = 11, 0.04, 40, 256

@@ -12,13 +12,14 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
-from lib.records import RESULTS, ROOT, provenance, read_rows, write_rows
+from lib.runs.provenance import provenance
+from lib.runs.tables import RESULTS, ROOT, read_rows, read_table, write_rows
 
-LONG = {  # target: the files whose rows have seconds
-    "calibrate": ["lambda.csv"],
-    "compare": ["networks_error.csv"],
-    "table1": ["table1.csv", "sigma.csv", "transfer.csv"],
-    "theory": ["theory_growth.csv", "theory_masks.csv", "theory_transition.csv"],
+LONG = {  # target: the tables whose rows have seconds
+    "calibrate": ["lambda"],
+    "compare": ["networks_error"],
+    "table1": ["table1", "sigma", "transfer"],
+    "theory": ["theory_growth", "theory_masks", "theory_transition"],
 }
 
 
@@ -53,7 +54,7 @@ def main() -> None:
         record(target, *run(target))
     if arguments.rows:
         for target, files in LONG.items():
-            record(target, None, sum(float(row["seconds"]) for name in files for row in read_rows(RESULTS / name)))
+            record(target, None, sum(float(read_table(name)["seconds"].sum()) for name in files))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ import time
 import torch
 from tqdm import tqdm
 
-from lib.calibration import LINES, add_noise
-from lib.operators import MaskedFourier, radial_mask
+from lib.operators import MaskedFourier, add_noise, radial_mask
 from lib.phantoms import ellipses
-from lib.records import RESULTS, provenance, write_rows
+from lib.runs.provenance import provenance
+from lib.runs.section4 import LINES
+from lib.runs.tables import RESULTS, write_rows
 from lib.tv import calibrated_lambda, reconstruct_tv
 
 SEED, IMAGES, LEVELS = 12, 2, (0.005, 0.02, 0.1)

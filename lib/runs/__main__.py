@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib.runs.cluster import program
-from lib.runs.options import add_scheduler, count, fails, share
+from lib.runs.options import add_scheduler, count, fails, positive, share
 
 TABLES = {  # module and what gives the table there; imported when it is wanted, as that takes seconds
     "lambda": "calibration:table",
@@ -29,10 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("name", nargs="+", choices=TABLES, metavar="NAME", help=f"which: {', '.join(TABLES)}")
     parser.add_argument("--verify", type=share, metavar="SHARE", help="compute this part of unverified rows again")
-    parser.add_argument("--tolerance", type=float, help="relative deviation that --verify allows, not the table's")
+    parser.add_argument("--tolerance", type=positive, help="relative deviation that --verify allows, not the table's")
     parser.add_argument("--method", nargs="+", choices=("tv", "tira", "tirafl"), help="only rows of these")
     parser.add_argument("--lines", type=int, nargs="+", help="lambda: masks with these numbers of lines")
-    parser.add_argument("--noise", type=float, nargs="+", help="lambda: these relative noise levels, as fractions")
+    parser.add_argument("--noise", type=positive, nargs="+", help="lambda: these relative noise levels, as fractions")
     parser.add_argument("--steps", type=count, help="frames: steps of the ascent against a network")
     add_scheduler(parser)
     args = parser.parse_args(arguments)

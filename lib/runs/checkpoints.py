@@ -1,5 +1,6 @@
 """Checkpoints of a training: everything that its next step depends on, in one file."""
 
+import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -47,7 +48,15 @@ def save_checkpoint(path: Path, network: Reconstruction, optimizer: torch.optim.
     for number, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{number}.{name}": value for name, value in moments.items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_bytes(path, save(tensors, metadata={"clock": json.dumps(asdict(clock))}))
+    told = json.dumps(asdict(clock))
+    write_bytes(path, save(tensors, metadata={"clock": told, "sha256": _digest(tensors, told)}))
+
+
+def _digest(tensors: dict[str, Tensor], clock: str) -> str:
+    digest = hashlib.sha256(clock.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_checkpoint(path: Path, network: Reconstruction, optimizer: torch.optim.Optimizer) -> Clock:
@@ -60,9 +69,12 @@ def load_checkpoint(path: Path, network: Reconstruction, optimizer: torch.optim.
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it cannot be iterated)
-            clock = Clock(**json.loads(file.metadata()["clock"]))
+            metadata = file.metadata()
+        if metadata.get("sha256", digest := _digest(tensors, metadata["clock"])) != digest:  # older ones have none
+            raise RuntimeError("damaged")
+        clock = Clock(**json.loads(metadata["clock"]))
         network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
-    except (SafetensorError, RuntimeError):
+    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError):
         shown = f"{path.parent.name}/{path.name}"
         raise ValueError(
             f"load_checkpoint: {shown} is no whole checkpoint of this network; remove it to start anew"

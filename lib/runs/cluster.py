@@ -23,6 +23,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from lib.runs.provenance import code_hash, provenance
 
 CONNECT_SECONDS = 5  # until a scheduler counts as unreachable
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 DEATHS = 1  # of workers that a cell may cause on this machine before it is tried alone
 
 Cell = Mapping[str, Any]
@@ -42,7 +43,13 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is listed at the end
     if scheduler is None:
         with (
-            dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}),
+            dask.config.set(
+                {
+                    "distributed.scheduler.allowed-failures": DEATHS,
+                    # with Dask's own, workers give freed memory back at once, which doubles the time of an attack
+                    "distributed.nanny.pre-spawn-environ": dict.fromkeys(THREADS, 1),
+                }
+            ),
             LocalCluster(
                 n_workers=workers or CPU_COUNT,
                 threads_per_worker=1,

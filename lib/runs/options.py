@@ -14,12 +14,21 @@ def count(text: str) -> int:
 
 def share(text: str) -> float:
     """The type of a program's argument that is a part of the whole."""
+    return _number(text, 1, "a number in (0, 1]")
+
+
+def positive(text: str) -> float:
+    """The type of a program's argument that is a positive number."""
+    return _number(text, sys.float_info.max, "a positive number")
+
+
+def _number(text: str, largest: float, expected: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = 0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"must be a number in (0, 1], got {text}")
+    if not 0 < value <= largest:
+        raise argparse.ArgumentTypeError(f"must be {expected}, got {text}")
     return value
 
 

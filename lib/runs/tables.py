@@ -120,11 +120,11 @@ def scan(path: Path, keys: Sequence[str] = (), text: Collection[str] | None = TE
     columns = next(reader, [])
     if len(set(columns)) < max(1, len(columns)) or not all(columns) or not set(keys) <= set(columns):
         raise ValueError(f"{path.name}: line 1: expected the names of the columns, among them {list(keys)}")
-    whole, faults = [], []
+    whole, faults, ends = [], [], content.count("\n")
     for fields in reader:
         row, line = dict(zip(columns, fields, strict=False)), reader.line_num
         wrong = _fault(row, len(fields), len(columns), text)
-        if not wrong and line > content.count("\n"):
+        if not wrong and line > ends:
             wrong = "the end of the file is missing"
         if wrong:
             faults.append(f"{path.name}: line {line}: {wrong}")
@@ -175,7 +175,7 @@ def typed(rows: Sequence[Row]) -> pd.DataFrame:
     """Rows as a data frame: numbers, True and False as such, an empty number as NaN."""
     frame = pd.DataFrame(rows, dtype=str)
     for column in frame:
-        values = set(frame[column])
+        values = {row[column] for row in rows}
         if values <= {"True", "False"}:
             frame[column] = frame[column] == "True"
         elif column not in TEXT:

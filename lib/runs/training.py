@@ -29,7 +29,7 @@ from lib.phantoms import ellipses
 from lib.runs.checkpoints import Clock, load_checkpoint, save_checkpoint
 from lib.runs.cluster import program
 from lib.runs.comparison import IMAGES, LEVELS, errors
-from lib.runs.options import count, fails
+from lib.runs.options import count, fails, positive
 from lib.runs.provenance import provenance
 from lib.runs.section4 import TEST, TRAINING, VALIDATION
 from lib.runs.tables import RESULTS, ROOT, read_rows, write_bytes, write_rows
@@ -281,16 +281,6 @@ def publish(
     return True
 
 
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (value > 0 and math.isfinite(value)):
-        raise argparse.ArgumentTypeError(f"must be a positive number, got {text}")
-    return value
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m lib.runs.training",
@@ -300,9 +290,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("network", choices=NETWORKS, help="which network")
     parser.add_argument("--preset", choices=list(PRESETS), default="compact", help="its sizes; compact if not given")
     parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
-    parser.add_argument("--minutes", type=_positive, default=60, help="length of the run, in minutes")
+    parser.add_argument("--minutes", type=positive, default=60, help="length of the run, in minutes")
     parser.add_argument("--steps", type=count, help="length of the run in steps, if that is reached first")
-    parser.add_argument("--rate", type=_positive, help="largest learning rate, instead of the preset's")
+    parser.add_argument("--rate", type=positive, help="largest learning rate, instead of the preset's")
     parser.add_argument("--batch", type=count, help="images in a step, instead of the preset's")
     args = parser.parse_args(arguments)
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"

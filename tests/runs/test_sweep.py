@@ -1,7 +1,6 @@
-"""Sweeps on a real Dask cluster: bad cells, kills, dead workers, two at once, and mistakes found early."""
+"""Sweeps on a real Dask cluster: bad cells, kills, changed code, and mistakes found early."""
 
 import gc
-import json
 import os
 import signal
 import socket
@@ -9,18 +8,17 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
 from distributed import Client
 
-from lib import sweep as module
-from lib.records import read_rows
-from lib.sweep import main, read_sweep, result, run_sweep, runs
+from lib.runs import engine
+from lib.runs.cluster import connect
+from lib.runs.sweep import cells, main, notebook_name, read_sweep, result, run_sweep
+from lib.runs.tables import ROOT, scan
 
-ROOT = Path(__file__).parent.parent
 pytestmark = [
     pytest.mark.slow,
     # an old signature in Dask's own start of a worker, and sockets that it closes late
@@ -40,14 +38,12 @@ print(a / b)
 
 @pytest.fixture(scope="module")
 def cluster():
-    with module.connect(None, 2) as client:
-        yield client.cluster
+    with connect(workers=2) as client:
+        yield client.cluster.scheduler_address
 
 
-@pytest.fixture
-def client(cluster):
-    with Client(cluster) as client:
-        yield client
+def rows(folder):
+    return scan(folder / "runs.csv", text=None)[0]
 
 
 @pytest.fixture
@@ -90,24 +86,17 @@ def marks(tmp_path):
 
 def test_a_bad_cell_fails_alone_and_is_tried_again(tmp_path, make, cluster, capsys):
     path, out = make(a=[1, 2], b=[0, 4]), tmp_path / "out"
-    arguments = [str(path), "--scheduler", cluster.scheduler_address, "--out", str(out)]
+    arguments = [str(path), "--scheduler", cluster, "--out", str(out)]
     assert main(arguments) == 1
-    rows = read_rows(out / "runs.csv")
-    assert [(row["a"], row["b"], row["status"]) for row in rows] == [
-        ("1", "0", "failed"), ("1", "4", "done"), ("2", "0", "failed"), ("2", "4", "done")
-    ]  # fmt: skip
-    assert [row["ratio"] for row in rows] == ["", "0.25", "", "0.5"]
-    assert rows[0]["error"] == "ZeroDivisionError: division by zero"
-    broken = nbformat.read(out / rows[0]["notebook"], 4)
-    assert [o.ename for c in broken.cells for o in c.get("outputs", []) if o.output_type == "error"][
-        -1
-    ] == "ZeroDivisionError"
-    assert result(nbformat.read(out / rows[1]["notebook"], 4)) == {"ratio": 0.25, "a": 1}
+    assert [(row["a"], row["b"], row["ratio"]) for row in rows(out)] == [("1", "4", "0.25"), ("2", "4", "0.5")]
+    broken = nbformat.read(out / notebook_name({"a": 1, "b": 0}), 4)
+    errors = [o.ename for c in broken.cells for o in c.get("outputs", []) if o.output_type == "error"]
+    assert errors[-1] == "ZeroDivisionError"
+    assert result(nbformat.read(out / rows(out)[0]["notebook"], 4)) == {"ratio": 0.25, "a": 1}
     assert (out / "summary.png").stat().st_size > 5000
     text = capsys.readouterr()
-    assert "2 done, 2 failed" in text.out and "ZeroDivisionError" in text.out
-    assert "failed=2" in text.err and "4/4" in text.err
-    assert sorted(p.suffix for p in out.iterdir()) == [".csv", *[".ipynb"] * 4, ".png"]
+    assert "2 done, 2 failed" in text.out and "ZeroDivisionError: division by zero" in text.out
+    assert sorted(p.suffix for p in out.iterdir()) == [".csv", *[".ipynb"] * 4, ".lock", ".png"]
     # again: only what failed
     before = marks(tmp_path)
     assert main(arguments) == 1
@@ -117,62 +106,40 @@ def test_a_bad_cell_fails_alone_and_is_tried_again(tmp_path, make, cluster, caps
 
 def test_killed_in_the_middle_it_goes_on_where_it_was(tmp_path, make):
     path, out = make(a=list(range(1, 6)), wait=[0.5]), tmp_path / "out"
-    command = [sys.executable, "-m", "lib.sweep", path, "--out", out, "--workers", "2"]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    command = [sys.executable, "-m", "lib.runs.sweep", path, "--out", out, "--workers", "2"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **quiet)
     deadline = time.monotonic() + 60
-    while len(list(out.glob("*.ipynb"))) < 2 and time.monotonic() < deadline:
+    while len(rows(out)) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    done = {p.name: p.read_bytes() for p in out.glob("[!.]*.ipynb")}
-    assert 2 <= len(done) < 5
-    for content in done.values():
-        assert json.loads(content)["metadata"]["sweep"]["status"] == "done"  # whole ones only
+    done = {row["notebook"]: (out / row["notebook"]).read_bytes() for row in rows(out)}
     before = marks(tmp_path)
     finished = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
-    assert len(read_rows(out / "runs.csv")) == 5
-    assert len(marks(tmp_path)) - len(before) == 5 - len(done)
+    assert len(rows(out)) == 5 and len(marks(tmp_path)) - len(before) == 5 - len(done)
     assert {name: (out / name).read_bytes() for name in done} == done
 
 
-def test_a_worker_that_dies_is_replaced_and_its_run_repeated(tmp_path, make, client):
-    rows = run_sweep(read_sweep(make(a=[3], kill=[True])), tmp_path / "out", client)
-    assert [(row["status"], row["ratio"]) for row in rows] == [("done", 3.0)]
-    assert len(marks(tmp_path)) == 2
-    client.wait_for_workers(2, timeout=20)
+def test_a_worker_that_dies_is_replaced_and_its_run_repeated(tmp_path, make, cluster):
+    found, report = run_sweep(read_sweep(make(a=[3], kill=[True])), tmp_path / "out", scheduler=cluster)
+    assert found["ratio"].tolist() == [3.0] and not report.failures and len(marks(tmp_path)) == 2
 
 
-def test_a_run_that_kills_every_worker_fails_and_the_others_go_on(tmp_path, make, client):
-    path = make(a=[3, 4], kill=[True])
-    notebook = tmp_path / "divide.ipynb"  # never marks that it killed, so it kills again and again
-    notebook.write_text(notebook.read_text().replace('if kill and not (marks / \\"killed\\").exists():', "if a == 3:"))
-    assert "if a == 3" in notebook.read_text()
-    rows = run_sweep(read_sweep(path), tmp_path / "out", client)
-    assert [row["status"] for row in rows] == ["failed", "done"]
-    assert "KilledWorker" in rows[0]["error"]
-    client.wait_for_workers(2, timeout=20)
-
-
-def test_two_sweeps_at_once_into_one_folder_do_no_harm(tmp_path, make, cluster):
-    sweep, out, found = read_sweep(make(a=[1, 2, 3, 4], wait=[0.2])), tmp_path / "out", []
-
-    def one():
-        with Client(cluster, set_as_default=False) as client:
-            found.append(run_sweep(sweep, out, client))
-
-    threads = [threading.Thread(target=one) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 2
-    for rows in found:
-        assert [(row["status"], row["ratio"]) for row in rows] == [("done", a / 1.0) for a in (1, 2, 3, 4)]
-    assert len(list(out.glob("*.ipynb"))) == 4 == len(read_rows(out / "runs.csv"))
-    assert {p.suffix for p in out.iterdir()} == {".ipynb", ".csv", ".png"} and len(list(out.iterdir())) == 6
+def test_a_changed_notebook_or_helper_makes_runs_unverified_and_they_can_run_again(tmp_path, make, cluster, capsys):
+    path, out = make(a=[1, 2]), tmp_path / "out"
+    (tmp_path / "aid.py").write_text("def text(x):\n    return str(x)\n")
+    notebook = tmp_path / "divide.ipynb"
+    notebook.write_text(notebook.read_text().replace("print(a / b)", "import aid\\nprint(aid.text(a / b))"))
+    arguments = [str(path), "--scheduler", cluster, "--out", str(out)]
+    assert main(arguments) == 0 and "unverified" not in capsys.readouterr().out
+    for file, old, new in (("aid.py", "str(x)", "repr(x)"), ("divide.ipynb", "a / b", "b / a")):
+        (tmp_path / file).write_text((tmp_path / file).read_text().replace(old, new))
+        assert main(arguments) == 0
+        assert "2 done, 0 failed\n2 unverified" in capsys.readouterr().out and len(marks(tmp_path)) == 2
+    assert main([*arguments, "--recompute"]) == 0 and len(marks(tmp_path)) == 4
+    assert [row["ratio"] for row in rows(out)] == ["1.0", "0.5"] and "unverified" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -182,7 +149,7 @@ def test_two_sweeps_at_once_into_one_folder_do_no_harm(tmp_path, make, cluster):
         ({"a": [1.5]}, "parameter 'a': expected int as 1 is, got 1.5"),
         ({"a": ["1"]}, "parameter 'a': expected int"),
         ({"a": [True]}, "parameter 'a': expected int"),
-        ({"b": ["x"]}, "parameter 'b': expected float"),
+        ({"b": ["1e-3"]}, "(in YAML a number such as 1e-3 is written 1.0e-3)"),
         ({"kill": [1]}, "parameter 'kill': expected bool"),
         ({"folder": [1]}, "parameter 'folder': expected str"),
     ],
@@ -190,7 +157,7 @@ def test_two_sweeps_at_once_into_one_folder_do_no_harm(tmp_path, make, cluster):
 def test_a_wrong_parameter_is_an_error_that_lists_the_known_ones_before_anything_runs(
     tmp_path, make, capsys, monkeypatch, parameters, message
 ):
-    monkeypatch.setattr(module, "connect", lambda *_: pytest.fail("a cluster was started"))
+    monkeypatch.setattr(engine, "connect", lambda *_: pytest.fail("a cluster was started"))
     assert main([str(make(**parameters)), "--out", str(tmp_path / "out")]) == 2
     text = capsys.readouterr().err
     assert message in text and "a = 1  # a number" in text and "kill = False" in text
@@ -207,6 +174,13 @@ def test_a_wrong_parameter_is_an_error_that_lists_the_known_ones_before_anything
         ("notebook: divide.ipynb\nparameters: {a: [1]}\nplot: {x: c}\n", "plot: x must be one of ['a'], got 'c'"),
         ("notebook: divide.ipynb\nparameters: {a: [1]}\nplot: {z: a}\n", "plot: expected x, y, group"),
         ("a: [1\n", "not YAML"),
+        ("notebook: 7\nparameters: {a: [1]}\n", "there is no notebook 7"),
+        ("notebook: divide.yml\nparameters: {a: [1]}\n", "divide.yml is not a notebook with parameters in Python"),
+        ("notebook: divide.ipynb\nparameters: {a: [1]}\nplot: [a]\n", "plot: expected x, y, group"),
+        (
+            "notebook: divide.ipynb\nparameters: {a: &v [1,2,3,4,5,6,7,8,9,10], b: *v, c: *v, d: *v, e: *v, f: *v}\n",
+            "expected at most 100000 combinations",
+        ),
     ],
 )
 def test_a_wrong_file_is_an_error(tmp_path, make, capsys, text, message):
@@ -246,7 +220,7 @@ def test_an_unreachable_scheduler_is_a_clear_error_within_10_seconds(make, wrong
     assert main([str(path), "--scheduler", wrong_address, "--out", str(tmp_path / "out")]) == 2
     assert time.monotonic() - start < 10
     assert f"no Dask scheduler answers at {wrong_address}" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "runs.csv").exists()
 
 
 def test_a_scheduler_of_the_users_own(tmp_path, make):
@@ -268,7 +242,16 @@ def test_a_scheduler_of_the_users_own(tmp_path, make):
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
-        command = ["make", "sweep", f"SWEEP={make(a=[5])}", f"SCHEDULER={address}"]
+        command = [
+            sys.executable,
+            "-m",
+            "lib.runs.sweep",
+            make(a=[5]),
+            "--scheduler",
+            address,
+            "--out",
+            tmp_path / "out",
+        ]
         done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0 and "1 done, 0 failed" in done.stdout, done.stderr
     finally:
@@ -279,26 +262,23 @@ def test_a_scheduler_of_the_users_own(tmp_path, make):
 
 
 def test_the_runs_are_all_combinations_and_their_names_tell_them_apart(make):
-    sweep = read_sweep(make(a=[1, 2], b=[1, 2.5], folder=["x/y", "x y"]))
-    found = runs(sweep)
-    assert [run.parameters for run in found][:3] == [
-        {"a": 1, "b": 1, "folder": "x/y"}, {"a": 1, "b": 1, "folder": "x y"}, {"a": 1, "b": 2.5, "folder": "x/y"}
-    ]  # fmt: skip
-    assert len({run.name for run in found}) == len(found) == 8
-    assert all("/" not in run.name and " " not in run.name for run in found)
+    found = cells(read_sweep(make(a=[1, 2], b=[1, 2.5, 1], folder=["ж" * 118, "x y"])))
+    assert [tuple(cell.values())[:2] for cell in found][::2] == [(1, 1), (1, 2.5), (2, 1), (2, 2.5)]
+    names = {notebook_name(cell) for cell in found}
+    assert len(names) == len(found) == 8 and all(len(name) < 30 for name in names)
 
 
-def test_a_notebook_that_was_changed_is_run_again(make, tmp_path):
-    sweep = read_sweep(make(a=[1]))
-    before = runs(sweep)[0].name
-    text = sweep.notebook.read_text()
-    sweep.notebook.write_text(text.replace("a / b", "b / a"))
-    assert runs(sweep)[0].name != before
+def test_defaults_are_read_as_python(tmp_path, make):
+    path = make(folder=["y"])
+    notebook = tmp_path / "divide.ipynb"
+    notebook.write_text(notebook.read_text().replace("a = 1  # a number", "a: int = 1\\ns = 'k=v'"))
+    assert read_sweep(path).parameters == {"folder": ["y"]}
+    path.write_text("notebook: divide.ipynb\nparameters: {a: [2], s: ['x=#']}\n")
+    assert read_sweep(path).parameters == {"a": [2], "s": ["x=#"]}
 
 
 def test_the_committed_sweep_is_valid():
-    sweep = read_sweep(ROOT / "notebooks" / "attack_cell.yml")
-    assert len(runs(sweep)) > 1
+    assert len(cells(read_sweep(ROOT / "notebooks" / "attack_cell.yml"))) > 1
 
 
 def test_a_failed_client_is_not_left_to_the_garbage_collector():
@@ -309,7 +289,7 @@ def test_a_failed_client_is_not_left_to_the_garbage_collector():
     before = clients()
     gc.disable()
     try:
-        with pytest.raises(ConnectionError), module.connect("tcp://127.0.0.1:9", None):
+        with pytest.raises(ConnectionError), connect("tcp://127.0.0.1:9"):
             pass
         assert clients() == before
     finally:

@@ -1,19 +1,23 @@
-"""The long runs of the theory chapter: verdicts, bisection, intervals, resumption, and the committed tables."""
+"""The long runs of the theory chapter: verdicts, bisection, intervals, and the committed tables."""
 
 import math
 
 import cvxpy as cp
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from lib import theory, theory_runs
-from lib.records import RESULTS, read_rows
-from lib.theory_runs import constant, first_recovery, quantile, recovers
+from lib import theory
+from lib.runs import theory as theory_runs
+from lib.runs.section4 import THEORY
+from lib.runs.tables import read_table
+from lib.runs.theory import constant, first_recovery, quantile, recovers
 
-CELLS = {name: (cells(), read_rows(RESULTS / f"theory_{name}.csv")) for name, (cells, _) in theory_runs.RUNS.items()}
+TABLES = (theory_runs.GROWTH, theory_runs.MASKS, theory_runs.TRANSITION)
+GROWTH, MASKS, TRANSITION = (read_table(table.name) for table in TABLES)
 
 
 # --- Verdicts
@@ -100,95 +104,61 @@ def test_the_constant_is_that_of_the_theorem():
     assert low < c < high
 
 
-# --- Running
-
-
-def test_a_killed_run_continues_where_it_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr(theory_runs, "RESULTS", tmp_path)
-    done, cells = [], [{"a": i, "seed": 1} for i in range(5)]
-
-    def compute(a, seed):
-        if len(done) == 3 and a == 3:
-            raise KeyboardInterrupt
-        done.append((a, seed))
-        return {"a": a, "seed": seed, "value": a * a}
-
-    monkeypatch.setitem(theory_runs.RUNS, "growth", (lambda: cells, compute))
-    with pytest.raises(KeyboardInterrupt):
-        theory_runs.main(["growth"])
-    assert len(read_rows(tmp_path / "theory_growth.csv")) == 3
-    done.append(None)
-    theory_runs.main(["growth"])
-    rows = read_rows(tmp_path / "theory_growth.csv")
-    assert [int(row["value"]) for row in rows] == [0, 1, 4, 9, 16] and len(done) == 6
-    cells[0] = {"a": 0, "seed": 2}  # another seed is another cell
-    theory_runs.main(["growth"])
-    assert done[-1] == (0, 2) and len(done) == 7
-
-
-def test_an_unknown_run_is_an_error_that_lists_the_known_ones(capsys):
-    with pytest.raises(SystemExit):
-        theory_runs.main(["nothing"])
-    assert "no run is called nothing; there are growth, masks, transition" in capsys.readouterr().err
-
-
 # --- The committed tables
 
 
-@pytest.mark.parametrize("name", CELLS)
-def test_a_committed_table_is_complete(name):
-    cells, rows = CELLS[name]
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_a_committed_table_is_complete(table):
+    rows, cells = read_table(table.name), list(table.cells(pd.DataFrame()))
     assert len(rows) == len(cells)
-    assert all(any(theory_runs._same(row, cell) for row in rows) for cell in cells)
-    assert all(row["numpy"] and row["scipy"] and not row["version"].endswith("+") for row in rows)
+    assert {tuple(row) for row in rows[list(cells[0])].itertuples(index=False)} == {tuple(c.values()) for c in cells}
+    assert not rows["version"].str.endswith("+").any()
 
 
 def test_the_growth_is_certified_and_as_predicted():
-    for row in CELLS["growth"][1]:
-        n, m = 2 ** int(row["log2_n"]), int(row["m"])
-        assert row["certified"] == "True" and float(row["margin"]) > 0
-        for key, value in (("linf", n / m), ("l2", math.sqrt(n / m))):
-            assert float(row[key]) == pytest.approx(value, rel=1e-8)
-            if n <= 2**14:
-                assert float(row[f"solved_{key}"]) == pytest.approx(value, rel=1e-7)
+    n, m, solved = 2.0 ** GROWTH["log2_n"], GROWTH["m"], GROWTH["log2_n"] <= 14
+    assert GROWTH["certified"].all() and (GROWTH["margin"] > 0).all()
+    for key, value in (("linf", n / m), ("l2", np.sqrt(n / m))):
+        assert np.allclose(GROWTH[key], value, rtol=1e-8)
+        assert np.allclose(GROWTH[f"solved_{key}"][solved], value[solved], rtol=1e-7)
 
 
 def test_a_row_of_the_growth_can_be_computed_again():
-    (kept,) = [row for row in CELLS["growth"][1] if (row["problem"], row["log2_n"], row["seed"]) == ("tv", "10", "3")]
-    fresh = theory_runs.growth("tv", 10, 3)
-    assert fresh["m"] == int(kept["m"])
+    kept = read_table("theory_growth", problem="tv", log2_n=10, seed=3).iloc[0]
+    (fresh,), _ = theory_runs.growth("tv", 10, 3)
+    assert fresh["m"] == kept["m"]
     for key in ("solved_linf", "solved_l2", "margin", "singular_value"):
-        assert float(fresh[key]) == pytest.approx(float(kept[key]), rel=1e-5)
+        assert float(fresh[key]) == pytest.approx(kept[key], rel=1e-5)
 
 
 def test_a_cell_of_the_transition_can_be_computed_again():
     wanted = {"signal": "steps", "order": "uniform", "n": 64, "s": 8}
-    (kept,) = [row for row in CELLS["transition"][1] if theory_runs._same(row, wanted)]
-    fresh = theory_runs.transition("steps", "uniform", 64, 8, trials=4, seed=theory_runs.SEED)
+    kept = read_table("theory_transition", **wanted).iloc[0]
+    (fresh,), _ = theory_runs.transition(**wanted, trials=4, seed=THEORY)
     committed = kept["first_m"].split()
-    for m in str(fresh["first_m"]).split():
+    for m in fresh["first_m"].split():
         committed.remove(m)  # the same trials are among them
-    (kept,) = [row for row in CELLS["transition"][1] if theory_runs._same(row, wanted | {"signal": "spikes", "s": 2})]
-    whole = theory_runs.transition("spikes", "uniform", 64, 2, trials=int(kept["trials"]), seed=theory_runs.SEED)
-    assert str(whole["first_m"]) == kept["first_m"]
+    wanted |= {"signal": "spikes", "s": 2}
+    kept = read_table("theory_transition", **wanted).iloc[0]
+    (whole,), _ = theory_runs.transition(**wanted, trials=int(kept["trials"]), seed=THEORY)
+    assert whole["first_m"] == kept["first_m"]
 
 
 def test_transitions_are_sorted_and_rise_with_the_sparsity():
     median = {}
-    for row in CELLS["transition"][1]:
-        values = list(map(int, row["first_m"].split()))
-        assert len(values) == int(row["trials"]) and values == sorted(values)
-        assert 1 <= values[0] and values[-1] <= int(row["n"])
-        median[row["signal"], row["order"], int(row["n"]), int(row["s"])] = quantile(values, 0.5)[0]
+    for row in TRANSITION.itertuples():
+        values = list(map(int, row.first_m.split()))
+        assert len(values) == row.trials and values == sorted(values)
+        assert 1 <= values[0] and values[-1] <= row.n
+        median[row.signal, row.order, row.n, row.s] = quantile(values, 0.5)[0]
     for signal in ("spikes", "steps"):
         at_256 = [median[signal, "uniform", 256, s] for s in theory_runs.DIAGRAM_S]
         assert at_256 == sorted(at_256)
 
 
 def test_spikes_in_images_follow_the_subsampling_factor():
-    for row in CELLS["masks"][1]:
-        assert row["converged"] == "True"
-        assert float(row["spike"]) == pytest.approx(float(row["height"]) * float(row["subsampling"]), rel=1e-4)
-        assert float(row["subsampling"]) == pytest.approx(256**2 / int(row["m"]), rel=1e-5)
-        assert int(row["lines"]) < 40 or float(row["height"]) > 0.9
-        assert float(row["attack"]) > 0.9 * float(row["subsampling"])
+    assert MASKS["converged"].all()
+    assert np.allclose(MASKS["spike"], MASKS["height"] * MASKS["subsampling"], rtol=1e-4)
+    assert np.allclose(MASKS["subsampling"], 256**2 / MASKS["m"], rtol=1e-5)
+    assert (MASKS["height"][MASKS["lines"] >= 40] > 0.9).all()
+    assert (MASKS["attack"] > 0.9 * MASKS["subsampling"]).all()

@@ -9,21 +9,20 @@ import pytest
 import torch
 from helpers import OP, SMALL, random
 
-from lib import networks, training
+from lib import networks
 from lib.networks import LINES, PRESETS, WEIGHTS, N, Reconstruction, load_network, read_manifest, save_network
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.records import ROOT, read_rows
-from lib.training import (
-    LEVELS,
+from lib.runs import checkpoints, training
+from lib.runs.checkpoints import Clock
+from lib.runs.comparison import LEVELS, errors
+from lib.runs.frames import EXAMPLE
+from lib.runs.section4 import CALIBRATION, TEST, THEORY, TRAINING, VALIDATION
+from lib.runs.tables import ROOT, read_rows
+from lib.runs.training import (
     SETTINGS,
-    TEST,
-    TRAINING,
-    VALIDATION,
-    Clock,
     Settings,
     cut,
-    errors,
     modulus_loss,
     publish,
     start,
@@ -42,10 +41,7 @@ def same(one, two):
 
 
 def test_training_validation_and_test_use_different_streams_and_so_does_the_calibration():
-    from lib.calibration import SEED
-    from lib.runs.frames import EXAMPLE
-
-    assert len({TRAINING, VALIDATION, TEST, SEED, EXAMPLE["seed"]}) == 5
+    assert len({TRAINING, VALIDATION, TEST, CALIBRATION, THEORY, EXAMPLE["seed"]}) == 6
     x = torch.cat([ellipses(10, 32, seed=seed) for seed in (TRAINING, VALIDATION, TEST)]).flatten(1)
     assert (torch.cdist(x, x) + 1e3 * torch.eye(30)).min() > 0.5
 
@@ -144,25 +140,13 @@ def test_the_loss_compares_moduli():
     assert gradient.isfinite().all()  # the modulus has no derivative at 0
 
 
-def test_errors_are_those_of_the_definition():
-    x, y = ellipses(11, 32, seed=TEST), None
-    moduli, full = errors(lambda y: -1j * OP.A_dagger(y), OP, 0.0, images=11, seed=TEST)
-    z = OP.A_dagger(OP.A(x))
-    norm = torch.linalg.vector_norm(x, dim=(1, 2))
-    assert torch.allclose(moduli, torch.linalg.vector_norm(z.abs() - x, dim=(1, 2)) / norm, atol=1e-6)
-    assert torch.allclose(full, torch.linalg.vector_norm(-1j * z - x, dim=(1, 2)) / norm, atol=1e-6)
-    assert y is None and (full > 1).all()
-    noisy, _ = errors(OP.A_dagger, OP, 0.1, images=11, seed=TEST)
-    assert noisy.shape == (11,) and (noisy > moduli).all()
-
-
 def test_the_learning_rate_rises_and_ends_at_zero_by_time_or_by_steps():
     clock, rates = Clock(), []
     while clock.progress < 1:
         rates.append(clock.rate())
         clock.tick(0.6, minutes=1, steps=None)
     assert len(rates) == 100 and clock.seconds == pytest.approx(60)
-    assert rates[0] == pytest.approx(1 / training.WARM_UP) and clock.rate() == 0
+    assert rates[0] == pytest.approx(1 / checkpoints.WARM_UP) and clock.rate() == 0
     top = rates.index(max(rates))
     assert rates[: top + 1] == sorted(rates[: top + 1]) and rates[top:] == sorted(rates[top:], reverse=True)
     both = Clock()
@@ -281,13 +265,16 @@ def test_a_training_without_a_length_is_refused(budget, place):
         train(Reconstruction(OP, SMALL, False), "small", QUICK, **budget, **place("a"))
 
 
-@pytest.mark.parametrize("broken", ["cut off", "of another network"])
+@pytest.mark.parametrize("broken", ["cut off", "one bit", "of another network"])
 def test_a_checkpoint_that_does_not_fit_is_named(place, broken):
     where = place("a")
     path = where["checkpoint"]
     train(Reconstruction(OP, SMALL, False), "small", QUICK, steps=1, **where)
     if broken == "cut off":
         path.write_bytes(path.read_bytes()[:100])
+    if broken == "one bit":
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     network = Reconstruction(OP, SMALL, broken == "of another network")
     with pytest.raises(ValueError, match=rf"load_checkpoint: .*/{path.name} is no whole checkpoint of this network"):
         train(network, "small", QUICK, steps=1, **where)

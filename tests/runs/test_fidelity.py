@@ -2,9 +2,10 @@
 
 import pytest
 
-from lib import fidelity
-from lib.experiments import LEVELS, Spread
-from lib.fidelity import CLAIMS, NO, OPEN, PARTLY, YES, lines, page
+from lib.runs import fidelity, tables
+from lib.runs.fidelity import CLAIMS, NO, OPEN, PARTLY, YES, lines, page
+from lib.runs.section4 import LEVELS
+from lib.runs.tables import Spread
 
 
 def test_the_page_is_that_of_the_committed_results():
@@ -26,7 +27,7 @@ def test_each_command_is_a_target():
 
 
 def test_what_is_not_computed_is_open(tmp_path, monkeypatch):
-    monkeypatch.setattr("lib.experiments.RESULTS", tmp_path)
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
     found = dict(zip((claim.measure for claim in CLAIMS), lines()[2:], strict=True))
     for measure in (
         fidelity._severe_and_local,
@@ -43,7 +44,8 @@ def test_dependence_on_noise_is_told_from_none(monkeypatch, slope, verdict):
     def cells(_=None):
         return {("tv", n, v): Spread(10 * (1 - slope * i), 1, 5) for n in fidelity.LINES for i, v in enumerate(LEVELS)}
 
-    monkeypatch.setattr(fidelity, "table1", cells)
+    monkeypatch.setattr(fidelity, "summary", cells)
+    monkeypatch.setattr(fidelity, "printed", cells)
     assert fidelity._noise_free()[1] == verdict
 
 
@@ -54,5 +56,5 @@ def test_a_transfer_from_tv_is_told_from_none(monkeypatch, target, verdict):
         ("tv", "tira"): Spread(target, 1, 5),
         ("tv", "tirafl"): Spread(target, 1, 5),
     }
-    monkeypatch.setattr(fidelity, "transfer_matrix", lambda _: matrix)
+    monkeypatch.setattr(fidelity.transfer, "matrix", lambda _: matrix)
     assert fidelity._not_back()[1] == verdict

@@ -1,0 +1,73 @@
+"""The programs: what they refuse, what they choose, and the targets of the Makefile behind them."""
+
+import subprocess
+
+import pytest
+
+from lib.runs import __main__ as program
+from lib.runs import comparison, engine, options
+from lib.runs.tables import ROOT
+
+
+def test_every_table_is_there_and_complete_tables_start_no_cluster(monkeypatch, capsys):
+    monkeypatch.setattr(engine, "connect", lambda *_: pytest.fail("a cluster was started"))
+    assert program.main(["theory_growth", "lambda", "sigma"]) == 0
+    assert "theory_growth.csv: 380 rows, 0 of them new" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["table2"], "invalid choice: 'table2'"),
+        (["table1", "--workers", "0"], "--workers: must be an integer of 1 or more, got 0"),
+        (["table1", "--verify", "1.5"], "--verify: must be a number in (0, 1], got 1.5"),
+        (["lambda", "--lines", "many"], "--lines: invalid int value: 'many'"),
+        (["lambda", "--noise", "nan"], "--noise: must be a positive number, got nan"),
+        ([], "the following arguments are required: NAME"),
+    ],
+)
+def test_a_wrong_argument_is_named(capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        program.main(arguments)
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_only_the_methods_that_are_asked_for(monkeypatch, capsys, tmp_path):
+    asked = []
+
+    def run(table, choose, **_):
+        asked.append({cell["method"] for cell in table.cells(None) if choose(cell)})
+        return engine.Report(table.name, 0, 0, 0, [({"method": "tv"}, "no convergence")])
+
+    monkeypatch.setattr(engine, "run", run)
+    assert program.main(["networks_error", "--method", "tira"]) == 1  # a cell failed
+    assert asked == [{"tira-compact"}] and "failed: method = tv: no convergence" in capsys.readouterr().out
+    assert comparison.TABLE.groups == ("method",)
+
+
+def test_what_is_wrong_with_a_file_is_one_line(capsys):
+    def work():
+        raise OSError(28, "No space left on device", "table1.csv")
+
+    assert options.fails("lib.runs", work) == 2
+    assert capsys.readouterr().err == "lib.runs: [Errno 28] No space left on device: 'table1.csv'\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "command"),
+    [
+        ("calibrate", "-m lib.runs lambda"),
+        ("table1", "-m lib.runs table1 sigma transfer"),
+        ("theory", "-m lib.runs theory_growth theory_masks theory_transition"),
+        ("compare", "-m lib.runs networks_error"),
+        ("explorer", '-m lib.runs frames --steps "3"'),
+        ("verify", '-m lib.runs table1 --verify "0.05"'),
+        ("sweep", '-m lib.runs.sweep "my sweeps/a b.yml"'),
+    ],
+)
+def test_make_starts_it_where_one_asks(target, command):
+    variables = ["SCHEDULER=tcp://host:8786", "WORKERS=3", "SWEEP=my sweeps/a b.yml"]
+    done = subprocess.run(
+        ["make", "--dry-run", target, *variables], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert f'{command} --scheduler "tcp://host:8786" --workers "3"' in done.stdout
