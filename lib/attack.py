@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -228,7 +227,9 @@ def objective(
     state: Any = None,
     modulus: bool = False,
 ) -> tuple[Tensor, Tensor, Any]:
-    r"""Objective (6), :math:`\|\phi \odot \rho\|_2` with the artifact :math:`\rho = \mathrm{rec}(y + e) - \mathrm{rec}(y)` of (5).
+    r"""Objective (6), :math:`\|\phi \odot \rho\|_2`, with the artifact of (5).
+
+    .. math:: \rho = \mathrm{rec}(y + e) - \mathrm{rec}(y)
 
     Differentiable with respect to e. With :math:`\phi = 1` it is objective (4).
 
@@ -321,7 +322,7 @@ def restarted_ascent(objective: Objective, start: Tensor, eta: Tensor, steps: in
 def projected_adam(
     objective: Objective, start: Tensor, eta: Tensor, steps: int = 30, step_size: float = 5.0
 ) -> Iterates:
-    r"""The authors' optimiser: Adam on the square of (6), with a projection on :math:`\|e\|_2 \le \eta` after each step.
+    r"""The authors' optimiser: Adam on the square of (6), with a projection on :math:`\|e\|_2 \le \eta` in each step.
 
     As in their code: Adam has the usual decay rates and :math:`\epsilon = 10^{-5}`, each gradient starts the solver at
     the unperturbed reconstruction, and the last iterate is the result. With `random_start`, ``modulus=True`` and
@@ -359,7 +360,7 @@ def projected_adam(
 
 
 def random_start(op: LinearOperator, eta: Tensor, seed: int) -> Tensor:
-    r"""The authors' start of Adam: Gaussian with :math:`\mathbb{E}\|e\|_2^2 = 9\eta^2`, among the real perturbations if ``op.real``.
+    r"""The authors' start: Gaussian with :math:`\mathbb{E}\|e\|_2^2 = 9\eta^2`; real perturbations if ``op.real``.
 
     Parameters
     ----------

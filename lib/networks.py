@@ -292,7 +292,7 @@ def load_network(
         if hashlib.sha256(content).hexdigest() != file["sha256"]:
             raise ValueError(f"{shown} has another SHA-256 than the manifest says; {remedy} anew")
         state |= load(content)
-    sizes = Sizes(**{key: tuple(v) if isinstance(v, list) else v for key, v in entry["sizes"].items()})
+    sizes = Sizes(**entry["sizes"] | {side: tuple(entry["sizes"][side]) for side in ("down", "up")})
     network = Reconstruction(MaskedFourier(radial_mask(N, LINES)), sizes, learned=name == "tirafl")
     counters = {k: v for k, v in network.state_dict().items() if not v.is_floating_point()}  # of batch norm; not stored
     try:
@@ -306,8 +306,8 @@ def read_manifest(folder: Path = WEIGHTS) -> dict[str, dict]:
     r"""What ``manifest.json`` says of each trained network, by name and preset such as ``"tira-compact"``.
 
     ``sizes`` are those of the network. ``runs``, ``steps`` and ``minutes`` count the whole training, for TiraFL without
-    that of the Tira it started from; ``log`` has each run. ``command``, ``settings``, ``phantoms_drawn``, ``device`` and
-    ``version`` are of the last run, or as if all had been like it. ``validation_error`` is the mean of
+    that of the Tira it started from; ``log`` has each run. ``command``, ``settings``, ``phantoms_drawn``, ``device``
+    and ``version`` are of the last run, or as if all had been like it. ``validation_error`` is the mean of
     :math:`\||z| - x\|_2/\|x\|_2` by noise level.
 
     Returns

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import html
 import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import ipywidgets
@@ -17,7 +15,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib.attack import Attack, disk_weight, evaluate_perturbation, fast_tv, localized_attack, power_ascent, unperturbed
+from lib.attack import (
+    Attack,
+    Iterates,
+    Objective,
+    disk_weight,
+    evaluate_perturbation,
+    fast_tv,
+    localized_attack,
+    power_ascent,
+    unperturbed,
+)
 from lib.explorer.pictures import GAP, Picture, side_by_side
 from lib.networks import LINES, N, Reconstruction, load_network
 from lib.operators import MaskedFourier, radial_mask
@@ -65,7 +73,7 @@ def bump_perturbation(op: MaskedFourier, mu: Sequence[int], sigma: float, eta: f
     For ``sigma`` below 1 the disk is a pixel and e is `lib.attack.spike_perturbation`.
 
     >>> from lib.attack import spike_perturbation
-    >>> op = MaskedFourier(radial_mask(32, 8))
+    >>> op = MaskedFourier(radial_mask(32, 8), real=True)
     >>> torch.allclose(bump_perturbation(op, (9, 12), 0, 1.0), spike_perturbation(op, (9, 12), 1.0))
     True
     """
@@ -182,13 +190,12 @@ class Explorer:
         self.progress.max, self.progress.value, self.progress.layout.visibility = steps + 1, 0, "visible"
         self.refine_button.disabled = True  # clicks would queue up
 
-        def optimiser(inner: Any) -> Any:
-            def resume(y: Tensor, state: Any) -> tuple[Tensor, Any]:
+        def optimiser(objective: Objective, start: Tensor, eta: Tensor) -> Iterates:
+            def counted(e: Tensor, state: Any) -> tuple[Tensor, Tensor, Any]:
                 self.progress.value += 1
-                rec = inner.reconstruct
-                return rec.resume(y, state) if isinstance(rec, TVReconstruction) else (rec(y), None)
+                return objective(e, state)
 
-            return power_ascent(dataclasses.replace(inner, reconstruct=SimpleNamespace(resume=resume)), steps=steps)
+            return power_ascent(counted, start, eta, steps)
 
         options: dict[str, Any] = {"optimiser": optimiser, "start": self.attack.e, "clean": p.clean, "by_peak": True}
         try:
@@ -240,7 +247,7 @@ class Explorer:
 
 @functools.lru_cache(maxsize=8)
 def _measured(image: str, lines: int) -> tuple[MaskedFourier, Tensor, Tensor]:
-    op, x = MaskedFourier(radial_mask(N, lines)), IMAGES[image]()
+    op, x = MaskedFourier(radial_mask(N, lines), real=True), IMAGES[image]()
     return op, x, op.A(x)
 
 

@@ -8,6 +8,7 @@ import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lib import measures
 from lib.figures.attack import artifact
 from lib.figures.style import COLORS, METHODS, WIDTH, band, panels, peak, show_image, ticks
 from lib.runs.attacks import Outcome
@@ -41,7 +42,7 @@ def transfers(seen: Mapping[str, Outcome], source: str) -> Figure:
     x, r, mu = seen[source].x, seen[source].image_perturbation, seen[source].mu
     show_image(axes[0], x + r, f"image + $r$, made for {METHODS[source][0]}\n{peak('r', r)}", mu)
     for ax, (target, outcome) in zip(axes[1:], seen.items(), strict=True):
-        alpha = float(outcome.artifact.abs().max() / r.abs().max())
+        alpha = float(measures.amplification(outcome.artifact, r))
         label = peak(r"\rho", outcome.artifact) + rf", $\alpha$ = {alpha:.1f}"
         show_image(ax, outcome.attacked, f"{METHODS[target][0]}\n{label}", mu)
     return figure

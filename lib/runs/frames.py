@@ -67,7 +67,7 @@ def compute_frames(
 
     ``steps`` are those of the ascent against a network.
     """
-    op, x = MaskedFourier(radial_mask(N, LINES)), example_image()
+    op, x = MaskedFourier(radial_mask(N, LINES), real=True), example_image()
     y = op.A(x)
     methods = reconstructions(op, noise_rel, noise_rel * torch.linalg.vector_norm(y))
     clean = {name: unperturbed(method, y) for name, method in methods.items()}

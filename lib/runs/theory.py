@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lib import theory
 from lib.attack import fast_tv, grid_attack
+from lib.measures import amplification, peak
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.runs.engine import Table
@@ -194,7 +195,7 @@ def growth(problem: str, log2_n: int, seed: int) -> Rows:
         pursue = theory.tv_pursuit if tv else theory.basis_pursuit
         before, after = pursue(y, omega, n), pursue(y + e, omega, n)
         rho, r = after.signal - before.signal, theory.zero_filled(e, omega, n)
-        solved_linf = f"{np.abs(rho).max() / np.abs(r).max():.9g}"
+        solved_linf = f"{amplification(rho, r, axes=1):.9g}"
         solved_l2 = f"{np.linalg.norm(rho) / np.linalg.norm(r):.9g}"
         duals = before.dual, after.dual
     certify = theory.certify_tv if tv else theory.certify_l1
@@ -234,7 +235,7 @@ def masks(lines: int, image: int, seed: int) -> Rows:
     constraint. ``error`` is that of the clean reconstruction: phantoms are shaded, so that their recovery is not exact.
     The attack is that of Section 3 at MASK_NOISE, with the lambda calibrated for the nearest mask of 25 to 80 lines.
     """
-    op, x = MaskedFourier(radial_mask(256, lines)), ellipses(1, seed=seed, first=image)[0]
+    op, x = MaskedFourier(radial_mask(256, lines), real=True), ellipses(1, seed=seed, first=image)[0]
     delta = torch.zeros_like(x)
     delta[128, 128] = 1
     y, e = op.A(x), op.A(delta)
@@ -250,8 +251,8 @@ def masks(lines: int, image: int, seed: int) -> Rows:
         "seed": seed,
         "m": op.m,
         "subsampling": f"{op.n**2 / op.m:.6g}",
-        "spike": f"{float(rho.abs().max() / r.abs().max()):.6g}",
-        "height": f"{float(rho.abs().max()):.6g}",
+        "spike": f"{float(amplification(rho, r)):.6g}",
+        "height": f"{float(peak(rho)):.6g}",
         "attack": f"{float(attack.amplification):.6g}",
         "error": f"{float(torch.linalg.vector_norm(clean - x) / torch.linalg.vector_norm(x)):.4g}",
         "lam": MASK_LAM,

@@ -15,14 +15,12 @@ from tqdm import tqdm
 from lib.networks import (
     LINES,
     NETWORKS,
-    PRESETS,
     WEIGHTS,
     N,
     Reconstruction,
     fast_bfloat16,
     load_network,
     read_manifest,
-    save_network,
 )
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
@@ -33,6 +31,7 @@ from lib.runs.options import count, fails, positive
 from lib.runs.provenance import provenance
 from lib.runs.section4 import TEST, TRAINING, VALIDATION
 from lib.runs.tables import RESULTS, ROOT, read_rows, write_bytes, write_rows
+from lib.runs.weights import PRESETS, save_network
 
 CHECKPOINTS = ROOT / "_train"  # not committed
 JITTER = 0.1  # largest noise in training, relative to the measurements

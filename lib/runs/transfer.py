@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from lib.measures import amplification, peak
 from lib.runs.attacks import (
     Configuration,
     Outcome,
@@ -87,20 +88,20 @@ def measure(
     source = Configuration(**fields)
     check_setting(setting, settings(source))
     seen = transferred(source, image, mu)
-    peak = seen[source.method].artifact.abs().argmax()
+    highest = seen[source.method].artifact.abs().argmax()
     same = {**identity(source, image), "setting": setting}
     rows = []
     for target, outcome in seen.items():
-        rho, r = outcome.artifact.abs(), float(outcome.image_perturbation.abs().max())
+        rho, r = outcome.artifact, outcome.image_perturbation
         numbers = {
-            "rho_linf": float(rho.max()),
-            "r_linf": r,
-            "alpha": float(rho.max()) / r,
-            "at_peak": float(rho.flatten()[peak]),
+            "rho_linf": peak(rho),
+            "r_linf": peak(r),
+            "alpha": amplification(rho, r),
+            "at_peak": rho.flatten()[highest].abs(),
             "concentration": concentration(rho),
         }
         location = {"target": target, "row": int(outcome.mu[0]), "column": int(outcome.mu[1])}
-        rows.append({**same, **location, **{name: f"{value:.9g}" for name, value in numbers.items()}})
+        rows.append({**same, **location, **{name: f"{float(value):.9g}" for name, value in numbers.items()}})
     return rows, {name: packed(seen[source.method].e, seen[source.method].mu) for name in kept_files(same)}
 
 

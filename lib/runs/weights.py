@@ -1,0 +1,78 @@
+"""The sizes of the networks that are trained, and their weights: written in parts, the manifest last."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from lib.networks import WEIGHTS, Reconstruction, Sizes, read_manifest
+from lib.runs.tables import write_bytes
+
+PART_BYTES = 16_000_000  # weights of more bytes are split over several files
+
+PRESETS = {
+    # Genzel, Macdonald and März (2022), the paper's [12]
+    "paper": Sizes((5, 7, 9, 12, 15), 20, (15, 12, 9, 7, 5), 16, first=16, fold=1, inversion_noise=1 / 16),
+    # chosen for training on two CPU cores; see the chapter on networks
+    "compact": Sizes((3, 4, 5), 6, (5, 4, 3), 16, first=32, fold=2, inversion_noise=1 / 256),
+}
+
+
+def save_network(
+    network: Reconstruction,
+    key: str,
+    record: Mapping[str, object],
+    *,
+    folder: Path = WEIGHTS,
+    part_bytes: int = PART_BYTES,
+) -> None:
+    """Publish weights in files of at most ``part_bytes``, and their entry in the manifest.
+
+    They are in half precision, but for the statistics of batch norm.
+
+    Every file is replaced in one step, the manifest last.
+
+    Parameters
+    ----------
+    network : the trained network.
+    key : its name and preset, such as ``"tira-compact"``.
+    record : what else the manifest says about it.
+    folder : where to.
+    part_bytes : bytes of a file, at most; a single tensor must fit.
+
+    Raises
+    ------
+    ValueError : a weight is not finite in half precision, or too large for one file.
+    """
+    parts: list[dict[str, Tensor]] = [{}]
+    room = part_bytes
+    for name, value in _weights(network).items():
+        stored = value.detach().cpu().contiguous()
+        stored = stored if ".running_" in name else stored.half()  # variances can be beyond half precision
+        if not bool(stored.isfinite().all()):
+            raise ValueError(f"save_network: {name} is not finite in half precision")
+        size = stored.nbytes + len(name) + 100  # with its entry in the header, which is smaller
+        if size > room and parts[-1]:
+            parts.append({})
+            room = part_bytes
+        parts[-1][name] = stored
+        room -= size
+    files = []
+    for number, part in enumerate(parts, 1):
+        content = save(part)
+        if len(content) > part_bytes:
+            raise ValueError(f"save_network: {list(part)} takes {len(content)} bytes, more than {part_bytes}")
+        name = f"{key}.safetensors" if len(parts) == 1 else f"{key}-{number}-of-{len(parts)}.safetensors"
+        write_bytes(folder / name, content)
+        files.append({"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
+    manifest = read_manifest(folder) | {key: {**record, "sizes": asdict(network.net.sizes), "files": files}}
+    write_bytes(folder / "manifest.json", (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+
+
+def _weights(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and running statistics; not the counters of batch norm, which nothing uses."""
+    return {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
