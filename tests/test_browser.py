@@ -24,7 +24,7 @@ import torch
 from lib.attack import disk_weight, spike_perturbation
 from lib.explorer import FRAMES, example_image, page_lambda
 from lib.operators import MaskedFourier, radial_mask
-from lib.records import read_rows
+from lib.runs.tables import read_rows
 from lib.tv import reconstruct_tv
 
 pytestmark = pytest.mark.slow  # `make quick` leaves them out

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib import admm, tv
-from lib.calibration import add_noise
-from lib.operators import MaskedFourier, gradient, radial_mask
+from lib.operators import MaskedFourier, add_noise, gradient, radial_mask
 from lib.phantoms import ellipses, shepp_logan
 from lib.tv import (
     anisotropic,
@@ -905,7 +904,7 @@ def test_outside_the_calibrated_range_lambda_is_refused(monkeypatch, noise, line
 
 
 def test_a_mask_calibrated_at_some_levels_only_spoils_nothing_else(monkeypatch):
-    # python -m lib.calibration --lines 60 --noise 0.01 0.04, its own example, leaves such a table.
+    # python -m lib.runs lambda --lines 60 --noise 0.01 0.04, its own example, leaves such a table.
     monkeypatch.setattr(tv, "_calibration", lambda: {**TABLE, (60, 0.01): 0.02, (60, 0.04): 0.14})
     assert math.isclose(calibrated_lambda(0.1, 40), TABLE[40, 0.1], rel_tol=1e-12)
     assert math.isclose(calibrated_lambda(0.02, 30), 100 * 0.02**1.5 / 30, rel_tol=1e-12)
