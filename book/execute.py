@@ -37,5 +37,4 @@ def execute(path: Path, config: Path = CONFIG) -> None:
 
 if __name__ == "__main__":
     for name in sys.argv[1:]:
-        print(name, flush=True)
         execute(Path(name))

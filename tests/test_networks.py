@@ -13,7 +13,6 @@ from lib import networks
 from lib.networks import (
     LINES,
     NETWORKS,
-    PRESETS,
     WEIGHTS,
     LearnedInversion,
     N,
@@ -21,9 +20,9 @@ from lib.networks import (
     Tiramisu,
     load_network,
     read_manifest,
-    save_network,
 )
 from lib.operators import MaskedFourier, radial_mask
+from lib.runs.weights import PRESETS, save_network
 
 
 def parameters(module):

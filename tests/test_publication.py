@@ -19,7 +19,7 @@ import yaml
 from pybtex.database import parse_file
 
 from lib.figures.__main__ import NAMED
-from lib.records import RESULTS, read_rows
+from lib.runs.tables import RESULTS, read_rows
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(path.stem for path in (ROOT / "lib").glob("*.py") if path.stem != "__init__")

@@ -889,7 +889,7 @@ def test_outside_the_calibrated_range_lambda_is_refused(monkeypatch, noise, line
 
 
 def test_a_mask_calibrated_at_some_levels_only_spoils_nothing_else(monkeypatch):
-    # python -m lib.calibration --lines 60 --noise 0.01 0.04, its own example, leaves such a table.
+    # python -m lib.runs lambda --lines 60 --noise 0.01 0.04, its own example, leaves such a table.
     monkeypatch.setattr(tv, "_calibration", lambda: {**TABLE, (60, 0.01): 0.02, (60, 0.04): 0.14})
     assert math.isclose(calibrated_lambda(0.1, 40), TABLE[40, 0.1], rel_tol=1e-12)
     assert math.isclose(calibrated_lambda(0.02, 30), 100 * 0.02**1.5 / 30, rel_tol=1e-12)

@@ -9,6 +9,7 @@ they still hold.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import random
 import sys
@@ -172,37 +173,34 @@ def verify(
             mine = file.of(cell)
             if mine and choose(cell) and any(row["code"] not in (file.code, RECOMPUTE) for row in mine):
                 groups.setdefault(key_of(mine[0], table.groups, table.text), []).append(cell)
-        draw = random.Random(seed)
+        draw, lines = random.Random(seed), []
         samples = [c for cells in groups.values() for c in draw.sample(cells, math.ceil(share * len(cells)))]
-        deviations: dict[tuple[str, ...], list[str]] = {}
+        found: dict[tuple[str, ...], list[tuple[str, str]]] = {group: [] for group in groups}  # errors, deviations
         if samples:
             with connect(scheduler, workers) as client:
                 results = computed(client, table.compute, table.code, samples)
                 for cell, (rows, _, error) in tqdm(results, total=len(samples), desc=f"verify {table.name}"):
                     mine = file.of(cell)
-                    group = key_of(mine[0], table.groups, table.text)
-                    deviations.setdefault(group, []).append(error or _deviation(table, mine, rows, tolerance))
-        lines = []
+                    if not error and rows[0]["code"] != file.code:
+                        error = "the worker has other code"
+                    deviation = "" if error else _deviation(table, mine, rows, tolerance)
+                    found[key_of(mine[0], table.groups, table.text)].append((error, deviation))
         for group, cells in groups.items():
-            wrong = [text for text in deviations.get(group, ["not computed"]) if text]
-            these = {id(row) for cell in cells for row in file.of(cell)}
-            for row in file.rows:
-                if id(row) in these and row["code"] != file.code:
-                    row["code"] = RECOMPUTE if wrong else file.code
-            file.write()
+            error, deviation = (next(filter(None, texts), "") for texts in zip(*found[group], strict=True))
+            if not error:
+                file.stamp(cells, RECOMPUTE if deviation else file.code)
+            verdict = (
+                f"not verified: {error}" if error else f"to be computed anew: {deviation}" if deviation else "verified"
+            )
             name = ", ".join(f"{k} {v}" for k, v in zip(table.groups, group, strict=True))
-            found = f"to be computed anew: {wrong[0]}" if wrong else "verified"
-            lines.append(f"{name}: {len(cells)} cells, {len(deviations.get(group, ()))} computed again, {found}")
+            lines.append(f"{name}: {len(cells)} cells, {len(found[group])} computed again, {verdict}")
         return lines
 
 
 def mark(table: Table, folder: Path = RESULTS) -> None:
     """Let every unverified row count as missing."""
     with _writing(table, folder) as file:
-        for row in file.rows:
-            row["code"] = row["code"] if row["code"] == file.code else RECOMPUTE
-        if file.rows:
-            file.write()
+        file.stamp(file.cells(), RECOMPUTE)
 
 
 def _deviation(table: Table, old: Sequence[Row], new: Sequence[Mapping[str, Any]], tolerance: float | None) -> str:
@@ -213,7 +211,7 @@ def _deviation(table: Table, old: Sequence[Row], new: Sequence[Mapping[str, Any]
         if found is None:
             return "a row is missing"
         allowed = table.tolerance(row) if tolerance is None else tolerance
-        for name in table.measured or [name for name in row if name not in (*table.keys, *_origin(), "setting")]:
+        for name in table.measured or [n for n in row if n not in (*table.keys, *_origin(), "setting")]:
             before, after = row.get(name, ""), str(found.get(name, ""))
             try:
                 same = math.isclose(float(before), float(after), rel_tol=allowed)
@@ -266,6 +264,13 @@ class _File:
             )
 
         return [cell for cell in self.cells() if choose(cell) and not there(cell)]
+
+    def stamp(self, cells: Iterable[Cell], code: str) -> None:
+        """Give unverified rows of these cells another hash."""
+        for row in itertools.chain.from_iterable(map(self.of, cells)):
+            row["code"] = row["code"] if row["code"] == self.code else code
+        if self.rows:
+            self.write()
 
     def unverified(self) -> int:
         return sum(row["code"] not in (self.code, RECOMPUTE) for row in self.rows)

@@ -52,8 +52,12 @@ def cells(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def tolerance(row: Row) -> float:
-    """How far a row computed again may be off: Adam's path is chaotic, where ours is not."""
-    return 1e-3 if row["optimiser"] == "ours" else 0.15
+    """How far a row computed again may be off.
+
+    Sums in another order, as on another processor, move a peak by up to 0.3 %; a network's gradients are those of
+    bfloat16 where that is fast, and Adam's path is chaotic.
+    """
+    return 0.15 if row["optimiser"] == "authors" else 5e-3 if row["method"] == "tv" else 0.05
 
 
 TABLE = Table(

@@ -26,7 +26,7 @@ def test_lambda_continues_in_logarithms():
 
 @pytest.mark.parametrize("sigma", [0, 1, 4])
 def test_the_bump_has_the_norm_it_should(sigma):
-    op = MaskedFourier(radial_mask(64, 20))
+    op = MaskedFourier(radial_mask(64, 20), real=True)
     e = bump_perturbation(op, (20, 30), sigma, 2.5)
     assert math.isclose(float(torch.linalg.vector_norm(e)), 2.5, rel_tol=1e-5)
     if sigma == 0:

@@ -267,6 +267,12 @@ def test_a_group_that_does_not_agree_is_computed_anew(tmp_path, unverified, addr
     assert (report.new, report.unverified) == (3, 0) and rows(tmp_path)[2]["square"] == "4"
 
 
+def test_a_group_that_cannot_be_computed_stays_unverified(tmp_path, unverified, address):
+    lines = verify(toy.table(6, fail=3), 1, folder=tmp_path, scheduler=address)
+    assert "verified" in lines[0] and "not verified: ArithmeticError: 3 is wrong" in lines[1]
+    assert run(toy.table(6), folder=tmp_path).unverified == 3
+
+
 def test_unverified_rows_can_be_computed_anew_at_once(tmp_path, unverified, address):
     mark(toy.table(6), tmp_path)
     assert run(toy.table(6), folder=tmp_path, scheduler=address).new == 6

@@ -229,6 +229,7 @@ def test_a_scheduler_of_the_users_own(tmp_path, make):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address, quiet = f"tcp://127.0.0.1:{port}", {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet["env"] = {**os.environ, "PYTHONPATH": str(ROOT)}
     dask = [sys.executable, "-m", "dask"]
     commands = (
         ["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"],
@@ -242,16 +243,8 @@ def test_a_scheduler_of_the_users_own(tmp_path, make):
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
-        command = [
-            sys.executable,
-            "-m",
-            "lib.runs.sweep",
-            make(a=[5]),
-            "--scheduler",
-            address,
-            "--out",
-            tmp_path / "out",
-        ]
+        place = ["--scheduler", address, "--out", tmp_path / "out"]
+        command = [sys.executable, "-m", "lib.runs.sweep", make(a=[5]), *place]
         done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0 and "1 done, 0 failed" in done.stdout, done.stderr
     finally:

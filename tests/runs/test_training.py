@@ -10,7 +10,7 @@ import torch
 from helpers import OP, SMALL, random
 
 from lib import networks
-from lib.networks import LINES, PRESETS, WEIGHTS, N, Reconstruction, load_network, read_manifest, save_network
+from lib.networks import LINES, WEIGHTS, N, Reconstruction, load_network, read_manifest
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.runs import checkpoints, training
@@ -29,6 +29,7 @@ from lib.runs.training import (
     train,
     training_batch,
 )
+from lib.runs.weights import PRESETS, save_network
 
 QUICK = Settings(batch=2, crop=16, rate=2e-3, inversion_rate=1e-4)
 
