@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from lib import networks
-from lib.networks import PRESETS, Reconstruction, Sizes, save_network
+from lib.networks import Reconstruction, Sizes
 from lib.operators import MaskedFourier, radial_mask
 from lib.runs import attacks, comparison, engine
 from lib.runs.cluster import _task
+from lib.runs.weights import PRESETS, save_network
 
 
 @pytest.fixture
