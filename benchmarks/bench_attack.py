@@ -31,6 +31,7 @@ from lib.attack import (
     location_grid,
     power_ascent,
     projected_adam,
+    random_start,
     spike_perturbation,
     unperturbed,
 )
@@ -48,7 +49,7 @@ LOCATIONS = (3, 10, 20, 25, 38, 43, 53, 60)  # of the 8 x 8 grid: one in each ro
 
 def problems(seed: int = SEED) -> Iterator[tuple[int, float, int, MaskedFourier, Tensor, float, float]]:
     for lines in LINES:
-        op = MaskedFourier(radial_mask(N, lines))
+        op = MaskedFourier(radial_mask(N, lines), real=True)
         for level in LEVELS:
             for image in range(IMAGES):
                 y = op.A(ellipses(1, N, seed=seed, first=image)[0])
@@ -82,7 +83,18 @@ def bench_strength() -> None:
         ours, seconds = timed(functools.partial(localized_attack, fast, y, op, level, phi, clean=start), repeats=5)
         slow = TVReconstruction(op, lam, iterations=50, tol=fast.tol)
         adam, seconds_adam = timed(
-            functools.partial(localized_attack, slow, y, op, level, phi, clean=start, optimiser=projected_adam)
+            functools.partial(
+                localized_attack,
+                slow,
+                y,
+                op,
+                level,
+                phi,
+                clean=start,
+                optimiser=projected_adam,
+                start=random_start(op, torch.full((len(phi),), eta), seed=0),
+                modulus=True,
+            )
         )
         mine, theirs = (evaluate_perturbation(exact, y, op, a.e, phi, clean=clean) for a in (ours, adam))
         ratio = mine.objective / theirs.objective
@@ -142,11 +154,9 @@ def bench_iterations() -> None:
             rec = dataclasses.replace(
                 fast_tv(op, lam, eta), iterations=iterations, threshold=factor * THRESHOLD * height
             )
-            for implicit, weight in ((False, WEIGHT), (True, WEIGHT), (False, 1.0)):
-                ascent = functools.partial(power_ascent, steps=10, gain=-1.0, weight=weight)
-                attack = localized_attack(
-                    dataclasses.replace(rec, implicit=implicit), y, op, level, phi, clean=clean, optimiser=ascent
-                )
+            for weight in (WEIGHT, 1.0):
+                ascent = functools.partial(power_ascent, steps=10, weight=weight)
+                attack = localized_attack(rec, y, op, level, phi, clean=clean, optimiser=ascent)
                 rows.append(
                     {
                         "lines": lines,
@@ -154,7 +164,6 @@ def bench_iterations() -> None:
                         "image": image,
                         "iterations": iterations,
                         "threshold": factor * THRESHOLD,
-                        "implicit": int(implicit),
                         "weight": f"{weight:.3g}",
                         "objective": f"{float(attack.objective.mean()):.4g}",
                         "peak": f"{float(attack.artifact.abs().amax((1, 2)).mean()):.4g}",
@@ -186,20 +195,19 @@ def bench_optimum(starts: int = 12, steps: int = 30) -> None:
             noise[starts // 3 : 2 * starts // 3] *= disk_weight(N, mu, 3 * SIGMA)
             delta = op.A_dagger(spike_perturbation(op, mu, 1.0))
             images = torch.cat([noise.to(y.dtype), torch.stack([-delta, phi + 0j, 1j * delta, (1 + 1j) * delta])])
-            long = functools.partial(power_ascent, steps=steps, gain=-1.0)
+            long = functools.partial(power_ascent, steps=steps)
             real, free = (
                 localized_attack(
-                    rec,
+                    dataclasses.replace(rec, op=domain),
                     y,
-                    op,
+                    domain,
                     level,
                     phi.expand(len(part), N, N),
                     start=op.A(part),
-                    real=is_real,
                     optimiser=long,
-                    clean=clean,
+                    clean=clean if domain is op else None,
                 )
-                for part, is_real in ((images[:-2], True), (images[-2:], False))
+                for part, domain in ((images[:-2], op), (images[-2:], MaskedFourier(op.mask)))
             )
             rows.append(
                 {
@@ -224,30 +232,34 @@ def bench_optimum(starts: int = 12, steps: int = 30) -> None:
             write_rows(RESULTS / "attack_optimum.csv", rows)
 
 
-def bench_memory() -> None:
-    """Peak memory of one gradient in a process of its own, against the number of solver iterations."""
+def bench_gradient() -> None:
+    """Time of one gradient of a batch, and its peak memory in a process of its own, against the solver iterations."""
     rows = []
     if not Path("/proc/self/clear_refs").exists():
         print("no /proc/self/clear_refs: memory is not measured", file=sys.stderr)
         return
-    for implicit in (True, False):
-        for iterations in (25, 100, 400):
-            command = [sys.executable, __file__, "--memory", str(int(implicit)), str(iterations)]
-            peak = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            rows.append(
-                {"implicit": int(implicit), "iterations": iterations, "n": N, "peak_mb": f"{peak:.1f}", **provenance()}
-            )
+    for images, iterations in ((1, 25), (1, 100), (1, 400), (8, ITERATIONS)):
+        command = [sys.executable, __file__, "--gradient", str(images), str(iterations)]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        peak, seconds = map(float, output.split())
+        numbers = {"peak_mb": f"{peak:.1f}", "seconds": f"{seconds:.4f}"}
+        rows.append({"images": images, "iterations": iterations, "n": N, **numbers, **provenance()})
     write_rows(RESULTS / "bench_attack_memory.csv", rows)
 
 
-def measure_memory(implicit: bool, iterations: int) -> None:
+def measure_gradient(images: int, iterations: int) -> None:
     _, _, _, op, y, lam, _ = next(problems())
-    for k in (2, iterations):
-        rec = TVReconstruction(op, lam, iterations=k, implicit=implicit)
-        Path("/proc/self/clear_refs").write_text("5")
-        before = _status("VmRSS")
-        rec(y.clone().requires_grad_()).abs().square().sum().backward()
-    print((_status("VmHWM") - before) / 1024)
+
+    def gradient(k: int) -> None:
+        rec = TVReconstruction(op, lam, iterations=k)
+        rec(y.expand(images, -1).clone().requires_grad_()).abs().square().sum().backward()
+
+    gradient(2)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    gradient(iterations)
+    peak = (_status("VmHWM") - before) / 1024
+    print(peak, timed(functools.partial(gradient, iterations), repeats=5)[1])
 
 
 def _status(field: str) -> int:
@@ -259,20 +271,20 @@ PARTS = {
     "strength": bench_strength,
     "iterations": bench_iterations,
     "optimum": bench_optimum,
-    "memory": bench_memory,
+    "gradient": bench_gradient,
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog="example: python benchmarks/bench_attack.py --only strength memory"
+        description=__doc__, epilog="example: python benchmarks/bench_attack.py --only strength gradient"
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run")
-    parser.add_argument("--memory", nargs=2, type=int, metavar=("IMPLICIT", "ITERATIONS"), help="print one peak")
+    parser.add_argument("--gradient", nargs=2, type=int, metavar=("IMAGES", "ITERATIONS"), help="print one measurement")
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", min(2, os.cpu_count() or 1))))
-    if arguments.memory:
-        measure_memory(bool(arguments.memory[0]), arguments.memory[1])
+    if arguments.gradient:
+        measure_gradient(*arguments.gradient)
         return
     for name in arguments.only:
         PARTS[name]()

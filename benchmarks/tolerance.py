@@ -23,9 +23,9 @@ def main() -> None:
     x = ellipses(IMAGES, seed=SEED).double()
     rows = []
     for lines, level in tqdm([(lines, level) for lines in LINES for level in LEVELS], unit="problem"):
-        op, lam = MaskedFourier(radial_mask(256, lines)), calibrated_lambda(level, lines)
+        op, lam = MaskedFourier(radial_mask(256, lines), real=True), calibrated_lambda(level, lines)
         y = op.A(x)
-        y = y + op.A(op.A_dagger(add_noise(y, level, SEED) - y).real)  # noise with a real image: the real path
+        y = y + op.A(op.A_dagger(add_noise(y, level, SEED) - y).real)  # noise with a real image
         reference = reconstruct_tv(y, op, lam, tol=1e-7, max_iter=50_000)
         for tol, dtype in CASES:
             start = time.perf_counter()

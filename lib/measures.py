@@ -1,4 +1,4 @@
-"""The amplification factor, for images and for the 1-D signals of `lib.theory` alike."""
+"""What is measured on images, and on the 1-D signals of `lib.theory`: amplification, peak, relative error."""
 
 from typing import Any
 
@@ -27,3 +27,8 @@ def peak(image: Any, axes: int = 2) -> Any:
     r"""The largest modulus :math:`\|x\|_\infty` of each image ``(..., n, n)``, or signal with ``axes=1``."""
     modulus = abs(image)
     return getattr(modulus, "amax", modulus.max)(tuple(range(-axes, 0)))  # torch calls it amax, NumPy max
+
+
+def relative_error(image: Any, truth: Any) -> float:
+    r""":math:`\|z - x\|_2/\|x\|_2` of one image or signal."""
+    return float(((abs(image - truth) ** 2).sum() / (abs(truth) ** 2).sum()) ** 0.5)

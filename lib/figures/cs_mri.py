@@ -10,7 +10,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib.figures.style import COLORS, WIDTH, bare, legend_beside, panels, relative_error, show_image, show_mask
+from lib.figures.style import COLORS, WIDTH, bare, legend_beside, panels, show_image, show_mask
+from lib.measures import relative_error
 from lib.operators import MaskedFourier
 
 

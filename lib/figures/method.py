@@ -66,17 +66,12 @@ def scaling(table: pandas.DataFrame) -> Figure:
 
 def attack_iterations(table: pandas.DataFrame) -> Figure:
     """What the ascent reaches against iterations behind a gradient and threshold, from attack_iterations.csv."""
-    averaged, whole = table.weight.min(), table.weight.max()
-    kinds = {
-        (0, averaged): ("averaged steps", "o-"),
-        (1, averaged): ("averaged, implicit gradient", "s:"),
-        (0, whole): ("whole steps", "x--"),
-    }
+    kinds = {table.weight.min(): ("averaged steps", "o-"), table.weight.max(): ("whole steps", "x--")}
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True)
     for ((lines, level), case), color in zip(table.groupby(["lines", "noise_rel"]), COLORS, strict=False):
         standard = case.threshold[case.iterations == 40].iloc[0]
-        for kind, (_, style) in kinds.items():
-            chosen = case[(case.implicit == kind[0]) & (case.weight == kind[1])]
+        for weight, (_, style) in kinds.items():
+            chosen = case[case.weight == weight]
             for ax, key, points in (
                 (axes[0], "iterations", chosen[chosen.threshold == standard]),
                 (axes[1], "threshold", chosen[chosen.iterations == ITERATIONS]),

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib.figures.style import COLORS, METHODS, WIDTH, band, bare, legend_beside, relative_error, show_image
+from lib.figures.style import COLORS, METHODS, WIDTH, band, bare, legend_beside, show_image
+from lib.measures import relative_error
 from lib.networks import Sizes
 
 FIXED, LEARNED, TIRAMISU = "0.93", "#fbe3c8", "#cfe3f1"  # fills of the boxes

@@ -6,7 +6,6 @@ from pathlib import Path
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -108,8 +107,3 @@ def ticks(ax: Axes, values: Sequence[float], **options: object) -> None:
 def peak(name: str, image: Tensor, digits: int = 2) -> str:
     r"""The label :math:`\|r\|_\infty` = 0.12 for the name r."""
     return rf"$\|{name}\|_\infty$ = {float(image.abs().max()):.{digits}f}"
-
-
-def relative_error(image: Tensor, x: Tensor) -> float:
-    r""":math:`\|z - x\|_2/\|x\|_2` of one image."""
-    return float(torch.linalg.vector_norm(image - x) / torch.linalg.vector_norm(x))

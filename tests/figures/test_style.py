@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.figures.style import OVER, relative_error, save, show_image
+from lib.figures.style import OVER, save, show_image
+from lib.measures import relative_error
 
 
 @pytest.mark.parametrize(("peak", "marked"), [(1.0, False), (1.01, True), (-1.5, True)])
