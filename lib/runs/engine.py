@@ -118,9 +118,11 @@ def run(
     """
     new = 0
     failures: list[tuple[Cell, str]] = []
+    tried: set[str] = set()
     with _writing(table, folder) as file, contextlib.ExitStack() as stack:
         client: Client | None = None
-        while todo := [c for c in file.missing(choose) if not any(c == failed for failed, _ in failures)]:
+        while todo := [cell for cell in file.missing(choose) if repr(cell) not in tried]:
+            tried.update(map(repr, todo))
             if client is None:
                 client = stack.enter_context(connect(scheduler, workers))
                 bar = stack.enter_context(tqdm(total=0, desc=table.name, unit="cell"))
@@ -136,6 +138,9 @@ def run(
                     file.replace(rows)
                     new += len(rows)
                 bar.update()
+        failed = [cell for cell, _ in failures]
+        missing = (cell for cell in file.missing(choose) if repr(cell) in tried and cell not in failed)
+        failures += [(cell, "what it gave is not the rows and files of this cell") for cell in missing]
         return Report(table.name, new, len(file.rows), file.unverified(), failures)
 
 
