@@ -911,7 +911,7 @@ def calibration_file(tmp_path, monkeypatch):
 
 def test_the_best_grid_point_of_each_mask_and_level_is_taken(calibration_file):
     calibration_file.write_text(
-        "lines,noise_rel,lam,error_mean,extra\n"
+        "lines,noise_rel,lam,error_mean,version\n"
         "40,0.01,0.001,0.05,x\n40,0.01,0.002,0.04,x\n40,0.01,0.004,0.06,x\n"
         "40,0.1,0.02,0.2,x\n40,0.1,0.01,0.3,x\n"
     )

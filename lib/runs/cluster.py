@@ -41,26 +41,25 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
     ConnectionError : nothing answers at the address within `CONNECT_SECONDS` and one more.
     """
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is listed at the end
-    if scheduler is None:
-        with (
-            dask.config.set(
-                {
-                    "distributed.scheduler.allowed-failures": DEATHS,
-                    # with Dask's own, workers give freed memory back at once, which doubles the time of an attack
-                    "distributed.nanny.pre-spawn-environ": dict.fromkeys(THREADS, 1),
-                }
-            ),
-            LocalCluster(
-                n_workers=workers or CPU_COUNT,
-                threads_per_worker=1,
-                dashboard_address="127.0.0.1:0",  # any free port
-                memory_limit=0,
-                silence_logs=logging.CRITICAL,
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
+    if scheduler is not None:
+        with _client(scheduler) as client:
             yield client
         return
+    settings = {
+        "distributed.scheduler.allowed-failures": DEATHS,
+        # with Dask's own, workers give freed memory back at once, which doubles the time of an attack
+        "distributed.nanny.pre-spawn-environ": dict.fromkeys(THREADS, 1),
+    }
+    options = {"threads_per_worker": 1, "memory_limit": 0, "silence_logs": logging.CRITICAL}
+    with (
+        dask.config.set(settings),
+        LocalCluster(n_workers=workers or CPU_COUNT, dashboard_address="127.0.0.1:0", **options) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def _client(scheduler: str) -> Client:
     answers: queue.SimpleQueue[Client | str] = queue.SimpleQueue()
 
     def ask() -> None:
@@ -85,8 +84,7 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
             "Is it running (`dask scheduler` prints its address), and is the address right, as tcp://host:8786? "
             "Without --scheduler the run uses this machine."
         )
-    with client:
-        yield client
+    return client
 
 
 def computed(

@@ -118,9 +118,11 @@ def run(
     """
     new = 0
     failures: list[tuple[Cell, str]] = []
+    tried: set[str] = set()
     with _writing(table, folder) as file, contextlib.ExitStack() as stack:
         client: Client | None = None
-        while todo := [c for c in file.missing(choose) if not any(c == failed for failed, _ in failures)]:
+        while todo := [cell for cell in file.missing(choose) if repr(cell) not in tried]:
+            tried.update(map(repr, todo))
             if client is None:
                 client = stack.enter_context(connect(scheduler, workers))
                 bar = stack.enter_context(tqdm(total=0, desc=table.name, unit="cell"))
@@ -136,6 +138,9 @@ def run(
                     file.replace(rows)
                     new += len(rows)
                 bar.update()
+        failed = [cell for cell, _ in failures]
+        missing = (cell for cell in file.missing(choose) if repr(cell) in tried and cell not in failed)
+        failures += [(cell, "what it gave is not the rows and files of this cell") for cell in missing]
         return Report(table.name, new, len(file.rows), file.unverified(), failures)
 
 
@@ -173,27 +178,27 @@ def verify(
             mine = file.of(cell)
             if mine and choose(cell) and any(row["code"] not in (file.code, RECOMPUTE) for row in mine):
                 groups.setdefault(key_of(mine[0], table.groups, table.text), []).append(cell)
-        draw, lines = random.Random(seed), []
-        samples = [c for cells in groups.values() for c in draw.sample(cells, math.ceil(share * len(cells)))]
-        found: dict[tuple[str, ...], list[tuple[str, str]]] = {group: [] for group in groups}  # errors, deviations
-        if samples:
-            with connect(scheduler, workers) as client:
-                results = computed(client, table.compute, table.code, samples)
-                for cell, (rows, _, error) in tqdm(results, total=len(samples), desc=f"verify {table.name}"):
-                    mine = file.of(cell)
-                    if not error and rows[0]["code"] != file.code:
-                        error = "the worker has other code"
-                    deviation = "" if error else _deviation(table, mine, rows, tolerance)
-                    found[key_of(mine[0], table.groups, table.text)].append((error, deviation))
+        if not groups:
+            return []
+        draw = random.Random(seed)
+        samples = {group: draw.sample(cells, math.ceil(share * len(cells))) for group, cells in groups.items()}
+        every = [cell for cells in samples.values() for cell in cells]
+        with connect(scheduler, workers) as client:
+            results = computed(client, table.compute, table.code, every)
+            again = {repr(cell): found for cell, found in tqdm(results, total=len(every), desc=f"verify {table.name}")}
+        lines = []
         for group, cells in groups.items():
-            error, deviation = (next(filter(None, texts), "") for texts in zip(*found[group], strict=True))
-            if not error:
-                file.stamp(cells, RECOMPUTE if deviation else file.code)
-            verdict = (
-                f"not verified: {error}" if error else f"to be computed anew: {deviation}" if deviation else "verified"
-            )
+            code, verdict = file.code, "verified"
+            for cell in samples[group]:
+                rows, _, error = again[repr(cell)]
+                if error or rows[0]["code"] != file.code:
+                    code, verdict = "", f"not verified: {error or 'the worker has other code'}"
+                elif code and (deviation := _deviation(table, file.of(cell), rows, tolerance)):
+                    code, verdict = RECOMPUTE, f"to be computed anew: {deviation}"
+            if code:
+                file.stamp(cells, code)
             name = ", ".join(f"{k} {v}" for k, v in zip(table.groups, group, strict=True))
-            lines.append(f"{name}: {len(cells)} cells, {len(found[group])} computed again, {verdict}")
+            lines.append(f"{name}: {len(cells)} cells, {len(samples[group])} computed again, {verdict}")
         return lines
 
 

@@ -29,6 +29,7 @@ from lib.runs.provenance import notebook_hash, provenance
 from lib.runs.tables import ROOT, key_of, scan, write_bytes
 
 LARGEST = 100_000  # runs of a sweep
+QUIET = {"log_output": False, "extra_arguments": ["--IPKernelApp.log_level=50"]}  # kernels write to our terminal
 RESERVED = ("notebook", "seconds", "threads", *provenance(), "code")  # columns of the table
 
 
@@ -180,7 +181,7 @@ def execute(source: str, folder: str, /, **parameters: Any) -> tuple[list[dict[s
         before.write_text(source, encoding="utf-8")
         cwd = folder if Path(folder).is_dir() else temporary
         try:
-            papermill.execute_notebook(before, after, parameters, cwd=cwd, progress_bar=False, log_output=False)
+            papermill.execute_notebook(before, after, parameters, cwd=cwd, progress_bar=False, **QUIET)
         except Exception as problem:  # the notebook's own, a dead kernel, a missing one
             error = f"{type(problem).__name__}: {problem}".strip()
         notebook = nbformat.read(after if after.exists() else before, 4)

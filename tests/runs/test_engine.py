@@ -1,5 +1,6 @@
 """The engine: nothing lost, doubled or computed twice, whatever is killed, full, changed or in the way."""
 
+import dataclasses
 import errno
 import os
 import re
@@ -144,6 +145,11 @@ def test_a_failing_cell_stops_no_other_and_is_tried_again(tmp_path, address):
     assert [row["a"] for row in rows(tmp_path)] == ["0", "1", "3"] and "failed: a = 2" in str(report)
     report = run(toy.table(4), folder=tmp_path, scheduler=address)
     assert (report.new, report.rows, report.failures) == (1, 4, [])
+
+
+def test_a_cell_that_gives_other_rows_is_not_computed_for_ever(tmp_path, address):
+    report = run(dataclasses.replace(toy.table(2), size=2), folder=tmp_path, scheduler=address)
+    assert [text for _, text in report.failures] == ["what it gave is not the rows and files of this cell"] * 2
 
 
 def test_a_cell_that_kills_its_worker_fails_alone(tmp_path):

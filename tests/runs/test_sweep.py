@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -120,6 +121,20 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(tmp_path, make):
     assert finished.returncode == 0, finished.stderr
     assert len(rows(out)) == 5 and len(marks(tmp_path)) - len(before) == 5 - len(done)
     assert {name: (out / name).read_bytes() for name in done} == done
+
+
+def test_ctrl_c_ends_it_with_one_line(tmp_path, make):
+    path, out = make(a=list(range(9)), wait=[0.5]), tmp_path / "out"
+    command = [sys.executable, "-m", "lib.runs.sweep", path, "--out", out, "--workers", "2"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not rows(out):
+        time.sleep(0.05)
+    sent = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    _, text = process.communicate()  # kernels have its standard error, too: so they are gone as well
+    assert time.monotonic() - sent < 5 and process.returncode == 130
+    lines = [line for line in re.split(r"[\r\n]+", text) if line and not line.startswith("runs: ")]
+    assert lines == ["stopped; the same command goes on from here"]
 
 
 def test_a_worker_that_dies_is_replaced_and_its_run_repeated(tmp_path, make, cluster):
