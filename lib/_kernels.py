@@ -42,16 +42,18 @@ class VUpdate(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, v: Tensor, t: Tensor, rho: Tensor, relaxation: float) -> Any:
+    def forward(ctx: Any, x: Tensor, v: Tensor, t: Tensor, rho: Tensor, relaxation: float, ratio: Tensor | None) -> Any:
         x = x.resolve_conj().contiguous()
         ctx.set_materialize_grads(False)
         ctx.mark_dirty(v)
         recorded = any(ctx.needs_input_grad[:2])
+        assert not recorded or ratio is None  # the threshold of a differentiated iteration is fixed
+        ratio = torch.ones_like(t) if ratio is None else ratio
         bits = torch.empty((*v.shape[:-1], rows(v).shape[-1]) if recorded else (0, 0, 0, 0), dtype=torch.uint8)
         b = torch.empty_like(x)
         _run(
             (_v_update, _v_update_threads), v, rows(x), rows(v), rows(b), bits.numpy(), t.numpy(),
-            rho.numpy(), float(relaxation), 1 + x.is_complex(),
+            ratio.numpy(), rho.numpy(), float(relaxation), 1 + x.is_complex(),
         )  # fmt: skip
         ctx.bits, ctx.rho, ctx.relaxation = bits, rho, float(relaxation)
         return v, b
@@ -67,7 +69,7 @@ class VUpdate(torch.autograd.Function):
             (_v_adjoint, _v_adjoint_threads), out, rows(g_b), rows(given), ctx.bits.numpy(), rows(out), rows(g_x),
             ctx.rho.numpy(), ctx.relaxation, 1 + g_b.is_complex(),
         )  # fmt: skip
-        return g_x, out, None, None, None
+        return g_x, out, None, None, None, None
 
 
 def sweep(x: Tensor, v: Tensor, t: Tensor, rho: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -128,16 +130,16 @@ def _wrap(row, ring, c):
 
 
 @_row
-def _v_row(x, x_next, v, q, bits, t, alpha):
-    """v + alpha (grad x - v + P v) in place, and q = z - u."""
+def _v_row(x, x_next, v, q, bits, t, less, more, alpha):
+    """v <- v + alpha (grad x - v + P v), then v <- z + ratio u and q = z - ratio u; less and more are ratio -+ 1."""
     for j in range(bits.shape[0]):
         bits[j] = abs(v[j]) > t
     for j in range(v.shape[0]):
         w = v[j]
         w += alpha * (x_next[j] - x[j] - w + min(max(w, -t), t))
-        v[j] = w
         u = min(max(w, -t), t)
-        q[j] = w - (u + u)
+        v[j] = w + less * u
+        q[j] = w - more * u
     for j in range(bits.shape[0]):
         bits[j] += 2 * (abs(v[j]) > t)
 
@@ -150,16 +152,17 @@ def _adjoint_row(above, here, left, right, b, rho):
 
 
 @_row
-def _v_band(band, bands, x, v, b, bits, t, rho, relaxation, c, last):
+def _v_band(band, bands, x, v, b, bits, t, ratio, rho, relaxation, c, last):
     i, h, n, length = band // bands, band % bands, x.shape[1], x.shape[2]
-    alpha, none = x.dtype.type(relaxation), np.empty(0, np.uint8)
+    alpha, none, one = x.dtype.type(relaxation), np.empty(0, np.uint8), x.dtype.type(1)
+    numbers = t[i], ratio[i] - one, ratio[i] + one, alpha
     ring, down = np.empty(length + c, x.dtype), np.zeros((2, length), x.dtype)
     right = np.empty(length + c, x.dtype)  # right[c + j] belongs to pixel j, right[:c] wraps around
     for k in range(h * n // bands, (h + 1) * n // bands):
         recorded = len(bits) > 0
         _wrap(x[i, k], ring, c)
-        _v_row(x[i, k], x[i, (k + 1) % n], v[i, 0, k], down[k % 2], bits[i, 0, k] if recorded else none, t[i], alpha)
-        _v_row(x[i, k], ring[c:], v[i, 1, k], right[c:], bits[i, 1, k] if recorded else none, t[i], alpha)
+        _v_row(x[i, k], x[i, (k + 1) % n], v[i, 0, k], down[k % 2], bits[i, 0, k] if recorded else none, *numbers)
+        _v_row(x[i, k], ring[c:], v[i, 1, k], right[c:], bits[i, 1, k] if recorded else none, *numbers)
         for j in range(c):
             right[j] = right[length + j]
         _adjoint_row(down[1 - k % 2], down[k % 2], right[:length], right[c:], b[i, k], rho[i])
@@ -177,18 +180,18 @@ def _close(bands, last, b, rho):
 
 
 @_serial
-def _v_update(bands, x, v, b, bits, t, rho, relaxation, c):
+def _v_update(bands, x, v, b, bits, t, ratio, rho, relaxation, c):
     last = np.empty((bands * len(x), x.shape[2]), x.dtype)
     for band in range(bands * len(x)):
-        _v_band(band, bands, x, v, b, bits, t, rho, relaxation, c, last)
+        _v_band(band, bands, x, v, b, bits, t, ratio, rho, relaxation, c, last)
     _close(bands, last, b, rho)
 
 
 @_threaded
-def _v_update_threads(bands, x, v, b, bits, t, rho, relaxation, c):
+def _v_update_threads(bands, x, v, b, bits, t, ratio, rho, relaxation, c):
     last = np.empty((bands * len(x), x.shape[2]), x.dtype)
     for band in numba.prange(bands * len(x)):
-        _v_band(band, bands, x, v, b, bits, t, rho, relaxation, c, last)
+        _v_band(band, bands, x, v, b, bits, t, ratio, rho, relaxation, c, last)
     _close(bands, last, b, rho)
 
 

@@ -82,12 +82,12 @@ class LinearOperator(Protocol):
     def A_dagger(self, y: Tensor) -> Tensor:
         r"""Pseudo-inverse :math:`\mathcal{A}^\dagger y`, complex images ``(..., n, n)``."""
 
-    def normal_inverse(self, rho: Tensor, y: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+    def normal_inverse(self, rho: Tensor, y: Tensor) -> Callable[..., Tensor]:
         r"""The map :math:`b \mapsto (\mathcal{A}^*\mathcal{A} + \varrho\nabla^*\nabla)^{-1} (\mathcal{A}^* y + b)`.
 
-        This is ADMM's x-update. ``rho`` is ``(b,)``, ``y`` is ``(b, m)``, or 0 if None; the map takes images
-        ``(b, n, n)``, real ones if the operator is. Without ``y`` it is self-adjoint. Where nothing determines the mean
-        of the image, the mean is 0.
+        This is ADMM's x-update. ``rho`` is ``(b,)``, ``y`` is ``(b, m)``; the map takes images ``(b, n, n)``, real ones
+        if the operator is. With ``linear=True`` as its second argument it leaves :math:`\mathcal{A}^* y` out; then it
+        is self-adjoint. Where nothing determines the mean of the image, the mean is 0.
         """
 
 
@@ -160,8 +160,11 @@ class MaskedFourier:
         weight = torch.fft.ifftshift(self.mask).double()
         weight = (weight + weight.flip(0, 1).roll((1, 1), (0, 1))) / 2 if real else weight
         weight[0, 0] = torch.where(weight[0, 0] > 0, weight[0, 0], math.inf)  # nothing determines the mean: it is 0
-        self._weight = weight[:, : w if real else n].contiguous()
-        self._laplacian = laplacian_symbol(n, device=self.device)[:, : w if real else n].contiguous()
+        # twice, for real and imaginary part: torch is slow where a complex number meets a real one
+        laplacian = laplacian_symbol(n, device=self.device)
+        self._weight, self._laplacian = (
+            a[:, : w if real else n, None].expand(-1, -1, 2).contiguous() for a in (weight, laplacian)
+        )
 
     def __repr__(self) -> str:
         domain = "real" if self.real else "complex"
@@ -200,21 +203,19 @@ class MaskedFourier:
         grid = y.new_zeros(*y.shape[:-1], self.n**2)
         return grid.index_copy(-1, self._index, y).unflatten(-1, (self.n, self.n))
 
-    def normal_inverse(self, rho: Tensor, y: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+    def normal_inverse(self, rho: Tensor, y: Tensor) -> Callable[..., Tensor]:
         """See `LinearOperator`; exact, since both terms are diagonal in the Fourier domain."""
         weight, laplacian = self._weight.to(rho.dtype), self._laplacian.to(rho.dtype)
-        inverse = torch.addcmul(weight, rho[:, None, None], laplacian).reciprocal()
-        # once for the real and once for the imaginary part: torch is slow where a complex number meets a real one
-        inverse = torch.stack([inverse, inverse], -1)
+        inverse = torch.addcmul(weight, rho[:, None, None, None], laplacian).reciprocal()
         # y is added in k-space: as an image, its rounding errors at frequencies without data would be divided by rho
-        shift = torch.zeros((), dtype=rho.dtype, device=rho.device) if y is None else inverse * self._spectrum(y)
+        shift = inverse * self._spectrum(y)
 
-        def solve(b: Tensor) -> Tensor:
+        def solve(b: Tensor, linear: bool = False) -> Tensor:
+            transform = torch.fft.fft2 if b.is_complex() else torch.fft.rfft2
+            spectrum = torch.view_as_real(transform(b, norm="ortho")).mul_(inverse)
+            spectrum = torch.view_as_complex(spectrum if linear else spectrum.add_(shift))
             if b.is_complex():
-                spectrum = torch.view_as_real(torch.fft.fft2(b, norm="ortho"))
-                return torch.fft.ifft2(torch.view_as_complex(torch.addcmul(shift, spectrum, inverse)), norm="ortho")
-            spectrum = torch.view_as_real(torch.fft.rfft2(b, norm="ortho"))
-            spectrum = torch.view_as_complex(torch.addcmul(shift, spectrum, inverse))
+                return torch.fft.ifft2(spectrum, norm="ortho")
             return torch.fft.irfft2(spectrum, s=b.shape[-2:], norm="ortho")
 
         return solve
@@ -231,8 +232,9 @@ class MaskedFourier:
         parts = torch.view_as_real(y.resolve_conj())
         values = parts.index_select(-2, self._first) * self._of_first.to(parts.dtype)
         values += parts.index_select(-2, self._second) * self._of_second.to(parts.dtype)
-        grid = parts.new_zeros(*y.shape[:-1], self._weight.numel(), 2).index_copy_(-2, self._stored, values)
-        return grid.unflatten(-2, self._weight.shape)
+        grid = y.new_zeros(*y.shape[:-1], self._weight.numel() // 2)
+        grid.index_copy_(-1, self._stored, torch.view_as_complex(values))
+        return torch.view_as_real(grid.unflatten(-1, self._weight.shape[:2]))
 
     def adjoint_dagger(self, g: Tensor) -> Tensor:
         r"""See `LinearOperator`: :math:`\mathcal{A} g`, and twice that at k where a real image has to serve -k, too."""

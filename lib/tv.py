@@ -26,7 +26,6 @@ CHECK_EVERY = 10  # iterations between two looks at the duality gap, and between
 THRESHOLD, THRESHOLD_DECAY = (0.5, 0.1), 0.85
 
 Norm = Callable[[Tensor], Tensor]
-Solve = Callable[[Tensor], Tensor]
 
 
 # --- Norms of the gradient
@@ -248,12 +247,19 @@ def _feasible(p: Tensor, op: LinearOperator, lam: Tensor, norm: Norm) -> tuple[T
     """`feasible_dual`, and the q that belongs to it."""
     g = gradient_adjoint(p)
     q = op.adjoint_dagger(g)  # type: ignore[attr-defined]
-    laplacian = laplacian_symbol(op.n, p.real.dtype, p.device)
-    inverse = torch.where(laplacian > 0, 1 / laplacian, 0)
-    lift = torch.fft.ifft2(inverse * torch.fft.fft2(g - _adjoint(op, q)))  # Laplacian^+ of what is out of range
-    p = p - gradient(lift if p.is_complex() else lift.real)
+    p = p - gradient(_laplacian_inverse(g - _adjoint(op, q)))  # what is out of range goes
     scale = (lam / torch.maximum(_largest(p, norm), lam)).to(p.real.dtype)
     return p * scale[..., None, None, None], q * scale[..., None]
+
+
+def _laplacian_inverse(g: Tensor) -> Tensor:
+    """The pseudo-inverse of grad* grad, applied to images ``(..., n, n)``."""
+    n, forward, back = g.shape[-1], torch.fft.rfft2, functools.partial(torch.fft.irfft2, s=g.shape[-2:])
+    symbol = laplacian_symbol(n, g.real.dtype, g.device)
+    if g.is_complex():
+        forward, back = torch.fft.fft2, torch.fft.ifft2
+    inverse = torch.where(symbol > 0, 1 / symbol, 0)[:, : n if g.is_complex() else n // 2 + 1]
+    return back(inverse * forward(g))
 
 
 def _dual_objective(q: Tensor, y: Tensor, rest: Tensor) -> Tensor:
@@ -278,7 +284,13 @@ def _adjoint(op: LinearOperator, y: Tensor) -> Tensor:
 
 
 def v_update(
-    x: Tensor, v: Tensor, t: Tensor, rho: Tensor, norm: Norm, relaxation: float = RELAXATION
+    x: Tensor,
+    v: Tensor,
+    t: Tensor,
+    rho: Tensor,
+    norm: Norm,
+    relaxation: float = RELAXATION,
+    ratio: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     r"""ADMM's updates of z and u, kept as one variable v = z + u, and what the next x-update needs of them.
 
@@ -296,46 +308,47 @@ def v_update(
     t, rho : threshold :math:`\lambda/\varrho` and penalty, ``(b,)``.
     norm : `separable`, `anisotropic` or `isotropic`.
     relaxation : :math:`\alpha`, in (0, 2); 1 for none.
+    ratio : ``(b,)``, by which the threshold changes after the update; then ``rho`` is the penalty after it. z and the
+        multiplier :math:`\varrho u` stay.
 
     Returns
     -------
     v, b : fields and images, shaped as v and x.
     """
     if norm is separable and x.device.type == "cpu" and not _is_transformed(x, v):
-        return _kernels.VUpdate.apply(x, v.contiguous(), t, rho, relaxation)
+        return _kernels.VUpdate.apply(x, v.contiguous(), t, rho, relaxation, ratio)
     u = project(v, t, norm)
     z = v - u
     v = relaxation * gradient(x) + (1 - relaxation) * z + u
     u = project(v, t, norm)
-    return v, rho[:, None, None] * gradient_adjoint(v - 2 * u)
+    z, u = v - u, u if ratio is None else ratio[:, None, None, None] * u
+    return z + u, rho[:, None, None] * gradient_adjoint(z - u)
 
 
 class _XUpdate(torch.autograd.Function):
     """`x_update`. Its linear part is self-adjoint: the derivative's adjoint is the same solve, for every operator."""
 
     @staticmethod
-    def forward(ctx: Any, b: Tensor, data: Tensor, solve: Solve, linear: Solve) -> Tensor:
-        ctx.linear = linear
+    def forward(ctx: Any, b: Tensor, data: Tensor, solve: Callable[..., Tensor]) -> Tensor:
+        ctx.solve = solve
         return solve(b)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        g = ctx.linear(g)
-        return g, g, None, None
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None]:
+        g = ctx.solve(g, linear=True)
+        return g, g, None
 
 
-def x_update(b: Tensor, data: Tensor, solve: Solve, linear: Solve) -> Tensor:
+def x_update(b: Tensor, data: Tensor, solve: Callable[..., Tensor]) -> Tensor:
     r"""ADMM's x-update :math:`(\mathcal{A}^*\mathcal{A} + \varrho\nabla^*\nabla)^{-1} (\mathcal{A}^* y + b)`.
 
     Parameters
     ----------
     b : images ``(b, n, n)``, see :func:`v_update`.
-    data : :math:`\mathcal{A}^* y`, ``(b, n, n)``; only the derivative with respect to it is used.
-    solve, linear : ``op.normal_inverse(rho, y)`` and ``op.normal_inverse(rho)``.
+    data : :math:`\mathcal{A}^* y`, ``(b, n, n)``; ``solve`` has it already, but not its derivative.
+    solve : ``op.normal_inverse(rho, y)``.
     """
-    if _is_transformed(b, data):
-        return linear(data + b)
-    return _XUpdate.apply(b, data, solve, linear)
+    return solve(data + b, linear=True) if _is_transformed(b, data) else _XUpdate.apply(b, data, solve)
 
 
 def _is_transformed(*tensors: Tensor) -> bool:
@@ -534,12 +547,9 @@ def _solve(
                 y, x, v, data, rest, lam, t, t_last, rho, index = (
                     a[keep] for a in (y, x, v, data, rest, lam, t, t_last, rho, index)
                 )
-        v, b = v_update(x, v, t, rho, norm)
         ratio = (t_last / t).clamp(min=THRESHOLD_DECAY)
-        if bool((ratio < 1).any()):  # z and the multiplier rho u stay
-            u = ratio[:, None, None, None] * project(v, t, norm)
-            v, t, rho = v - project(v, t, norm) + u, t * ratio, rho / ratio
-            b = rho[:, None, None] * gradient_adjoint(v - 2 * u)
+        v, b = v_update(x, v, t, rho / ratio, norm, ratio=ratio)
+        t, rho = t * ratio, rho / ratio
         if bool((ratio < 1).any()) or len(rho) < len(done):
             solve = op.normal_inverse(rho, y)
 
@@ -667,11 +677,11 @@ class TVReconstruction:
     def _iterate(self, y: Tensor, x: Tensor, p: Tensor, data: Tensor, lam: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """The iterations from x and u = p/rho; the image, and p where the next ones may begin."""
         rho = (lam / t).to(t.dtype)
-        solve, linear = self.op.normal_inverse(rho, y), self.op.normal_inverse(rho)
+        solve = self.op.normal_inverse(rho, y)
         v = p / rho[:, None, None, None]
         for k in range(self.iterations):
             v, b = v_update(x, v, t, rho, self.norm, RELAXATION if k else 1.0)  # z, u, and b = rho grad*(z - u)
-            x = x_update(b, data, solve, linear)  # (A*A + rho grad* grad)^-1 (A* y + b)
+            x = x_update(b, data, solve)  # (A*A + rho grad* grad)^-1 (A* y + b)
         with torch.no_grad():
             v, _ = v_update(x.detach(), v.detach(), t, rho, self.norm)
             return x, rho[:, None, None, None] * project(v, t, self.norm)

@@ -100,11 +100,12 @@ class TwoCoils:
     def A_dagger(self, y):
         return self._solve(lambda x: self.A_adjoint(self.A(x)), self.A_adjoint(y))
 
-    def normal_inverse(self, rho, y=None):
+    def normal_inverse(self, rho, y):
         def normal(x):
             return self.A_adjoint(self.A(x)) + rho[:, None, None] * gradient_adjoint(gradient(x))
 
-        return lambda b: self._solve(normal, b if y is None else b + self.A_adjoint(y))
+        data = self.A_adjoint(y)
+        return lambda b, linear=False: self._solve(normal, b if linear else b + data)
 
     def _solve(self, normal, b, steps=400):
         """Conjugate gradients, to the relative residual ``tol``."""
