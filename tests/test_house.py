@@ -108,7 +108,7 @@ def diagram():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (block,) = [found for found in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) if "<-" in found]
     inside = ""
-    for line in block.splitlines():
+    for line in re.sub(r"\n {12,}", " ", block).splitlines():  # a long line goes on below
         names, _, uses = line.split("#")[0].partition("<-")
         for name in names.split():
             if not line.startswith(" "):

@@ -149,7 +149,7 @@ static inline Vector update(Vector gradient, float *v, Vector t, Vector ratio) {
   return z - u;
 }
 
-// z- and u-update for the threshold t, then r = rho grad*(z - u) for the threshold ratio t; `_v_update` of lib/_kernels.py.
+// z- and u-update for the threshold t, then r = rho grad*(z - u) for the threshold ratio t; `_v_update` of _kernels.py.
 static inline void step(float *x, float *r, float *down, float *right, float t, float ratio, float rho) {
   for (int j = 0; j < n; j++) lines[1][j] = 0; // z - u above the first row: added at the end
   for (int i = 0; i < n; i++) {
