@@ -19,10 +19,11 @@ import yaml
 from pybtex.database import parse_file
 
 from lib.figures.__main__ import NAMED
-from lib.runs.tables import RESULTS, read_rows
+from lib.runs.tables import read_table
 
 ROOT = Path(__file__).parent.parent
-MODULES = sorted(path.stem for path in (ROOT / "lib").glob("*.py") if path.stem != "__init__")
+FILES = [path for path in sorted((ROOT / "lib").rglob("*.py")) if path.stem == "__main__" or path.stem[0] != "_"]
+MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES]
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 PUBLICATION = ROOT / "book" / "_ext" / "publication.py"
@@ -70,7 +71,7 @@ def test_each_chapter_and_each_module_is_a_page(site, pages):
     built = {str(path.relative_to(site).with_suffix("")) for path in pages}
     sources = [*(ROOT / "book").rglob("*.md"), *(ROOT / "notebooks").glob("*.ipynb")]
     assert {str(source.relative_to(ROOT).with_suffix("")) for source in sources} <= built
-    assert {f"book/api/{module}" for module in MODULES} <= built
+    assert {f"book/api/{module.split('.')[1]}" for module in MODULES} <= built
 
 
 def test_every_internal_link_and_anchor_leads_somewhere(site, pages):
@@ -148,13 +149,13 @@ def test_invalid_html_is_found_out(body, error):
 
 
 def test_tables_have_captions_and_numbers(site, pages):
-    """All but the lists of chapters, of modules and of checks, which are for finding the way."""
-    lists = {site / "book" / f"{name}.html" for name in ("index", "api/index", "contributing")}
+    """All but the lists of chapters, modules, checks and old names, which are for finding the way."""
+    lists = {site / "book" / f"{name}.html" for name in ("index", "api/index", "contributing", "changes")}
     for path in pages:
         text = path.read_text(encoding="utf-8")
         tables = re.findall(r'<table class="table".*?</table>', text, re.DOTALL)
         bare = [table for table in tables if "caption-number" not in table]
-        assert len(bare) == (path in lists), (path.name, bare)
+        assert bool(bare) == (path in lists), (path.name, bare)
 
 
 def test_the_bibliography_is_labelled_as_the_text_cites(site):
@@ -203,13 +204,14 @@ def public(module):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_reference_has_every_public_name_and_each_says_what_it_does(site, name):
-    module = importlib.import_module(f"lib.{name}")
-    page = (site / "book" / "api" / f"{name}.html").read_text(encoding="utf-8")
+    module = importlib.import_module(name)
+    page = (site / "book" / "api" / f"{name.split('.')[1]}.html").read_text(encoding="utf-8")
+    assert f'id="module-{name}"' in page
     first = module.__doc__.strip().split("\n\n")[0]
     assert first.endswith(".") and len(first) < 240
     for key, thing in public(module).items():
         if inspect.getdoc(thing):
-            assert f'id="lib.{name}.{key}"' in page, key
+            assert f'id="{name}.{key}"' in page, key
         else:
             assert key == "main", key
 
@@ -227,7 +229,8 @@ def test_names_in_docstrings_become_links():
     linked = load(ROOT / "book" / "_ext" / "docstrings.py").linked
     assert linked("see `fast_tv`", "lib.attack") == "see :py:obj:`fast_tv <lib.attack.fast_tv>`"
     assert linked("see `reconstruct_tv`", "lib.attack") == "see ``reconstruct_tv``"  # not a name there
-    assert linked("of `lib.tv`, ``x`` and :math:`y`", "lib.admm") == "of :py:mod:`lib.tv`, ``x`` and :math:`y`"
+    assert linked("a `lib.attack.Attack`", "lib.runs") == "a :py:obj:`lib.attack.Attack <lib.attack.Attack>`"
+    assert linked("of `lib.tv`, ``x`` and :math:`y`", "lib.attack") == "of :py:mod:`lib.tv`, ``x`` and :math:`y`"
 
 
 @pytest.mark.parametrize(
@@ -376,16 +379,16 @@ def targets_in_makefile():
 
 def programs():
     """Modules of lib and scripts that have a command line."""
-    for path in [*(ROOT / "lib").glob("*.py"), *(ROOT / "benchmarks").glob("*.py"), ROOT / "book" / "pdf.py"]:
+    for path in [*FILES, *sorted((ROOT / "benchmarks").glob("*.py")), ROOT / "book" / "pdf.py"]:
         if "ArgumentParser(" in path.read_text(encoding="utf-8"):
             yield path
 
 
-@pytest.mark.parametrize("path", sorted(programs()), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*programs()], ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_each_program_says_how_it_is_used_with_an_example(path, capsys, monkeypatch):
     if path.parent.name == "benchmarks":
         pytest.importorskip("sigpy", reason="the peers are not installed")
-    module = importlib.import_module(f"lib.{path.stem}") if path.parent.name == "lib" else load(path)
+    module = importlib.import_module(MODULES[FILES.index(path)]) if path in FILES else load(path)
     monkeypatch.setattr(sys, "argv", [path.name, "--help"])
     with pytest.raises(SystemExit, match="0"):
         module.main()
@@ -417,7 +420,7 @@ def say(seconds):
 
 
 def test_times_in_reproduce_are_those_recorded():
-    recorded = {row["target"]: float(row["processor_seconds"]) for row in read_rows(RESULTS / "times.csv")}
+    recorded = read_table("times").set_index("target").processor_seconds.to_dict()
     for target, time, _ in reproduce():
         if target in recorded and time[0].isdigit():
             assert time == say(recorded[target]), target

@@ -49,28 +49,46 @@ def linked(text: str, module: str) -> str:
     """The text with each `name` as a link to where lib defines it, or as code."""
 
     def link(found: re.Match) -> str:
-        at, *path = found[1].split(".")
+        name = found[1]
+        at, rest = split(name) if name.startswith("lib.") else (module, name)
+        if not rest:
+            return f":py:mod:`{name}`"
         try:
-            target = importlib.import_module(found[1]) if at == "lib" else getattr(importlib.import_module(module), at)
-            for part in path if at != "lib" else ():
+            target = importlib.import_module(at)
+            for part in rest.split("."):
                 target = getattr(target, part)
         except (ImportError, AttributeError):
-            return f"``{found[1]}``"
-        if at == "lib":
-            return f":py:mod:`{found[1]}`"
+            return f"``{name}``"
         home = getattr(target, "__module__", None) or ""
         if not home.startswith("lib.") or not hasattr(target, "__qualname__"):
-            return f"``{found[1]}``"
-        return f":py:obj:`{found[1]} <{home}.{target.__qualname__}>`"
+            return f"``{name}``"
+        return f":py:obj:`{name} <{home}.{target.__qualname__}>`"
 
     return re.sub(r"(?<![`:\w])`([A-Za-z_][\w.]*)`(?!`)", link, text)
 
 
+def split(name: str) -> tuple[str, str]:
+    """The module of a full name such as lib.runs.tables.Spread, and the rest of it."""
+    parts = name.split(".")
+    for k in range(len(parts), 0, -1):
+        try:
+            importlib.import_module(".".join(parts[:k]))
+        except ImportError:
+            continue
+        return ".".join(parts[:k]), ".".join(parts[k:])
+    return name, ""
+
+
 def process(app, what, name, obj, options, lines):
-    module = ".".join(name.split(".")[:2])
-    lines[:] = [linked(line, module) for line in sections(lines)]
+    lines[:] = [linked(line, split(name)[0]) for line in sections(lines)]
+
+
+def signature(app, what, name, obj, options, arguments, returns):
+    """A protocol is not called: without arguments."""
+    return ("", "") if getattr(obj, "_is_protocol", False) else None
 
 
 def setup(app):
     app.connect("autodoc-process-docstring", process)
+    app.connect("autodoc-process-signature", signature)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

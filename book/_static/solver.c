@@ -1,4 +1,4 @@
-// The costly part of solver.js, for WebAssembly with SIMD (`make solver`): the iteration of lib/admm.py in float32.
+// The costly part of solver.js, for WebAssembly with SIMD (`make solver`): the iteration of lib/tv.py in float32.
 //
 // An n x n array of complex numbers holds two real images at once: a plane with the real parts, then one with the
 // imaginary parts. The mask is even and the norm adds the two parts, so one complex problem is both. Spectra have rows
@@ -149,7 +149,7 @@ static inline Vector update(Vector gradient, float *v, Vector t, Vector ratio) {
   return z - u;
 }
 
-// z- and u-update for the threshold t, then r = rho grad*(z - u) for the threshold ratio t; `_step_cpu` of lib/admm.py.
+// z- and u-update for the threshold t, then r = rho grad*(z - u) for the threshold ratio t; `_v_update` of _kernels.py.
 static inline void step(float *x, float *r, float *down, float *right, float t, float ratio, float rho) {
   for (int j = 0; j < n; j++) lines[1][j] = 0; // z - u above the first row: added at the end
   for (int i = 0; i < n; i++) {

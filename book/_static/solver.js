@@ -1,4 +1,4 @@
-// TV reconstruction (3) in the browser: the ADMM of lib/admm.py and lib/tv.py, for what a spike does to an image.
+// TV reconstruction (3) in the browser: the ADMM of lib/tv.py, for what a spike does to an image.
 //
 // This text runs in a worker, after solver.wasm.js, where `WASM` is the compiled solver.c: two real images at once,
 // rec(y) in the real parts, rec(y + e) in the imaginary parts of one complex problem.
@@ -26,7 +26,7 @@ const array = (name, length, at = 0) => new Float32Array(c.memory.buffer, c[name
 
 // The problem: image x, bump (the disk of radius sigma around mu), mask, size of the perturbation, lambda.
 // `data` is the spectrum of A*y and A*(y + e), with weight 1/2 at the frequencies -n/2 that have no mirror image in the
-// mask (lib.admm.k_space).
+// mask (lib.operators.MaskedFourier with real=True).
 function setUp({ image, n, lines, noise, mu, sigma, lam }) {
   const code = Uint8Array.from(atob(WASM), (letter) => letter.charCodeAt(0));
   c ??= new WebAssembly.Instance(new WebAssembly.Module(code)).exports;
