@@ -42,21 +42,12 @@ class VUpdate(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, v: Tensor, t: Tensor, rho: Tensor, relaxation: float, ratio: Tensor | None) -> Any:
-        x = x.resolve_conj().contiguous()
+    def forward(ctx: Any, x: Tensor, v: Tensor, t: Tensor, rho: Tensor, relaxation: float) -> Any:
         ctx.set_materialize_grads(False)
         ctx.mark_dirty(v)
-        recorded = any(ctx.needs_input_grad[:2])
-        assert not recorded or ratio is None  # the threshold of a differentiated iteration is fixed
-        ratio = torch.ones_like(t) if ratio is None else ratio
-        bits = torch.empty((*v.shape[:-1], rows(v).shape[-1]) if recorded else (0, 0, 0, 0), dtype=torch.uint8)
-        b = torch.empty_like(x)
-        _run(
-            (_v_update, _v_update_threads), v, rows(x), rows(v), rows(b), bits.numpy(), t.numpy(),
-            ratio.numpy(), rho.numpy(), float(relaxation), 1 + x.is_complex(),
-        )  # fmt: skip
-        ctx.bits, ctx.rho, ctx.relaxation = bits, rho, float(relaxation)
-        return v, b
+        ctx.bits = torch.empty(rows(v).shape, dtype=torch.uint8)
+        ctx.rho, ctx.relaxation = rho, float(relaxation)
+        return v_update(x, v, t, rho, relaxation, bits=ctx.bits)
 
     @staticmethod
     def backward(ctx: Any, g_v: Tensor | None, g_b: Tensor | None) -> Any:
@@ -69,14 +60,47 @@ class VUpdate(torch.autograd.Function):
             (_v_adjoint, _v_adjoint_threads), out, rows(g_b), rows(given), ctx.bits.numpy(), rows(out), rows(g_x),
             ctx.rho.numpy(), ctx.relaxation, 1 + g_b.is_complex(),
         )  # fmt: skip
-        return g_x, out, None, None, None, None
+        return g_x, out, None, None, None
+
+
+def v_update(
+    x: Tensor,
+    v: Tensor,
+    t: Tensor,
+    rho: Tensor,
+    relaxation: float,
+    ratio: Tensor | None = None,
+    b: Tensor | None = None,
+    bits: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The update itself; ``bits``, uint8 of the shape of v's numbers, receives what the derivative needs."""
+    x = x.resolve_conj().contiguous()
+    b = torch.empty_like(x) if b is None else b
+    bits = torch.empty(0, 0, 0, 0, dtype=torch.uint8) if bits is None else bits
+    ratio = torch.ones_like(t) if ratio is None else ratio
+    _run(
+        (_v_update, _v_update_threads), v, rows(x), rows(v), rows(b), bits.numpy(), t.numpy(), ratio.numpy(),
+        rho.numpy(), float(relaxation), 1 + x.is_complex(),
+    )  # fmt: skip
+    return v, b
 
 
 def sweep(x: Tensor, v: Tensor, t: Tensor, rho: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     r"""`lib.tv.sweep` for the separable norm on a CPU."""
     x, v = x.resolve_conj().contiguous(), v.contiguous()
     total, largest, g = np.empty(len(x)), np.empty(len(x)), torch.empty_like(x)
-    _sweep(rows(x), rows(v), rows(g), t.numpy(), rho.numpy(), 1 + x.is_complex(), total, largest)
+    _run(
+        (_sweep, _sweep_threads),
+        v,
+        rows(x),
+        rows(v),
+        rows(g),
+        t.numpy(),
+        rho.numpy(),
+        1 + x.is_complex(),
+        total,
+        largest,
+    )
     return torch.from_numpy(total), torch.from_numpy(largest), g
 
 
@@ -260,20 +284,30 @@ def _sweep_row(x, x_next, v, p, largest, t, rho):
     return total
 
 
+@_row
+def _sweep_image(x, v, g, t, rho, c):
+    n, length = x.shape
+    ring, right, total = np.empty(length + c, x.dtype), np.empty(length + c, x.dtype), 0.0
+    down, columns = np.zeros((2, length), x.dtype), np.zeros(length, x.dtype)
+    for k in range(n):
+        _wrap(x[k], ring, c)
+        total += _sweep_row(x[k], x[(k + 1) % n], v[0, k], down[k % 2], columns, t, rho)
+        total += _sweep_row(x[k], ring[c:], v[1, k], right[c:], columns, t, rho)
+        for j in range(c):
+            right[j] = right[length + j]
+        _adjoint_row(down[1 - k % 2], down[k % 2], right[:length], right[c:], g[k], x.dtype.type(1))
+    for j in range(length):
+        g[0, j] += down[(n - 1) % 2, j]
+    return total, columns.max()
+
+
 @_serial
-def _sweep(x, v, g, t, rho, c, total, most):
-    n, length = x.shape[1:]
+def _sweep(bands, x, v, g, t, rho, c, total, most):
     for i in range(len(x)):
-        ring, right = np.empty(length + c, x.dtype), np.empty(length + c, x.dtype)
-        down, columns = np.zeros((2, length), x.dtype), np.zeros(length, x.dtype)
-        total[i] = 0
-        for k in range(n):
-            _wrap(x[i, k], ring, c)
-            total[i] += _sweep_row(x[i, k], x[i, (k + 1) % n], v[i, 0, k], down[k % 2], columns, t[i], rho[i])
-            total[i] += _sweep_row(x[i, k], ring[c:], v[i, 1, k], right[c:], columns, t[i], rho[i])
-            for j in range(c):
-                right[j] = right[length + j]
-            _adjoint_row(down[1 - k % 2], down[k % 2], right[:length], right[c:], g[i, k], x.dtype.type(1))
-        for j in range(length):
-            g[i, 0, j] += down[(n - 1) % 2, j]
-        most[i] = columns.max()
+        total[i], most[i] = _sweep_image(x[i], v[i], g[i], t[i], rho[i], c)
+
+
+@_threaded
+def _sweep_threads(bands, x, v, g, t, rho, c, total, most):
+    for i in numba.prange(len(x)):
+        total[i], most[i] = _sweep_image(x[i], v[i], g[i], t[i], rho[i], c)

@@ -82,12 +82,13 @@ class LinearOperator(Protocol):
     def A_dagger(self, y: Tensor) -> Tensor:
         r"""Pseudo-inverse :math:`\mathcal{A}^\dagger y`, complex images ``(..., n, n)``."""
 
-    def normal_inverse(self, rho: Tensor, y: Tensor) -> Callable[..., Tensor]:
-        r"""The map :math:`b \mapsto (\mathcal{A}^*\mathcal{A} + \varrho\nabla^*\nabla)^{-1} (\mathcal{A}^* y + b)`.
+    def x_update(self, y: Tensor) -> Callable[..., Tensor]:
+        r"""ADMM's x-update: a function ``solve(b, rho, linear=False)`` of images ``(b, n, n)`` and penalties ``(b,)``,
 
-        This is ADMM's x-update. ``rho`` is ``(b,)``, ``y`` is ``(b, m)``; the map takes images ``(b, n, n)``, real ones
-        if the operator is. With ``linear=True`` as its second argument it leaves :math:`\mathcal{A}^* y` out; then it
-        is self-adjoint. Where nothing determines the mean of the image, the mean is 0.
+        .. math:: (\mathcal{A}^*\mathcal{A} + \varrho\nabla^*\nabla)^{-1} (\mathcal{A}^* y + b),
+
+        for measurements ``(b, m)``. The images are real if the operator is. With ``linear`` the function leaves
+        :math:`\mathcal{A}^* y` out; then it is self-adjoint. Where nothing determines the mean of the image, it is 0.
         """
 
 
@@ -186,8 +187,7 @@ class MaskedFourier:
             return x.new_zeros(*x.shape[:-2], self.m, dtype=torch.promote_types(x.dtype, torch.complex64))
         if x.is_complex():
             return torch.fft.fft2(x, norm="ortho").flatten(-2).index_select(-1, self._index)
-        half = torch.fft.rfft2(x, norm="ortho").flatten(-2).index_select(-1, self._half)
-        return torch.view_as_complex(torch.view_as_real(half) * self._conjugate.to(x.dtype))
+        return self._samples(x, self._conjugate)
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         r"""Adjoint :math:`\mathcal{A}^* y`: vectors ``(..., m)`` to complex images ``(..., n, n)``."""
@@ -203,14 +203,17 @@ class MaskedFourier:
         grid = y.new_zeros(*y.shape[:-1], self.n**2)
         return grid.index_copy(-1, self._index, y).unflatten(-1, (self.n, self.n))
 
-    def normal_inverse(self, rho: Tensor, y: Tensor) -> Callable[..., Tensor]:
+    def x_update(self, y: Tensor) -> Callable[..., Tensor]:
         """See `LinearOperator`; exact, since both terms are diagonal in the Fourier domain."""
-        weight, laplacian = self._weight.to(rho.dtype), self._laplacian.to(rho.dtype)
-        inverse = torch.addcmul(weight, rho[:, None, None, None], laplacian).reciprocal()
         # y is added in k-space: as an image, its rounding errors at frequencies without data would be divided by rho
-        shift = inverse * self._spectrum(y)
+        data, weight, laplacian = self._spectrum(y), self._weight.to(y.real.dtype), self._laplacian.to(y.real.dtype)
+        inverse, shift, latest = data, data, None
 
-        def solve(b: Tensor, linear: bool = False) -> Tensor:
+        def solve(b: Tensor, rho: Tensor, linear: bool = False) -> Tensor:
+            nonlocal inverse, shift, latest
+            if rho is not latest:  # it stays for many iterations
+                inverse = torch.addcmul(weight, rho[:, None, None, None], laplacian).reciprocal_()
+                shift, latest = inverse * data, rho
             transform = torch.fft.fft2 if b.is_complex() else torch.fft.rfft2
             spectrum = torch.view_as_real(transform(b, norm="ortho")).mul_(inverse)
             spectrum = torch.view_as_complex(spectrum if linear else spectrum.add_(shift))
@@ -219,6 +222,11 @@ class MaskedFourier:
             return torch.fft.irfft2(spectrum, s=b.shape[-2:], norm="ortho")
 
         return solve
+
+    def _samples(self, x: Tensor, factors: Tensor) -> Tensor:
+        """Of the transform of real images, times factors ``(m, 2)`` for real and imaginary part: ``(..., m)``."""
+        half = torch.fft.rfft2(x, norm="ortho").flatten(-2).index_select(-1, self._half)
+        return torch.view_as_complex(torch.view_as_real(half) * factors.to(x.dtype))
 
     def _adjoint(self, name: str, y: Tensor) -> Tensor:
         check_measurements(f"MaskedFourier.{name}", y, self)
@@ -238,7 +246,7 @@ class MaskedFourier:
 
     def adjoint_dagger(self, g: Tensor) -> Tensor:
         r"""See `LinearOperator`: :math:`\mathcal{A} g`, and twice that at k where a real image has to serve -k, too."""
-        return self.A(g) * (2 - self._paired.to(g.real.dtype)) if self.real else self.A(g)
+        return self._samples(g, self._conjugate * (2.0 - self._paired[:, None])) if self.real else self.A(g)
 
     def symmetrize(self, y: Tensor) -> Tensor:
         r"""The nearest measurements with a real :math:`\mathcal{A}^\dagger y`: ``(..., m)`` to the same shape.

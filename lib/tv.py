@@ -291,6 +291,7 @@ def v_update(
     norm: Norm,
     relaxation: float = RELAXATION,
     ratio: Tensor | None = None,
+    b: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     r"""ADMM's updates of z and u, kept as one variable v = z + u, and what the next x-update needs of them.
 
@@ -310,13 +311,17 @@ def v_update(
     relaxation : :math:`\alpha`, in (0, 2); 1 for none.
     ratio : ``(b,)``, by which the threshold changes after the update; then ``rho`` is the penalty after it. z and the
         multiplier :math:`\varrho u` stay.
+    b : ``(b, n, n)``, memory for the result where no derivative is taken.
 
     Returns
     -------
     v, b : fields and images, shaped as v and x.
     """
     if norm is separable and x.device.type == "cpu" and not _is_transformed(x, v):
-        return _kernels.VUpdate.apply(x, v.contiguous(), t, rho, relaxation, ratio)
+        needed = torch.is_grad_enabled() and (x.requires_grad or v.requires_grad)
+        if needed:
+            return _kernels.VUpdate.apply(x, v.contiguous(), t, rho, relaxation)
+        return _kernels.v_update(x, v.contiguous(), t, rho, relaxation, ratio, b)
     u = project(v, t, norm)
     z = v - u
     v = relaxation * gradient(x) + (1 - relaxation) * z + u
@@ -329,26 +334,29 @@ class _XUpdate(torch.autograd.Function):
     """`x_update`. Its linear part is self-adjoint: the derivative's adjoint is the same solve, for every operator."""
 
     @staticmethod
-    def forward(ctx: Any, b: Tensor, data: Tensor, solve: Callable[..., Tensor]) -> Tensor:
-        ctx.solve = solve
-        return solve(b)
+    def forward(ctx: Any, b: Tensor, data: Tensor, rho: Tensor, solve: Callable[..., Tensor]) -> Tensor:
+        ctx.rho, ctx.solve = rho, solve
+        return solve(b, rho)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None]:
-        g = ctx.solve(g, linear=True)
-        return g, g, None
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        g = ctx.solve(g, ctx.rho, linear=True)
+        return g, g, None, None
 
 
-def x_update(b: Tensor, data: Tensor, solve: Callable[..., Tensor]) -> Tensor:
+def x_update(b: Tensor, data: Tensor, rho: Tensor, solve: Callable[..., Tensor]) -> Tensor:
     r"""ADMM's x-update :math:`(\mathcal{A}^*\mathcal{A} + \varrho\nabla^*\nabla)^{-1} (\mathcal{A}^* y + b)`.
 
     Parameters
     ----------
     b : images ``(b, n, n)``, see :func:`v_update`.
     data : :math:`\mathcal{A}^* y`, ``(b, n, n)``; ``solve`` has it already, but not its derivative.
-    solve : ``op.normal_inverse(rho, y)``.
+    rho : penalty, ``(b,)``.
+    solve : ``op.x_update(y)``.
     """
-    return solve(data + b, linear=True) if _is_transformed(b, data) else _XUpdate.apply(b, data, solve)
+    if _is_transformed(b, data):
+        return solve(data + b, rho, linear=True)
+    return _XUpdate.apply(b, data, rho, solve)
 
 
 def _is_transformed(*tensors: Tensor) -> bool:
@@ -511,13 +519,13 @@ def _solve(
     rho = (lam / t).to(t.dtype)
     v, b = v_update(x, p / rho[:, None, None, None], t, rho, norm, relaxation=1)  # z = grad x, as far as u allows
     rest = _unexplained(op, y, data)
-    n_iter, solve = 0, op.normal_inverse(rho, y)
+    n_iter, solve = 0, op.x_update(y)
     while len(index):
         steps = min(CHECK_EVERY, max_iter - n_iter)
         for k in range(steps):
             if k > 0:
-                v, b = v_update(x, v, t, rho, norm)  # z, u, and b = rho grad*(z - u)
-            x = solve(b)  # (A*A + rho grad* grad)^-1 (A* y + b)
+                v, b = v_update(x, v, t, rho, norm, b=b)  # z, u, and b = rho grad*(z - u)
+            x = solve(b, rho)  # (A*A + rho grad* grad)^-1 (A* y + b)
         n_iter += steps
         objective, gap, done = _check(x, v, t, rho, y, data, rest, lam, op, norm, tol)
         spent = torch.full_like(index, n_iter)
@@ -549,9 +557,10 @@ def _solve(
                 )
         ratio = (t_last / t).clamp(min=THRESHOLD_DECAY)
         v, b = v_update(x, v, t, rho / ratio, norm, ratio=ratio)
-        t, rho = t * ratio, rho / ratio
-        if bool((ratio < 1).any()) or len(rho) < len(done):
-            solve = op.normal_inverse(rho, y)
+        if bool((ratio < 1).any()):
+            t, rho = t * ratio, rho / ratio
+        if len(rho) < len(done):
+            solve = op.x_update(y)
 
 
 def _check(
@@ -677,11 +686,11 @@ class TVReconstruction:
     def _iterate(self, y: Tensor, x: Tensor, p: Tensor, data: Tensor, lam: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """The iterations from x and u = p/rho; the image, and p where the next ones may begin."""
         rho = (lam / t).to(t.dtype)
-        solve = self.op.normal_inverse(rho, y)
+        solve = self.op.x_update(y)
         v = p / rho[:, None, None, None]
         for k in range(self.iterations):
             v, b = v_update(x, v, t, rho, self.norm, RELAXATION if k else 1.0)  # z, u, and b = rho grad*(z - u)
-            x = x_update(b, data, solve)  # (A*A + rho grad* grad)^-1 (A* y + b)
+            x = x_update(b, data, rho, solve)  # (A*A + rho grad* grad)^-1 (A* y + b)
         with torch.no_grad():
             v, _ = v_update(x.detach(), v.detach(), t, rho, self.norm)
             return x, rho[:, None, None, None] * project(v, t, self.norm)
@@ -731,7 +740,7 @@ def _threshold_unit(y: Tensor, lam: Tensor, data: Tensor) -> Tensor:
 
 def _chunk(y: Tensor, n: int) -> int:
     """How many images to work on at a time: on a CPU, what stays in its cache."""
-    return max(1, (2**19 if y.device.type == "cpu" else 2**24) // n**2)
+    return max(1, (2**18 if y.device.type == "cpu" else 2**24) // n**2)
 
 
 def _expanded(name: str, start: TVResult | Iterate | None, batch: torch.Size, op: LinearOperator, y: Tensor) -> Iterate:

@@ -100,12 +100,16 @@ class TwoCoils:
     def A_dagger(self, y):
         return self._solve(lambda x: self.A_adjoint(self.A(x)), self.A_adjoint(y))
 
-    def normal_inverse(self, rho, y):
-        def normal(x):
-            return self.A_adjoint(self.A(x)) + rho[:, None, None] * gradient_adjoint(gradient(x))
-
+    def x_update(self, y):
         data = self.A_adjoint(y)
-        return lambda b, linear=False: self._solve(normal, b if linear else b + data)
+
+        def solve(b, rho, linear=False):
+            def normal(x):
+                return self.A_adjoint(self.A(x)) + rho[:, None, None] * gradient_adjoint(gradient(x))
+
+            return self._solve(normal, b if linear else b + data)
+
+        return solve
 
     def _solve(self, normal, b, steps=400):
         """Conjugate gradients, to the relative residual ``tol``."""
