@@ -246,7 +246,7 @@ class MaskedFourier:
 
     def adjoint_dagger(self, g: Tensor) -> Tensor:
         r"""See `LinearOperator`: :math:`\mathcal{A} g`, and twice that at k where a real image has to serve -k, too."""
-        return self._samples(g, self._conjugate * (2.0 - self._paired[:, None])) if self.real else self.A(g)
+        return self._samples(g, self._conjugate * (1.0 + ~self._paired[:, None])) if self.real else self.A(g)
 
     def symmetrize(self, y: Tensor) -> Tensor:
         r"""The nearest measurements with a real :math:`\mathcal{A}^\dagger y`: ``(..., m)`` to the same shape.
