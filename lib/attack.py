@@ -387,9 +387,10 @@ def best(iterates: Sequence[Iterate], by: str) -> Tensor:
 
 def scaled(e: Tensor, eta: Tensor, otherwise: Tensor | None = None) -> Tensor:
     """e ``(..., m)`` with the norm ``eta``; where e is 0, ``otherwise``."""
-    length = torch.linalg.vector_norm(e, dim=-1)[..., None]
-    e = e * (eta[..., None] / length)
-    return e if otherwise is None else torch.where(length > 0, e, otherwise)
+    parts = torch.view_as_real(e)  # torch is slow where a complex number meets a real one
+    length = torch.linalg.vector_norm(parts, dim=(-2, -1))
+    e = torch.view_as_complex(parts * (eta / length)[..., None, None])
+    return e if otherwise is None else torch.where(length[..., None] > 0, e, otherwise)
 
 
 def _gradient(value: Tensor, e: Tensor) -> Tensor:
@@ -645,10 +646,23 @@ def _problem(
         )
 
     def objective_of(e: Tensor, at: Any) -> tuple[Tensor, Tensor, Any]:
-        e = op.symmetrize(e) if op.real else e  # type: ignore[attr-defined]
+        e = _Projection.apply(e, op.symmetrize) if op.real else e  # type: ignore[attr-defined]
         return objective(e, reconstruct, y, phi, reference, state if at is None else at, modulus)
 
     return _Problem(objective_of, start, eta, y, phi, image.expand(b, op.n, op.n))
+
+
+class _Projection(torch.autograd.Function):
+    """An orthogonal projection; it is its own adjoint."""
+
+    @staticmethod
+    def forward(ctx: Any, e: Tensor, projection: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.projection = projection
+        return projection(e)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        return ctx.projection(g), None
 
 
 def _take(attack: Attack, i: int) -> Attack:

@@ -65,7 +65,7 @@ def project(v: Tensor, t: Tensor, norm: Norm = separable) -> Tensor:
     ``(b, 2, n, n)``.
     """
     d, t = _parts(v), t[:, None, None, None, None]
-    d = d * (t / torch.maximum(norm(d), t))
+    d = d.clamp(-t, t) if norm is separable else d * (t / torch.maximum(norm(d), t))
     return torch.view_as_complex(d) if v.is_complex() else d[..., 0]
 
 
@@ -740,7 +740,7 @@ def _threshold_unit(y: Tensor, lam: Tensor, data: Tensor) -> Tensor:
 
 def _chunk(y: Tensor, n: int) -> int:
     """How many images to work on at a time: on a CPU, what stays in its cache."""
-    return max(1, (2**18 if y.device.type == "cpu" else 2**24) // n**2)
+    return max(1, (2**19 if y.device.type == "cpu" else 2**24) // n**2)
 
 
 def _expanded(name: str, start: TVResult | Iterate | None, batch: torch.Size, op: LinearOperator, y: Tensor) -> Iterate:
