@@ -274,10 +274,25 @@ def _unexplained(op: LinearOperator, y: Tensor, data: Tensor) -> Tensor:
     return _squared(y - op.adjoint_dagger(data))
 
 
+class _Adjoint(torch.autograd.Function):
+    """A* y, or Re A* y where the unknown is real. Its derivative's adjoint is A."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, op: LinearOperator) -> Tensor:
+        ctx.op = op
+        return op.real_adjoint(y) if op.real and hasattr(op, "real_adjoint") else _plain_adjoint(op, y)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        return ctx.op.A(g), None
+
+
+def _plain_adjoint(op: LinearOperator, y: Tensor) -> Tensor:
+    return op.A_adjoint(y).real if op.real else op.A_adjoint(y)
+
+
 def _adjoint(op: LinearOperator, y: Tensor) -> Tensor:
-    """The adjoint of A on the operator's domain: A*, or Re A*."""
-    image = op.A_adjoint(y)
-    return image.real if op.real else image
+    return _plain_adjoint(op, y) if _is_transformed(y) else _Adjoint.apply(y, op)
 
 
 # --- ADMM
@@ -693,7 +708,7 @@ class TVReconstruction:
             x = x_update(b, data, rho, solve)  # (A*A + rho grad* grad)^-1 (A* y + b)
         with torch.no_grad():
             v, _ = v_update(x.detach(), v.detach(), t, rho, self.norm)
-            return x, rho[:, None, None, None] * project(v, t, self.norm)
+            return x, project(v.mul_(rho[:, None, None, None]), lam.to(t.dtype), self.norm)
 
     def solve(self, y: Tensor, start: TVResult | Iterate | None = None) -> tuple[Tensor, TVResult]:
         """The image up to the tolerance, not differentiable, and a start for nearby problems.
