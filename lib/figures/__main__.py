@@ -26,7 +26,7 @@ FIGURES = RESULTS / "figures"
 
 
 def _example() -> tuple[Tensor, MaskedFourier]:
-    return ellipses(1, **EXAMPLE)[0], MaskedFourier(radial_mask(256, 40))
+    return ellipses(1, **EXAMPLE)[0], MaskedFourier(radial_mask(256, 40), real=True)
 
 
 def _outcome(**fields: object) -> Outcome:
