@@ -333,10 +333,10 @@ def v_update(
     v, b : fields and images, shaped as v and x.
     """
     if norm is separable and x.device.type == "cpu" and not _is_transformed(x, v):
-        needed = torch.is_grad_enabled() and (x.requires_grad or v.requires_grad)
-        if needed:
+        if not (torch.is_grad_enabled() and (x.requires_grad or v.requires_grad)):
+            return _kernels.v_update(x, v.contiguous(), t, rho, relaxation, ratio, b)
+        if ratio is None:  # so in every iteration that is differentiated
             return _kernels.VUpdate.apply(x, v.contiguous(), t, rho, relaxation)
-        return _kernels.v_update(x, v.contiguous(), t, rho, relaxation, ratio, b)
     u = project(v, t, norm)
     z = v - u
     v = relaxation * gradient(x) + (1 - relaxation) * z + u

@@ -24,6 +24,8 @@ from lib.runs.provenance import code_hash, provenance
 
 CONNECT_SECONDS = 5  # until a scheduler counts as unreachable
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# Bytes that a worker keeps. Memory given back to the system comes again page by page, which can double an attack's time.
+KEPT = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
 DEATHS = 1  # of workers that a cell may cause on this machine before it is tried alone
 
 Cell = Mapping[str, Any]
@@ -47,8 +49,7 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
         return
     settings = {
         "distributed.scheduler.allowed-failures": DEATHS,
-        # with Dask's own, workers give freed memory back at once, which doubles the time of an attack
-        "distributed.nanny.pre-spawn-environ": dict.fromkeys(THREADS, 1),
+        "distributed.nanny.pre-spawn-environ": dict.fromkeys(THREADS, 1) | dict.fromkeys(KEPT, 2**28),
     }
     options = {"threads_per_worker": 1, "memory_limit": 0, "silence_logs": logging.CRITICAL}
     with (
