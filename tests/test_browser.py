@@ -4,7 +4,6 @@ BOOK_HTML names a finished build to look at instead of building one.
 """
 
 import contextlib
-import csv
 import functools
 import http.server
 import math
@@ -190,7 +189,7 @@ def test_a_step_is_fast(open_page, address):
 
 
 def test_numbers_and_alt_texts_are_those_of_the_results(open_page, address):
-    rows = csv.DictReader((FRAMES / "frames.csv").open(newline=""))
+    rows = read_rows(FRAMES / "frames.csv")
     by_key = {(r["noise_rel"], r["row"], r["column"], r["target"], r["method"]): r for r in rows}
     for state, targets in (
         ("noise=4&mu=112,80", ("tv", "tv", "tv")),
@@ -321,13 +320,13 @@ async (job) => {
 @functools.cache
 def of_the_library(n, lines, noise, mu, sigma):
     """What the solver in the page shall find, by `lib.tv` in double precision."""
-    op = MaskedFourier(radial_mask(n, lines))
+    op = MaskedFourier(radial_mask(n, lines), real=True)
     y = op.A(example_image(n).double())
     e = op.symmetrize(op.A(disk_weight(n, mu, sigma).double())) if sigma else spike_perturbation(op, mu, 1.0).to(y)
     e = e * (noise * torch.linalg.vector_norm(y) / torch.linalg.vector_norm(e))
     result = reconstruct_tv(torch.stack([y, y + e]), op, page_lambda(noise, lines), tol=1e-5, max_iter=4000)
     assert result.converged.all()
-    clean, attacked = result.image.real
+    clean, attacked = result.image
     return {"clean": clean, "attacked": attacked, "perturbation": op.A_dagger(e).real}
 
 
