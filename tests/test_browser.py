@@ -25,6 +25,7 @@ from lib.attack import disk_weight, spike_perturbation
 from lib.explorer import page_lambda
 from lib.operators import MaskedFourier, radial_mask
 from lib.runs.frames import FRAMES, example_image
+from lib.runs.tables import read_rows
 from lib.tv import reconstruct_tv
 
 pytestmark = pytest.mark.slow  # `make quick` leaves them out
