@@ -51,6 +51,8 @@ class VUpdate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g_v: Tensor | None, g_b: Tensor | None) -> Any:
+        if torch.is_grad_enabled():  # create_graph=True
+            raise RuntimeError("VUpdate: for second derivatives, which compiled loops do not have, use torch.func")
         if g_b is None:
             raise NotImplementedError("VUpdate: the derivative of v alone, without that of b, is not needed")
         g_b = g_b.resolve_conj().contiguous()

@@ -387,7 +387,7 @@ def best(iterates: Sequence[Iterate], by: str) -> Tensor:
 
 def scaled(e: Tensor, eta: Tensor, otherwise: Tensor | None = None) -> Tensor:
     """e ``(..., m)`` with the norm ``eta``; where e is 0, ``otherwise``."""
-    parts = torch.view_as_real(e)  # torch is slow where a complex number meets a real one
+    parts = torch.view_as_real(e.resolve_conj())  # torch is slow where a complex number meets a real one
     length = torch.linalg.vector_norm(parts, dim=(-2, -1))
     e = torch.view_as_complex(parts * (eta / length)[..., None, None])
     return e if otherwise is None else torch.where(length[..., None] > 0, e, otherwise)
@@ -631,7 +631,7 @@ def _problem(
     b = len(y) if y.ndim == 2 else len(phi) if phi.ndim == 3 else 1
     phi, y = phi.abs().to(y.device, y.real.dtype).expand(b, op.n, op.n), y.expand(b, op.m)
     eta = noise_rel * torch.linalg.vector_norm(y, dim=-1)
-    start = spike_perturbation(op, _centre(phi), eta) if start is None else start.to(y.dtype)
+    start = spike_perturbation(op, _centre(phi), eta) if start is None else start.detach().to(y.dtype)
     if start.shape not in ((op.m,), (b, op.m)):
         raise ValueError(f"localized_attack: expected start ({op.m},) or ({b}, {op.m}), got {tuple(start.shape)}")
     start = (op.symmetrize(start) if op.real else start).expand(b, op.m)  # type: ignore[attr-defined]

@@ -199,7 +199,7 @@ class Reconstruction(nn.Module):
             raise ValueError(f"Reconstruction: n must be a multiple of {sizes.divisor}, got {op.n}")
         self.op = op
         with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
+            torch.random.default_generator.manual_seed(seed)  # not that of a GPU, which would stay reset
             self.net = Tiramisu(sizes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.inversion = LearnedInversion(op, sizes.inversion_noise) if learned else None
         self.eval()

@@ -200,6 +200,9 @@ class MaskedFourier:
 
     def real_adjoint(self, y: Tensor) -> Tensor:
         r"""See `LinearOperator`: :math:`\mathrm{Re}\,\mathcal{A}^* y` of an operator for real images."""
+        check_measurements("MaskedFourier.real_adjoint", y, self)
+        if not self.real:
+            raise ValueError("MaskedFourier.real_adjoint: the operator is for complex images; see its argument real")
         return _real_inverse(torch.view_as_complex(self._spectrum(y)))
 
     def k_space(self, y: Tensor) -> Tensor:
@@ -230,6 +233,8 @@ class MaskedFourier:
 
     def _samples(self, x: Tensor, factors: Tensor) -> Tensor:
         """Of the transform of real images, times factors ``(m, 2)`` for real and imaginary part: ``(..., m)``."""
+        if x.numel() == 0:  # the FFT libraries refuse an empty batch
+            return x.new_zeros(*x.shape[:-2], self.m, dtype=x.dtype.to_complex())
         half = torch.fft.rfft2(x, norm="ortho").flatten(-2).index_select(-1, self._half)
         return torch.view_as_complex(torch.view_as_real(half) * factors.to(x.dtype))
 
@@ -264,12 +269,15 @@ class MaskedFourier:
 
 def _real_inverse(spectrum: Tensor) -> Tensor:
     """irfft2 of ``(..., n, n//2 + 1)``; torch's takes a quarter longer, for a slow copy between its two transforms."""
+    n = spectrum.shape[-2]
+    if spectrum.numel() == 0:
+        return spectrum.real.new_zeros(*spectrum.shape[:-1], n)
     flat = spectrum.reshape(-1, *spectrum.shape[-2:])
     columns = torch.fft.ifft(flat, dim=-2, norm="ortho")  # comes with rows and columns swapped in memory
     rows = torch.empty_like(flat)
     for i in range(len(rows)):
         rows[i].copy_(columns[i])  # of two-dimensional tensors, which torch copies block by block
-    return torch.fft.irfft(rows, n=rows.shape[-2], norm="ortho").view(*spectrum.shape[:-1], -1)
+    return torch.fft.irfft(rows, n=n, norm="ortho").view(*spectrum.shape[:-1], n)
 
 
 _REAL = (torch.float32, torch.float64)

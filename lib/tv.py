@@ -43,12 +43,12 @@ def separable(d: Tensor) -> Tensor:
 
 def anisotropic(d: Tensor) -> Tensor:
     r"""Groups of the norm :math:`\sum |d_0| + |d_1|` with complex moduli; equals `separable` on real images."""
-    return d.square().sum(-1, keepdim=True).sqrt()
+    return torch.linalg.vector_norm(d, dim=-1, keepdim=True)
 
 
 def isotropic(d: Tensor) -> Tensor:
     r"""Groups of the isotropic norm :math:`\sum \sqrt{|d_0|^2 + |d_1|^2}` (Rudin, Osher and Fatemi, 1992)."""
-    return d.square().sum((-4, -1), keepdim=True).sqrt()
+    return torch.linalg.vector_norm(d, dim=(-4, -1), keepdim=True)
 
 
 def project(v: Tensor, t: Tensor, norm: Norm = separable) -> Tensor:
@@ -722,9 +722,8 @@ class TVReconstruction:
         )
         if not bool(result.converged.all()):
             gap = float((result.gap / result.objective).max())
-            raise RuntimeError(
-                f"TVReconstruction.solve: relative gap {gap:.1e} after 20 000 iterations, tol {self.tol}"
-            )
+            shown = f"relative gap {gap:.1e}" if result.criterion == "proved" else "residuals above tol"
+            raise RuntimeError(f"TVReconstruction.solve: {shown} after 20 000 iterations, tol {self.tol}")
         return result.image, result
 
 

@@ -212,6 +212,21 @@ def test_forward_mode_and_the_transforms_of_torch_agree_with_the_compiled_deriva
         assert math.isclose(torch.autograd.forward_ad.unpack_dual(value(dual)).tangent, slope, rel_tol=1e-9)
 
 
+def test_a_second_derivative_is_refused_and_not_wrong():
+    op, y = some_problem(9, True)
+    y.requires_grad_()
+    with pytest.raises(RuntimeError, match="second derivatives"):
+        torch.autograd.grad(loss(TVReconstruction(op, 0.2, 5, threshold=0.3)(y)), y, create_graph=True)
+
+
+@pytest.mark.parametrize("norm", [anisotropic, isotropic])
+def test_a_constant_image_has_a_derivative_for_each_norm(norm):
+    op = MaskedFourier(torch.ones(8, 8))
+    y = op.A(torch.ones(8, 8, dtype=torch.float64)).requires_grad_()
+    TVReconstruction(op, 1e-3, 5, norm=norm)(y).abs().sum().backward()
+    assert torch.isfinite(torch.view_as_real(y.grad)).all()
+
+
 def test_an_iteration_keeps_one_byte_for_a_real_difference():
     op, y = some_problem(16, True)
     kept = []

@@ -536,6 +536,13 @@ def test_starts_weights_and_gradients_without_use_are_refused(arguments, message
         localized_attack(op=op, noise_rel=LEVEL, **given)
 
 
+def test_starts_and_gradients_may_be_conjugated_lazily():
+    op, y, _ = problem()
+    phi, start = disk_weight(N, (3, 3), 2), spike_perturbation(free(op), (3, 3), 1.0)
+    found = localized_attack(lambda y: op.A_dagger(y.conj()), y, free(op), LEVEL, phi, start=start.conj())
+    assert found.objective > 0
+
+
 def test_a_reconstruction_that_is_no_function_is_refused():
     op, y, _ = problem()
     with pytest.raises(TypeError, match="reconstruct must be a function of the measurements, got 'tv'"):

@@ -575,8 +575,10 @@ def test_results_keep_dtype_device_and_batch_shape(dtype):
 
 def test_an_empty_batch_gives_an_empty_result():
     op, y = problem()
-    for batch in ((0,), (2, 0)):
-        result = reconstruct_tv(y[:0].reshape(*batch, op.m), op, 0.01)
+    for batch, real in (((0,), False), ((2, 0), False), ((0,), True)):
+        domain = MaskedFourier(op.mask, real)
+        assert domain.adjoint_dagger(torch.zeros(*batch, 24, 24)).shape == (*batch, op.m)
+        result = reconstruct_tv(y[:0].reshape(*batch, op.m), domain, 0.01)
         assert result.image.shape == (*batch, 24, 24) and result.gap.shape == batch
 
 
