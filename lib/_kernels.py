@@ -38,7 +38,7 @@ class VUpdate(torch.autograd.Function):
 
     and the adjoint, from w to (g_x, g_v):
     :math:`w = g_{v_+} + (2J_+ - I)\varrho\nabla g_b,\; g_v = (I - \alpha J) w,\; g_x = \alpha\nabla^* w`.
-    Two bits for each difference hold J and :math:`J_+`; nothing else is kept.
+    Two bits of a byte for each real difference hold J and :math:`J_+`; nothing else is kept.
     """
 
     @staticmethod
@@ -53,9 +53,7 @@ class VUpdate(torch.autograd.Function):
     def backward(ctx: Any, g_v: Tensor | None, g_b: Tensor | None) -> Any:
         if torch.is_grad_enabled():  # create_graph=True
             raise RuntimeError("VUpdate: for second derivatives, which compiled loops do not have, use torch.func")
-        if g_b is None:
-            raise NotImplementedError("VUpdate: the derivative of v alone, without that of b, is not needed")
-        g_b = g_b.resolve_conj().contiguous()
+        g_b = torch.zeros_like(g_v[:, 0]) if g_b is None else g_b.resolve_conj().contiguous()  # type: ignore[index]
         given = g_b.new_empty(0, 0, 0, 0) if g_v is None else g_v.resolve_conj().contiguous()
         g_x, out = torch.empty_like(g_b), g_b.new_empty(len(g_b), 2, *g_b.shape[1:])
         _run(

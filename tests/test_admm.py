@@ -57,8 +57,9 @@ def test_the_compiled_loops_equal_the_plain_formulas(n, dtype):
             a, b = x.clone().requires_grad_(), v.clone().requires_grad_()
             out = tv.v_update(a, b.clone(), t, rho, norm, relaxation)
             grads = torch.autograd.grad(out, (a, b), (g_v, g_b), retain_graph=True)
-            only = torch.autograd.grad(out[1], (a, b), g_b)
-            results.append((*out, *grads, *only))
+            only = torch.autograd.grad(out[1], (a, b), g_b, retain_graph=True)
+            alone = torch.autograd.grad(out[0], (a, b), g_v)
+            results.append((*out, *grads, *only, *alone))
         for compiled, formula in zip(*results, strict=True):
             assert torch.allclose(compiled, formula, atol=20 * eps, rtol=eps)
     for compiled, formula in zip(*(tv.sweep(x, v, t, rho, norm) for norm in (separable, plain)), strict=True):
