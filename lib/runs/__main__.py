@@ -10,6 +10,7 @@ from lib.runs.options import add_scheduler, count, fails, positive, share
 
 TABLES = {  # module and what gives the table there; imported when it is wanted, as that takes seconds
     "lambda": "calibration:table",
+    "authors_search": "authors_search:TABLE",
     "table1": "table1:TABLE",
     "sigma": "radii:TABLE",
     "transfer": "transfer:table",

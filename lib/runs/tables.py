@@ -26,7 +26,7 @@ RESULTS = ROOT / "results"
 # Columns of text; every other one has numbers, or True and False. Some texts, as a commit of digits, look like numbers.
 TEXT = frozenset(
     "method setting settings version cpu torch numpy scipy code dtype optimiser preset network target source signal "
-    "order first_m functional problem".split()
+    "order first_m functional problem errors".split()
 )
 # What may be empty: it does not concern the row (a network has no tolerance), or was not recorded.
 OPTIONAL = frozenset("tol gap solved_linf solved_l2 iterations_pixel_1e-3 image_ms_pixel_1e-3 threads".split())
@@ -38,6 +38,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "sigma": ATTACK,
     "transfer": (*ATTACK, "target"),
     "lambda": ("lines", "noise_rel", "lam", "images", "n", "seed", "tol"),
+    "authors_search": ("lines", "noise_rel", "image", "n"),
     "networks_error": ("method", "noise_rel", "images", "seed"),
     "theory_growth": ("log2_n", "problem", "seed"),
     "theory_masks": ("lines", "image", "seed"),
