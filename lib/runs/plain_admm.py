@@ -33,10 +33,10 @@ def plain_admm(
     -------
     x, z : the last image ``(b, n, n)``, and its z.
     """
-    data, solve, t = op.A_adjoint(y), op.x_update(y.detach()), lam / rho
+    data, solve, t = op.A_adjoint(y), op.x_update(y.detach(), rho), lam / rho
     z = gradient(data) if z is None else z
     b, v = rho[:, None, None] * gradient_adjoint(z), torch.zeros_like(z)  # v = z + u; only u enters its update
     for _ in range(iterations):
-        x = x_update(b, data, rho, solve)
+        x = x_update(b, data, solve)
         v, b = v_update(x, v, t, rho, separable, relaxation=1.0)
     return x, v - project(v.detach(), t)
