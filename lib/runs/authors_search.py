@@ -112,12 +112,14 @@ class Choice:
     ----------
     lam, rho : the point of least mean error on all phantoms.
     tied : the points (lam, rho) that are not worse beyond doubt, the chosen one among them.
+    at_rho_1 : of those with rho = 1 the one of least error, None if there is none.
     images : on how many phantoms.
     """
 
     lam: float
     rho: float
     tied: tuple[tuple[float, float], ...]
+    at_rho_1: tuple[float, float] | None
     images: int
 
 
@@ -136,4 +138,6 @@ def choice(lines: int, noise_rel: float) -> Choice:
             f"noise_rel = {noise_rel}; make calibrate-authors goes on"
         )
     mean = np.where(np.isnan(errors).any(0), np.inf, errors.mean(0))
-    return Choice(*GRID[mean.argmin()], tuple(GRID[k] for k in alive(errors).nonzero()[0]), len(errors))
+    tied = [GRID[k] for k in mean.argsort() if alive(errors)[k]]
+    at_rho_1 = next((point for point in tied if np.isclose(point[1], 1)), None)
+    return Choice(*GRID[mean.argmin()], tuple(tied), at_rho_1, len(errors))

@@ -1,5 +1,7 @@
 """The authors' plain ADMM against a direct transcription, their pruned search against the full grid."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +9,10 @@ import torch
 
 from lib.operators import MaskedFourier, gradient, gradient_adjoint, laplacian_symbol, radial_mask
 from lib.phantoms import ellipses
-from lib.runs import authors_search
-from lib.runs.authors_search import alive, cells, compute, measured_errors, tabulated
+from lib.runs import attacks, authors_search
+from lib.runs.attacks import Configuration, attack, setting
+from lib.runs.authors_attack import plain_tv
+from lib.runs.authors_search import Choice, alive, cells, compute, measured_errors, tabulated
 from lib.runs.plain_admm import plain_admm
 
 
@@ -118,3 +122,53 @@ def test_a_choice_from_a_part_of_the_search_is_refused(monkeypatch):
     authors_search.choice.cache_clear()
     with pytest.raises(ValueError, match="authors_search.csv has 0 of 50"):
         authors_search.choice(40, 0.04)
+
+
+# --- The attack
+
+
+def test_the_gradient_is_that_of_50_iterations_from_where_100_ended_with_no_multiplier():
+    mask, lam, rho = radial_mask(32, 9), 1e-3, 0.1
+    op = MaskedFourier(mask)
+    y = op.A(ellipses(1, 32, seed=3)[0].to(torch.complex128))
+    before, z = transcribed(y, mask, lam, rho, 100)
+    rec = plain_tv(y, op, lam, rho, 1e-2)
+    assert relative(rec.image, before) < 1e-9
+    e = 0.3 * torch.randn(3, op.m, dtype=torch.complex128, generator=torch.Generator().manual_seed(1))
+    gradients = []
+    for images in (rec, lambda several: torch.stack([transcribed(one, mask, lam, rho, 50, z)[0] for one in several])):
+        leaf = e.clone().requires_grad_()
+        (images(y + leaf).abs() - before.abs()).square().sum().backward()
+        gradients.append(leaf.grad)
+    assert relative(*gradients) < 1e-9
+
+
+@pytest.fixture
+def searched(monkeypatch):
+    """A search whose least error is at another penalty than 1."""
+    found = Choice(2e-3, 0.1, ((2e-3, 0.1), (1e-3, 1.0)), (1e-3, 1.0), 50)
+    monkeypatch.setattr(attacks, "choice", lambda lines, noise_rel: found)
+
+
+def test_the_literal_attack_goes_everywhere_and_is_judged_by_the_converged_solver(searched):
+    small = Configuration(n=64, lines=25, grid=2, preset="quick", optimiser="authors", noise_rel=0.04)
+    assert setting(small) == "lambda=0.002, rho=0.1"
+    assert setting(dataclasses.replace(small, optimiser="authors-rho-1")) == "lambda=0.001, rho=1"
+    found = attack(small, 0)
+    op, y = attacks.measurements(small, 0)[1:]
+    assert not op.real
+    assert float(torch.linalg.vector_norm(found.e)) <= 0.04 * float(torch.linalg.vector_norm(y)) * (1 + 1e-5)
+    assert found.gap < 1e-2  # of the quick preset, proved
+    assert attacks._locations(small, 0, y, op).shape == (4, 2)
+
+
+def test_without_the_search_there_is_no_literal_attack(monkeypatch):
+    monkeypatch.setattr(authors_search, "read_table", lambda name: pd.DataFrame())
+    authors_search.choice.cache_clear()
+    unknown = Configuration(optimiser="authors", lines=25)
+    assert setting(unknown) == "unsearched"
+    with pytest.raises(ValueError, match="make calibrate-authors"):
+        attack(unknown, 0)
+    for method in ("tira", "tirafl"):
+        with pytest.raises(ValueError, match="optimiser must be one of"):
+            Configuration(method, optimiser="adam")
