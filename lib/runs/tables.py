@@ -26,7 +26,7 @@ RESULTS = ROOT / "results"
 # Columns of text; every other one has numbers, or True and False. Some texts, as a commit of digits, look like numbers.
 TEXT = frozenset(
     "method setting settings version cpu torch numpy scipy code dtype optimiser preset network target source signal "
-    "order first_m functional problem errors".split()
+    "order first_m functional problem errors search".split()
 )
 # What may be empty: it does not concern the row (a network has no tolerance), or was not recorded.
 OPTIONAL = frozenset("tol gap solved_linf solved_l2 iterations_pixel_1e-3 image_ms_pixel_1e-3 threads".split())
@@ -39,6 +39,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "transfer": (*ATTACK, "target"),
     "lambda": ("lines", "noise_rel", "lam", "images", "n", "seed", "tol"),
     "authors_search": ("lines", "noise_rel", "image", "n"),
+    "robustness": ("method", "network", "noise_rel", "image"),
+    "sensitivity": ("optimiser", "noise_rel", "lam", "rho", "image"),
     "networks_error": ("method", "noise_rel", "images", "seed"),
     "theory_growth": ("log2_n", "problem", "seed"),
     "theory_masks": ("lines", "image", "seed"),
