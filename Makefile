@@ -65,7 +65,7 @@ NETWORK ?= tira
 PRESET ?= compact
 DEVICE ?= auto
 MINUTES ?= 60
-train: $(READY)  ## train a network: NETWORK=tira|tirafl PRESET=compact|paper DEVICE=auto MINUTES=60 RATE=7e-4 BATCH=4 (resumes; weights/)
+train: $(READY)  ## train a network: NETWORK=tira|tirafl PRESET=compact|noisy|paper DEVICE=auto MINUTES=60 RATE=7e-4 BATCH=4 (resumes; weights/)
 	$(BIN)/python -m lib.runs.training "$(NETWORK)" --preset "$(PRESET)" --device "$(DEVICE)" --minutes "$(MINUTES)" $(if $(RATE),--rate "$(RATE)") $(if $(BATCH),--batch "$(BATCH)")
 
 compare: $(READY)  ## errors of the networks, TV and zero filling against noise (results/networks_error.csv)
