@@ -72,10 +72,10 @@ compare: $(READY)  ## errors of the networks, TV and zero filling against noise 
 	$(BIN)/python -m lib.runs networks_error $(PLACE)
 
 theory: $(READY)  ## compute the long runs of the theory chapter (results/theory_*.csv)
-	$(BIN)/python -m lib.runs theory_growth theory_masks theory_transition $(PLACE)
+	$(BIN)/python -m lib.runs theory_growth theory_few theory_masks theory_transition $(PLACE)
 
-table1: $(READY)  ## attack the test images of Section 4: WORKERS=2 SCHEDULER=tcp://... (results/table1.csv, sigma, transfer)
-	$(BIN)/python -m lib.runs table1 sigma transfer $(PLACE)
+table1: $(READY)  ## attack the test images of Section 4: WORKERS=2 SCHEDULER=tcp://... (results/table1.csv, sigma, transfer, robustness, sensitivity)
+	$(BIN)/python -m lib.runs table1 sigma transfer robustness sensitivity $(PLACE)
 
 TABLE ?= table1
 SHARE ?= 0.05

@@ -43,6 +43,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "sensitivity": ("optimiser", "noise_rel", "lam", "rho", "image"),
     "networks_error": ("method", "noise_rel", "images", "seed"),
     "theory_growth": ("log2_n", "problem", "seed"),
+    "theory_few": ("problem", "m", "seed"),
     "theory_masks": ("lines", "image", "seed"),
     "theory_transition": ("signal", "order", "n", "s", "trials", "seed"),
     "explorer/frames": ("noise_rel", "row", "column", "target", "method"),
