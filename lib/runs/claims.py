@@ -1,7 +1,7 @@
 """What each claim of the paper is measured by: rules applied to results/, for the page of `lib.runs.fidelity`.
 
-A rule uses the paper's own spread or number where it gives one, else its statement; the page writes it beside the
-outcome.
+A rule uses the paper's own spread or number where it gives one, else its statement. It is the docstring of its
+function, and the page writes it beside the outcome.
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ def _nearer(ours: float, paper: float) -> bool:
 
 
 def l2_robustness() -> Found:
+    """At each level, the means of a network and of TV differ by less than their standard deviations together."""
     rows = read_table("robustness")
     if rows.empty:
         raise LookupError("no rows of robustness")
@@ -108,6 +109,8 @@ def l2_robustness() -> Found:
 
 
 def severe_and_local() -> Found:
+    """In every image, 40 lines and 4 %: a peak above the maximum of the image, most of the energy within 5
+    pixels."""
     same = {"method": "tv", "lines": 40, "noise_rel": 0.04, "optimiser": "ours"}
     peaks, shares = (_column("table1", value, **same) for value in ("rho_linf", "concentration"))
     text = f"Peak {min(peaks):.1f} to {max(peaks):.1f}, energy within 5 pixels {min(shares):.0%} to {max(shares):.0%}"
@@ -115,6 +118,7 @@ def severe_and_local() -> Found:
 
 
 def networks_less() -> Found:
+    """At 2 % and more, mean and standard deviation of a network stay below those of TV."""
     ours, paper = summary(), printed()
     held, shown = [], {"TV": [ours["tv", 40, level].mean for level in HIGH]}
     for method in NETWORKS:
@@ -127,6 +131,7 @@ def networks_less() -> Found:
 
 
 def inherent() -> Found:
+    r"""$\alpha \ge n/m$ and the artifact is the spike wherever recovery is certified; elsewhere not always."""
     rows, few = read_table("theory_growth"), read_table("theory_few")
     if rows.empty or few.empty:
         raise LookupError("no rows of theory_growth or theory_few")
@@ -143,11 +148,13 @@ def inherent() -> Found:
 
 
 def coefficients() -> Found:
+    """Equal, rounded."""
     share = [round(100 / _factor(lines)) for lines in LINES]
     return Found("11, 17, 32 %", ", ".join(map(str, share)) + " %", _share([share == [11, 17, 32]]))
 
 
 def small_sigma() -> Found:
+    """The mean peak is that of radius 5, within the paper's relative spread."""
     found = {s: _mean(_column("sigma", "rho_linf", optimiser="ours", sigma=s)) for s in (1.0, 2.0, 3.0, 5.0, 8.0)}
     cell = printed()["tv", 40, 0.04]
     near = [abs(v / found[5.0] - 1) <= cell.std / cell.mean for s, v in found.items() if s != 5]
@@ -159,6 +166,7 @@ def small_sigma() -> Found:
 
 
 def large_sigma() -> Found:
+    """Within 5 pixels of the peak lies most of the energy for radius 5, and less than half for the whole image."""
     share = {
         (o, s): _mean(_column("sigma", "concentration", optimiser=o, sigma=s))
         for o in ("adam", "ours")
@@ -170,6 +178,7 @@ def large_sigma() -> Found:
 
 
 def spike_in_r() -> Found:
+    """Peak of r below a tenth at 0.5 % and above half of the image at 10 % (numbers of ours)."""
     low, *_, high = (
         _mean(_column("table1", "r_linf", method="tv", lines=40, noise_rel=v, optimiser="ours")) for v in LEVELS
     )
@@ -177,12 +186,15 @@ def spike_in_r() -> Found:
 
 
 def much_larger() -> Found:
+    """In every attack at least the paper's smallest mean less its standard deviation."""
     values = [v for o in ("ours", "adam") for v in _column("table1", "alpha", method="tv", optimiser=o)]
     least = min(cell.mean - cell.std for key, cell in printed().items() if key[0] == "tv")
     return Found(f"{least:.2f}", f"{min(values):.2f} in {len(values)} attacks", _share(v >= least for v in values))
 
 
 def noise_free() -> Found:
+    """Largest over smallest mean of the six levels, for 25, 40 and 80 lines: at most the paper's."""
+
     def span(cells: Mapping[Cell, Spread], lines: int) -> float:
         return max(_levels(cells, "tv", lines)) / min(_levels(cells, "tv", lines))
 
@@ -194,6 +206,8 @@ def noise_free() -> Found:
 
 
 def low_noise_varies() -> Found:
+    """Relative spread at 0.5 and 1 % over that from 4 % on: nearer to the paper's than to 1."""
+
     def ratio(cells: Mapping[Cell, Spread]) -> float:
         std = [_mean([cells["tv", lines, v].std / cells["tv", lines, v].mean for lines in LINES]) for v in LEVELS]
         return _mean(std[:2]) / _mean(std[3:])
@@ -204,6 +218,8 @@ def low_noise_varies() -> Found:
 
 
 def follows_factor() -> Found:
+    """Means for 25, 40, 80 lines differ from $n^2/m$ by at most the paper's largest standard deviation for the
+    mask."""
     paper, held, found = printed(), [], {}
     for name, cells in _searches().items():
         means = {lines: _mean(_levels(cells, "tv", lines)) for lines in LINES}
@@ -215,6 +231,7 @@ def follows_factor() -> Found:
 
 
 def tira_lower() -> Found:
+    """Peak at 4 %: mean and standard deviation of Tira stay below those of TV."""
     tv, tira = (
         _spread("table1", "rho_linf", method=m, lines=40, noise_rel=0.04, optimiser="ours") for m in ("tv", "tira")
     )
@@ -222,6 +239,7 @@ def tira_lower() -> Found:
 
 
 def table() -> Found:
+    """With the literal search at least 16 of 18 and 10 of 12 means lie within the paper's standard deviation."""
     paper, parts, held = printed(), {}, []
     if not any(key[0] == "tv" for key in literal()):
         raise LookupError("no literal rows for TV yet")
@@ -243,16 +261,20 @@ def _transferred(source: str, targets: Iterable[str], digits: int) -> tuple[str,
 
 
 def transfers_to_tv() -> Found:
+    r"""At each level $\alpha$ of perturbations for Tira is highest on TV."""
     text, values = _transferred("tira", LABELS, 1)
     return Found("pictures", f"On TV, Tira, TiraFL: {text}", _share(row[0] == max(row) for row in values))
 
 
 def not_back() -> Found:
+    r"""At each level $\alpha$ of perturbations for TV is below 1 on both networks."""
     text, values = _transferred("tv", NETWORKS, 2)
     return Found("pictures", f"On Tira, TiraFL: {text}", _share(max(row) < 1 for row in values))
 
 
 def only_at_low_noise() -> Found:
+    r"""$\alpha$ at 0.5 % over that at 10 %: nearer to the paper's than to 1."""
+
     def ratios(cells: Mapping[Cell, Spread]) -> list[float]:
         return [cells[m, 40, LEVELS[0]].mean / cells[m, 40, LEVELS[-1]].mean for m in NETWORKS]
 
@@ -262,6 +284,7 @@ def only_at_low_noise() -> Found:
 
 
 def proportional() -> Found:
+    r"""The slope of $\log\alpha$ against $\log n^2/m$ is 1 within two standard errors."""
     rows = read_table("theory_masks")
     if rows.empty:
         raise LookupError("no rows of theory_masks")
@@ -276,6 +299,7 @@ def proportional() -> Found:
 
 
 def high_dimensions() -> Found:
+    """The mean rises with each doubling of n."""
     rows = read_table("theory_growth", certified=True)
     if rows.empty:
         raise LookupError("no rows of theory_growth")
@@ -288,6 +312,7 @@ def high_dimensions() -> Found:
 
 
 def two_norms() -> Found:
+    """In every image, 40 lines and 4 %: larger in the peak than in l2."""
     same = {"method": "tv", "lines": 40, "noise_rel": 0.04, "optimiser": "ours"}
     l2, r, alpha = (_column("table1", v, **same) for v in ("rho_l2", "r_l2", "alpha"))
     ratio = [a / b for a, b in zip(l2, r, strict=True)]
