@@ -7,7 +7,6 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib import _kernels
-from lib.operators import LinearOperator, check_measurements, gradient, gradient_adjoint, laplacian_symbol
+from lib import _kernels, checks
+from lib.operators import (
+    COMPLEX,
+    REAL,
+    LinearOperator,
+    check_measurements,
+    gradient,
+    gradient_adjoint,
+    laplacian_symbol,
+)
 
 LAMBDA_TABLE = Path(__file__).resolve().parent.parent / "results" / "lambda.csv"
 RELAXATION = 1.9  # over-relaxation alpha in (0, 2)
@@ -56,14 +63,12 @@ def project(v: Tensor, t: Tensor, norm: Norm = separable) -> Tensor:
 
     Parameters
     ----------
-    v : fields ``(b, 2, n, n)``, real or complex.
+    v : fields ``(b, 2, n, n)``, real or complex, as the result.
     t : radii ``(b,)``.
     norm : `separable`, `anisotropic` or `isotropic`.
-
-    Returns
-    -------
-    ``(b, 2, n, n)``.
     """
+    checks.tensor("project", "v", v, ("b", 2, "n", "n"), (*REAL, *COMPLEX))
+    checks.tensor("project", "t", t, v.shape[:1], REAL, v.device)
     d, t = _parts(v), t[:, None, None, None, None]
     d = d.clamp(-t, t) if norm is separable else d * (t / torch.maximum(norm(d), t))
     return torch.view_as_complex(d) if v.is_complex() else d[..., 0]
@@ -153,21 +158,11 @@ def tv_objective(x: Tensor, y: Tensor, op: LinearOperator, lam: float | Tensor, 
     Parameters
     ----------
     x : images ``(..., n, n)``, real or complex.
-    y : measurements ``(..., m)``.
-    op : the forward operator.
-    lam : regularization parameter, a number or one for each image.
-    norm : `separable`, `anisotropic` or `isotropic`.
-
-    Returns
-    -------
-    float64 tensor with the batch shape.
-
-    Raises
-    ------
-    TypeError, ValueError : shapes or dtypes that do not fit ``op``.
+    y, op, lam, norm : the problem; see :func:`reconstruct_tv`.
     """
-    check_measurements("tv_objective", y, op)
-    lam = torch.as_tensor(lam, dtype=torch.float64, device=y.device)
+    lam = _checked_problem("tv_objective", y, op, lam, norm)
+    checks.tensor("tv_objective", "x", x, (op.n, op.n), (*REAL, *COMPLEX), y.device)
+    checks.broadcast("tv_objective", x=x.shape[:-2], y=y.shape[:-1], lam=lam.shape)
     return _squared(op.A(x) - y) / 2 + lam * _total(gradient(x), norm)
 
 
@@ -197,13 +192,11 @@ def certificate(
     Returns
     -------
     Certificate : valid only where ``infeasibility`` is at rounding level.
-
-    Raises
-    ------
-    TypeError, ValueError : ``p`` has another shape, or ``lam`` is not positive and finite.
     """
-    lam = _checked_lam("certificate", lam, y.device)
+    lam = _checked_problem("certificate", y, op, lam, norm)
     p = _checked_dual("certificate", p, op)
+    checks.tensor("certificate", "x", x, (op.n, op.n), REAL if op.real else (*REAL, *COMPLEX), y.device)
+    checks.broadcast("certificate", x=x.shape[:-2], p=p.shape[:-3], y=y.shape[:-1], lam=lam.shape)
     g = gradient_adjoint(p)
     q = op.adjoint_dagger(g)  # type: ignore[attr-defined]  # optional in the protocol
     outside, length = _squared((g - _adjoint(op, q)).flatten(-2)).sqrt(), _squared(p.flatten(-3)).sqrt()
@@ -229,18 +222,11 @@ def feasible_dual(p: Tensor, op: LinearOperator, lam: float | Tensor, norm: Norm
     ----------
     p : fields ``(..., 2, n, n)``, real or complex; for ``op.real`` the real part is taken.
     op, lam, norm : the problem; see :func:`certificate`. ``lam`` and the batch shape of ``p`` broadcast.
-
-    Returns
-    -------
-    ``(..., 2, n, n)``, real or complex, as the operator's unknown.
-
-    Raises
-    ------
-    TypeError, ValueError : ``p`` has another shape, or ``lam`` is not positive and finite.
     """
-    lam = _checked_lam("feasible_dual", lam, p.device)
-    p = _checked_dual("feasible_dual", p, op)
-    return _feasible(p.expand(*torch.broadcast_shapes(p.shape[:-3], lam.shape), *p.shape[-3:]), op, lam, norm)[0]
+    p, norm = _checked_dual("feasible_dual", p, op), checks.function("feasible_dual", "norm", norm)
+    lam = checks.positive("feasible_dual", "lam", lam, torch.float64, p.device)
+    batch = checks.broadcast("feasible_dual", p=p.shape[:-3], lam=lam.shape)
+    return _feasible(p.expand(*batch, *p.shape[-3:]), op, lam, norm)[0]
 
 
 def _feasible(p: Tensor, op: LinearOperator, lam: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
@@ -254,6 +240,8 @@ def _feasible(p: Tensor, op: LinearOperator, lam: Tensor, norm: Norm) -> tuple[T
 
 def _laplacian_inverse(g: Tensor) -> Tensor:
     """The pseudo-inverse of grad* grad, applied to images ``(..., n, n)``."""
+    if g.numel() == 0:  # the FFT libraries refuse an empty batch
+        return g
     n, forward, back = g.shape[-1], torch.fft.rfft2, functools.partial(torch.fft.irfft2, s=g.shape[-2:])
     symbol = laplacian_symbol(n, g.real.dtype, g.device)
     if g.is_complex():
@@ -435,7 +423,9 @@ def reconstruct_tv(
     radius :math:`t = \lambda/\rho`. t is set from :math:`\lambda` and the size of the data and decreases during the
     first iterations, so that no tuning is needed and a rescaled problem takes the same steps.
 
-    Every ten iterations the duality gap of each image is estimated, and where it is small enough, proved. For an
+    Every ten iterations the duality gap of each image is estimated, and where it is small enough, proved. Where
+    :math:`\lambda` is so large that a constant image is optimal, it is returned and proved at once, if
+    :math:`p = \nabla(\nabla^*\nabla)^\dagger\mathcal{A}^*(y - \mathcal{A}x)` proves it. For an
     operator without ``adjoint_dagger`` the primal residual :math:`\nabla x - z` and the dual residual
     :math:`\mathcal{A}^*(\mathcal{A}x - y) + \rho\nabla^* u` stop the iteration instead (Boyd et al., Section 3.3.1),
     at ``tol`` times :math:`\max(\|\nabla x\|, \|z\|)` and :math:`\|\rho\nabla^* u\|`.
@@ -462,8 +452,6 @@ def reconstruct_tv(
 
     Raises
     ------
-    TypeError, ValueError : ``y``, ``lam``, ``tol``, ``max_iter`` or ``init`` is not as described, or ``y`` or
-        ``lam`` is not finite.
     FloatingPointError : objective or gap overflow the dtype of ``y``.
 
     >>> from lib.operators import MaskedFourier, radial_mask
@@ -474,28 +462,23 @@ def reconstruct_tv(
     >>> bool(result.converged), bool((result.image - x).abs().max() < 0.01)
     (True, True)
     """
-    check_measurements("reconstruct_tv", y, op)
+    where = "reconstruct_tv"
+    lam = _checked_problem(where, y, op, lam, norm)
     if y.requires_grad:
-        raise ValueError("reconstruct_tv: y requires grad: use TVReconstruction, or pass y.detach()")
-    if not all_finite(y):
-        raise ValueError("reconstruct_tv: y is not finite: it contains NaN or infinity")
-    lam = _checked_lam("reconstruct_tv", lam, y.device)
-    if not 0 < tol < 1:
-        raise ValueError(f"reconstruct_tv: tol must lie in (0, 1), got {tol!r}")
-    if not callable(norm):
-        raise TypeError(f"reconstruct_tv: norm must be a function such as separable, got {norm!r}")
-    if not isinstance(max_iter, Integral) or isinstance(max_iter, bool) or max_iter < 1:
-        raise ValueError(f"reconstruct_tv: max_iter must be an integer >= 1, got {max_iter!r}")
+        raise ValueError(f"{where}: y must not require grad: use TVReconstruction, or pass y.detach()")
+    checks.finite(where, "y", y)
+    tol, max_iter = checks.number(where, "tol", tol, 0, 1), checks.integer(where, "max_iter", max_iter, 1)
     batch, n = y.shape[:-1], op.n
-    try:
-        lam = lam.expand(batch).reshape(-1)
-    except RuntimeError:
-        raise ValueError(f"reconstruct_tv: lam of shape {tuple(lam.shape)}, batch of shape {tuple(batch)}") from None
+    if checks.broadcast(where, y=batch, lam=lam.shape) != batch:
+        raise ValueError(f"{where}: lam must have a shape that broadcasts to {tuple(batch)}, got {tuple(lam.shape)}")
+    lam = lam.expand(batch).reshape(-1)
+    if on_check is not None:
+        checks.function(where, "on_check", on_check)
     if isinstance(init, Tensor):
         init = Iterate(init, y.real.new_zeros(2, n, n))
-    start = _expanded("reconstruct_tv: init", init, batch, op, y)
-    if init is not None and not (all_finite(start.image) and all_finite(start.dual)):
-        raise ValueError("reconstruct_tv: init is not finite: it contains NaN or infinity")
+    start = _expanded(where, "init", init, batch, op, y)
+    if init is not None:
+        checks.finite(where, "init", start.image), checks.finite(where, "init", start.dual)
     y = y.reshape(-1, op.m).resolve_conj()
     result = TVResult(
         image=torch.empty_like(start.image, memory_format=torch.contiguous_format),
@@ -512,7 +495,7 @@ def reconstruct_tv(
     if not bool(torch.isfinite(result.objective).all()) or bool(result.gap.isinf().any()):
         raise FloatingPointError(f"reconstruct_tv: overflow in {y.dtype}: rescale y and lam, or use complex128")
     shaped = {name: a.reshape(batch + a.shape[1:]) for name, a in vars(result).items() if isinstance(a, Tensor)}
-    return replace(result, **shaped)
+    return replace(result, **shaped)  # type: ignore[arg-type]
 
 
 def _solve(
@@ -530,11 +513,19 @@ def _solve(
 ) -> None:
     """`reconstruct_tv` for the images ``index`` of a flat batch; they leave it one by one, into ``result``."""
     data = _adjoint(op, y)
+    rest = _unexplained(op, y, data)
+    if result.criterion == "proved":
+        i, *found = _constants(y, data, rest, lam, op, norm, tol)
+        for name, value in zip(("image", "dual", "objective", "gap"), found, strict=True):
+            getattr(result, name).index_copy_(0, index[i], value)
+        result.converged[index[i]] = True
+        if len(i):
+            keep = torch.ones_like(index, dtype=torch.bool).index_fill(0, i, False)
+            y, x, p, data, rest, lam, index = (a[keep] for a in (y, x, p, data, rest, lam, index))
     unit = _threshold_unit(y, lam, data)
     t, t_last = ((a * unit).to(y.real.dtype) for a in THRESHOLD)
     rho = (lam / t).to(t.dtype)
     v, b = v_update(x, p / rho[:, None, None, None], t, rho, norm, relaxation=1)  # z = grad x, as far as u allows
-    rest = _unexplained(op, y, data)
     n_iter, solve = 0, op.x_update(y, rho)
     while len(index):
         steps = min(CHECK_EVERY, max_iter - n_iter)
@@ -576,6 +567,29 @@ def _solve(
         if bool((ratio < 1).any()) or len(rho) < len(done):
             t, rho = t * ratio, rho / ratio
             solve = op.x_update(y, rho)
+
+
+def _constants(
+    y: Tensor, data: Tensor, rest: Tensor, lam: Tensor, op: LinearOperator, norm: Norm, tol: float
+) -> tuple[Tensor, ...]:
+    """Where the minimiser is constant, as p = grad (grad* grad)^+ A*(y - A x) proves: index, x, p, objective, gap."""
+    one = torch.ones(1, op.n, op.n, dtype=y.real.dtype, device=y.device)
+    response = op.A(one)  # its best multiple leaves a g = A*(y - A x) of mean 0
+    size = _squared(response).to(one.dtype)
+    c = torch.where(size > torch.finfo(one.dtype).eps * op.n**2, data.sum((-2, -1)) / size, 0)[:, None, None]
+    g = data - c * _adjoint(op, response)
+    i = (g.abs().amax((-2, -1)) <= 4 * math.sqrt(2.1) * lam).nonzero().flatten()  # |grad* p|, if p is in the ball
+    p = gradient(_laplacian_inverse(g[i]))
+    if len(i):
+        inside = _largest(p, norm) <= lam[i]
+        i, p = i[inside], p[inside]
+    if not len(i):
+        return i, g[i], p, lam[i], lam[i]
+    x, (p, q) = (c * one)[i], _feasible(p, op, lam[i], norm)
+    objective = tv_objective(x, y[i], op, lam[i], norm)
+    gap = objective - _dual_objective(q, y[i], rest[i])
+    proved = gap <= tol * objective
+    return i[proved], x[proved], p[proved], objective[proved], gap[proved]
 
 
 def _check(
@@ -631,10 +645,6 @@ class TVReconstruction:
     norm : `separable`, `anisotropic` or `isotropic`.
     tol : relative duality gap of :meth:`solve`.
 
-    Raises
-    ------
-    TypeError, ValueError : a parameter is out of range, or ``y`` or a start does not fit ``op``.
-
     >>> from lib.operators import MaskedFourier, radial_mask
     >>> op = MaskedFourier(radial_mask(16, 4))
     >>> y = op.A(torch.eye(16)).requires_grad_()
@@ -651,18 +661,12 @@ class TVReconstruction:
     tol: float = 1e-3
 
     def __post_init__(self) -> None:
-        if isinstance(self.lam, Tensor) and self.lam.ndim:
-            raise ValueError(f"TVReconstruction: lam must be one number, got shape {tuple(self.lam.shape)}")
-        if not callable(self.norm):
-            raise TypeError(f"TVReconstruction: norm must be a function such as separable, got {self.norm!r}")
-        for name in ("lam", "threshold"):
-            value = torch.as_tensor(1.0 if getattr(self, name) is None else getattr(self, name))
-            if not bool(((value > 0) & torch.isfinite(value)).all()):
-                raise ValueError(f"TVReconstruction: {name} must be positive and finite, got {value.tolist()}")
-        if not isinstance(self.iterations, Integral) or isinstance(self.iterations, bool) or self.iterations < 1:
-            raise ValueError(f"TVReconstruction: iterations must be an integer >= 1, got {self.iterations!r}")
-        if not 0 < self.tol < 1:
-            raise ValueError(f"TVReconstruction: tol must lie in (0, 1), got {self.tol!r}")
+        where = "TVReconstruction"
+        checks.operator(where, self.op), checks.function(where, "norm", self.norm)
+        checks.number(where, "lam", self.lam, 0), checks.number(where, "tol", self.tol, 0, 1)
+        checks.integer(where, "iterations", self.iterations, 1)
+        if self.threshold is not None:
+            checks.positive(where, "threshold", self.threshold)
 
     def __call__(self, y: Tensor) -> Tensor:
         return self.resume(y)[0]
@@ -670,17 +674,14 @@ class TVReconstruction:
     def resume(self, y: Tensor, start: TVResult | Iterate | None = None) -> tuple[Tensor, Iterate]:
         """The differentiable image after ``iterations`` iterations, and where they ended.
 
-        Parameters
-        ----------
-        y : measurements ``(..., m)``, complex64 or complex128.
-        start : where to begin, broadcast to the batch shape of ``y``; at zero if None.
+        ``start`` is where they begin, broadcast to the batch shape of ``y``; zero if None.
         """
         check_measurements("TVReconstruction", y, self.op)
         batch, count = y.shape[:-1], math.prod(y.shape[:-1])
         if self.threshold is not None and torch.as_tensor(self.threshold).numel() not in (1, count):
-            length = torch.as_tensor(self.threshold).numel()
-            raise ValueError(f"TVReconstruction: {length} thresholds, batch of shape {tuple(batch)}")
-        begin = _expanded("TVReconstruction: start", start, batch, self.op, y)
+            shapes = f"{tuple(torch.as_tensor(self.threshold).shape)} and {tuple(batch)}"
+            raise ValueError(f"TVReconstruction: threshold must be one, or one for each y, got shapes {shapes}")
+        begin = _expanded("TVReconstruction", "start", start, batch, self.op, y)
         if not count:
             return begin.image.reshape(*batch, self.op.n, self.op.n), begin
         data = _adjoint(self.op, y.reshape(count, self.op.m), values=self.threshold is None)  # see `x_update`
@@ -717,6 +718,7 @@ class TVReconstruction:
         ------
         RuntimeError : an image has not converged after 20 000 iterations.
         """
+        check_measurements("TVReconstruction.solve", y, self.op)
         result = reconstruct_tv(
             y.detach(), self.op, self.lam, tol=self.tol, max_iter=20_000, init=start, norm=self.norm
         )
@@ -730,19 +732,16 @@ class TVReconstruction:
 # --- Helpers
 
 
-def _checked_lam(name: str, lam: float | Tensor, device: torch.device) -> Tensor:
-    try:
-        lam = torch.as_tensor(lam, dtype=torch.float64, device=device)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{name}: lam must be a number or a tensor, got {lam!r}") from None
-    if not bool((torch.isfinite(lam) & (lam > 0)).all()):
-        raise ValueError(f"{name}: lam must be positive and finite, got {lam.tolist()}")
-    return lam
+def _checked_problem(where: str, y: Tensor, op: LinearOperator, lam: float | Tensor, norm: Norm) -> Tensor:
+    """lam as a float64 tensor, of a problem that has been checked."""
+    check_measurements(where, y, op)
+    checks.function(where, "norm", norm)
+    return checks.positive(where, "lam", lam, torch.float64, y.device)
 
 
-def _checked_dual(name: str, p: Tensor, op: LinearOperator) -> Tensor:
-    if p.shape[-3:] != (2, op.n, op.n):
-        raise ValueError(f"{name}: expected p of shape (..., 2, {op.n}, {op.n}), got {tuple(p.shape)}")
+def _checked_dual(where: str, p: Tensor, op: LinearOperator) -> Tensor:
+    checks.operator(where, op, "adjoint_dagger")
+    checks.tensor(where, "p", p, (2, op.n, op.n), (*REAL, *COMPLEX), op.device)
     return p.real if op.real else p.to(p.dtype.to_complex())
 
 
@@ -757,35 +756,23 @@ def _chunk(y: Tensor, n: int) -> int:
     return max(1, (2**19 if y.device.type == "cpu" else 2**24) // n**2)
 
 
-def _expanded(name: str, start: TVResult | Iterate | None, batch: torch.Size, op: LinearOperator, y: Tensor) -> Iterate:
+def _expanded(
+    where: str, name: str, start: TVResult | Iterate | None, batch: torch.Size, op: LinearOperator, y: Tensor
+) -> Iterate:
     """Where to start, in a flat batch and in the operator's domain."""
     n, kind, count = op.n, y.real.dtype if op.real else y.dtype, math.prod(batch)
     if start is None:
         zero = torch.zeros((), dtype=kind, device=y.device)
         return Iterate(zero.expand(count, n, n), zero.expand(count, 2, n, n))
-    if not isinstance(start, (TVResult, Iterate)):
-        raise TypeError(f"{name} must be a TVResult or an Iterate (or, for init, a tensor), got {type(start).__name__}")
-    image, dual = start.image, start.dual
-    for part, field in (("image", image), ("dual", dual)):
-        if field.device != y.device:
-            raise ValueError(f"{name}.{part} on {field.device}, y on {y.device}")
-    try:
-        if image.shape[-2:] == (n, n) and dual.shape[-3:] == (2, n, n):
-            image, dual = image.expand(*batch, n, n), dual.expand(*batch, 2, n, n)
-            image, dual = (a.real if op.real else a for a in (image, dual))
-            return Iterate(image.reshape(count, n, n).to(kind), dual.reshape(count, 2, n, n).to(kind))
-    except RuntimeError:
-        pass
-    raise ValueError(
-        f"{name} has image {tuple(image.shape)} and dual {tuple(dual.shape)}, "
-        f"expected {(*batch, n, n)} and {(*batch, 2, n, n)}"
-    )
-
-
-def all_finite(a: Tensor) -> bool:
-    """Whether there is neither NaN nor infinity in ``a``."""
-    # the sum, a single pass, cannot miss one; if it overflows, it takes another look
-    return bool(torch.isfinite(a.sum())) or bool(torch.isfinite(a).all())
+    checks.instance(where, name, start, TVResult, Iterate)
+    fields = []
+    for part, value, tail in (("image", start.image, (n, n)), ("dual", start.dual, (2, n, n))):
+        checks.tensor(where, f"{name}.{part}", value, tail, device=y.device)
+        if checks.broadcast(where, y=batch, **{f"{name}.{part}": value.shape[: -len(tail)]}) != batch:
+            raise ValueError(f"{where}: {name}.{part} must broadcast to {(*batch, *tail)}, got {tuple(value.shape)}")
+        value = value.real if op.real else value
+        fields.append(value.expand(*batch, *tail).reshape(count, *tail).to(kind))
+    return Iterate(*fields)
 
 
 def calibrated_lambda(noise_rel: float, lines: int) -> float:

@@ -289,7 +289,7 @@ def test_a_reconstruction_can_be_solved_and_says_if_it_cannot():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("lam", value) for value in (0, math.nan, torch.ones(2))),
+        *(("lam", value) for value in (0, math.nan, torch.ones(2), None)),
         *(("threshold", value) for value in (-1.0, torch.tensor([1.0, 0.0]))),
         *(("iterations", value) for value in (0, 2.5)),
         ("tol", 0),
@@ -303,7 +303,7 @@ def test_a_wrong_parameter_is_named(name, value):
 
 def test_measurements_of_another_length_are_refused():
     op, y = some_problem(8, True)
-    with pytest.raises(ValueError, match="TVReconstruction: expected y of shape"):
+    with pytest.raises(ValueError, match="TVReconstruction: y must have shape"):
         TVReconstruction(op, 1.0)(y[:, :-1])
 
 
@@ -319,13 +319,13 @@ def test_measurements_of_another_length_are_refused():
 )
 def test_a_start_that_does_not_fit_is_refused(start):
     op, y = some_problem(8, True)
-    with pytest.raises((TypeError, ValueError), match="TVReconstruction: start"):
+    with pytest.raises((TypeError, ValueError), match="TVReconstruction: .*start"):
         TVReconstruction(op, 1.0).resume(y.expand(2, op.m), start)
 
 
 def test_thresholds_must_be_as_many_as_images():
     op, y = some_problem(8, True)
-    with pytest.raises(ValueError, match="3 thresholds"):
+    with pytest.raises(ValueError, match=r"threshold .*got shapes \(3,\)"):
         TVReconstruction(op, 1.0, threshold=torch.ones(3))(y.expand(2, op.m))
 
 

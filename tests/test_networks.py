@@ -1,6 +1,5 @@
 """The networks: sizes of the paper, shapes and gradients; TiraFL starts as Tira; weights are checked before use."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -190,17 +189,17 @@ def test_the_same_seed_gives_the_same_network_and_leaves_the_global_state_alone(
 
 @pytest.mark.parametrize("n", [30, 36, 33])
 def test_a_side_that_the_pooling_does_not_divide_is_refused(n):
-    with pytest.raises(ValueError, match=f"Reconstruction: n must be a multiple of 8, got {n}"):
+    with pytest.raises(ValueError, match=f"Reconstruction: op .*8 .*got {n}"):
         Reconstruction(MaskedFourier(radial_mask(n, 4)), SMALL, learned=False)
-    with pytest.raises(ValueError, match=re.escape(f"Tiramisu: sides must be multiples of 8, got (32, {n})")):
+    with pytest.raises(ValueError, match=rf"Tiramisu: x .*8 .*got \(32, {n}\)"):
         Tiramisu(SMALL)(torch.zeros(1, 2, 32, n))
 
 
 def test_wrong_measurements_are_named():
     network = Reconstruction(OP, SMALL, learned=False)
-    with pytest.raises(ValueError, match=re.escape(f"Reconstruction: expected y of shape (..., {OP.m}), got (3,)")):
+    with pytest.raises(ValueError, match=rf"Reconstruction: y .*{OP.m}.*got \(3,\)"):
         network(torch.zeros(3, dtype=torch.complex64))
-    with pytest.raises(TypeError, match="Reconstruction: expected y of dtype complex64, complex128, got torch.float32"):
+    with pytest.raises(TypeError, match="Reconstruction: y .*got torch.float32"):
         network(torch.zeros(OP.m))
 
 
@@ -372,9 +371,7 @@ def test_every_file_of_weights_is_in_the_manifest():
 def test_bfloat16_is_used_where_gpu_or_processor_have_it(monkeypatch):
     for answer in (True, False):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, answer=answer: answer)
-        networks.fast_bfloat16.cache_clear()
         assert networks.fast_bfloat16(torch.device("cuda")) == answer
-    networks.fast_bfloat16.cache_clear()
     cpuinfo = Path("/proc/cpuinfo")
     has = cpuinfo.exists() and "avx512_bf16" in cpuinfo.read_text()
     assert networks.fast_bfloat16(torch.device("cpu")) == has

@@ -33,6 +33,12 @@ def test_the_bump_has_the_norm_it_should(sigma):
         assert torch.allclose(e, spike_perturbation(op, (20, 30), 2.5), atol=1e-6)
 
 
+@pytest.mark.parametrize(("sigma", "eta", "name"), [(1, -1, "eta"), (1, math.nan, "eta"), (-1, 2.5, "sigma")])
+def test_a_bump_that_makes_no_sense_is_refused(sigma, eta, name):
+    with pytest.raises(ValueError, match=f"bump_perturbation: {name} .*got"):
+        bump_perturbation(MaskedFourier(radial_mask(64, 20), real=True), (20, 30), sigma, eta)
+
+
 @pytest.fixture(scope="module")
 def explorer():
     return Explorer()
@@ -98,6 +104,9 @@ def test_what_went_wrong_is_said_in_the_page(explorer, monkeypatch):
 WRONG = (
     ("noise_rel", 0.5),
     ("mu", (0, 256)),
+    ("mu", (1, 2, 3)),
+    ("mu", 7),
+    ("noise_rel", math.nan),
     ("sigma", 40),
     ("sigma", 2.5),
     ("lines", 10),
@@ -108,7 +117,7 @@ WRONG = (
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
 def test_wrong_parameters_are_named(name, value):
-    with pytest.raises(ValueError, match=f"Explorer: {name}.*got"):
+    with pytest.raises((TypeError, ValueError), match=f"Explorer: {name}.*got"):
         Explorer(**{name: value})
 
 
