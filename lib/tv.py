@@ -491,89 +491,102 @@ def reconstruct_tv(
     )
     with torch.no_grad():
         for i in torch.arange(len(y), device=y.device).split(_chunk(y, n)):
-            _solve(y[i], start.image[i], start.dual[i], lam[i], op, norm, tol, max_iter, i, result, on_check)
+            data = _adjoint(op, y[i])
+            problems = _Problems(op, norm, tol, i, y[i], lam[i], data, _unexplained(op, y[i], data))
+            _solve(problems, start.image[i], start.dual[i], max_iter, result, on_check)
     if not bool(torch.isfinite(result.objective).all()) or bool(result.gap.isinf().any()):
         raise FloatingPointError(f"reconstruct_tv: overflow in {y.dtype}: rescale y and lam, or use complex128")
     shaped = {name: a.reshape(batch + a.shape[1:]) for name, a in vars(result).items() if isinstance(a, Tensor)}
     return replace(result, **shaped)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True, eq=False)
+class _Problems:
+    """Problems of a flat batch: their places in it, y, lambda, A* y, and the squared norm of what no image explains."""
+
+    op: LinearOperator
+    norm: Norm
+    tol: float
+    index: Tensor
+    y: Tensor
+    lam: Tensor
+    data: Tensor
+    rest: Tensor
+
+    def __getitem__(self, i: Tensor) -> _Problems:
+        return replace(self, **{name: getattr(self, name)[i] for name in ("index", "y", "lam", "data", "rest")})
+
+    def proof(self, x: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A feasible dual point near p, and the objective and the gap that it proves of x."""
+        p, q = _feasible(p, self.op, self.lam, self.norm)
+        objective = tv_objective(x, self.y, self.op, self.lam, self.norm)
+        return p, objective, objective - _dual_objective(q, self.y, self.rest)
+
+    def store(self, result: TVResult, n_iter: int, converged: Tensor, **fields: Tensor) -> None:
+        """Write what was found at their places of ``result``."""
+        for name, value in fields.items():
+            getattr(result, name).index_copy_(0, self.index, value)
+        result.n_iter[self.index], result.converged[self.index] = n_iter, converged
+
+
 def _solve(
-    y: Tensor,
+    problems: _Problems,
     x: Tensor,
     p: Tensor,
-    lam: Tensor,
-    op: LinearOperator,
-    norm: Norm,
-    tol: float,
     max_iter: int,
-    index: Tensor,
     result: TVResult,
     on_check: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None] | None,
 ) -> None:
-    """`reconstruct_tv` for the images ``index`` of a flat batch; they leave it one by one, into ``result``."""
-    data = _adjoint(op, y)
-    rest = _unexplained(op, y, data)
+    """`reconstruct_tv` for some problems, from x and the dual field p; they leave one by one, into ``result``."""
+    op, norm, tol = problems.op, problems.norm, problems.tol
     if result.criterion == "proved":
-        i, *found = _constants(y, data, rest, lam, op, norm, tol)
-        for name, value in zip(("image", "dual", "objective", "gap"), found, strict=True):
-            getattr(result, name).index_copy_(0, index[i], value)
-        result.converged[index[i]] = True
-        if len(i):
-            keep = torch.ones_like(index, dtype=torch.bool).index_fill(0, i, False)
-            y, x, p, data, rest, lam, index = (a[keep] for a in (y, x, p, data, rest, lam, index))
-    unit = _threshold_unit(y, lam, data)
-    t, t_last = ((a * unit).to(y.real.dtype) for a in THRESHOLD)
-    rho = (lam / t).to(t.dtype)
+        left = ~_constants(problems, result)
+        if not bool(left.all()):
+            problems, x, p = problems[left], x[left], p[left]
+    unit = _threshold_unit(problems.y, problems.lam, problems.data)
+    t, t_last = ((a * unit).to(x.real.dtype) for a in THRESHOLD)
+    rho = (problems.lam / t).to(t.dtype)
     v, b = v_update(x, p / rho[:, None, None, None], t, rho, norm, relaxation=1)  # z = grad x, as far as u allows
-    n_iter, solve = 0, op.x_update(y, rho)
-    while len(index):
+    n_iter, solve = 0, op.x_update(problems.y, rho)
+    while len(t):
         steps = min(CHECK_EVERY, max_iter - n_iter)
         for k in range(steps):
             if k > 0:
                 v, b = v_update(x, v, t, rho, norm, b=b)  # z, u, and b = rho grad*(z - u)
             x = solve(b)  # (A*A + rho grad* grad)^-1 (A* y + b)
         n_iter += steps
-        objective, gap, done = _check(x, v, t, rho, y, data, rest, lam, op, norm, tol)
-        spent = torch.full_like(index, n_iter)
+        objective, gap, done = _check(problems, x, v, t, rho)
         if on_check is not None:
-            on_check(spent, index, x, objective, gap)
-        ended = done | (spent >= max_iter)
-        if bool(ended.any()):
-            i = ended.nonzero().flatten()
+            on_check(torch.full_like(problems.index, n_iter), problems.index, x, objective, gap)
+        i = (done | (n_iter >= max_iter)).nonzero().flatten()
+        if len(i):
+            ended, objective, gap = problems[i], objective[i], gap[i]
             p = _dual_point(x[i], v[i], t[i], rho[i], norm)
             if result.criterion == "proved":
-                p, q = _feasible(p, op, lam[i], norm)
-                objective = tv_objective(x[i], y[i], op, lam[i], norm)
-                gap = objective - _dual_objective(q, y[i], rest[i])
+                p, objective, gap = ended.proof(x[i], p)
                 done[i] = gap <= tol * objective  # rounding can spoil a proof: then iterate on
             else:
-                p = project(p, lam[i].to(t.dtype), norm)
-                objective, gap = objective[i], gap[i]
-            settled = done[i] | (spent[i] >= max_iter)
-            to, i, p, objective, gap = (a[settled] for a in (index[i], i, p, objective, gap))
-            for name, value in (("image", x[i]), ("dual", p), ("objective", objective), ("gap", gap)):
-                getattr(result, name).index_copy_(0, to, value)
-            result.n_iter[to], result.converged[to] = spent[i], done[i]
-            keep = torch.ones_like(done).index_fill(0, i, False)
-            if not bool(keep.any()):
+                p = project(p, ended.lam.to(t.dtype), norm)
+            out = done[i] | (n_iter >= max_iter)
+            found = {"image": x[i], "dual": p, "objective": objective, "gap": gap}
+            ended[out].store(result, n_iter, done[i][out], **{name: value[out] for name, value in found.items()})
+            left = torch.ones_like(done).index_fill(0, i[out], False)
+            if not bool(left.any()):
                 return
-            if not bool(keep.all()):
-                y, x, v, data, rest, lam, t, t_last, rho, index = (
-                    a[keep] for a in (y, x, v, data, rest, lam, t, t_last, rho, index)
-                )
+            if not bool(left.all()):
+                problems = problems[left]
+                x, v, t, t_last, rho = (a[left] for a in (x, v, t, t_last, rho))
         ratio = (t_last / t).clamp(min=THRESHOLD_DECAY)
         v, b = v_update(x, v, t, rho / ratio, norm, ratio=ratio)
         if bool((ratio < 1).any()) or len(rho) < len(done):
             t, rho = t * ratio, rho / ratio
-            solve = op.x_update(y, rho)
+            solve = op.x_update(problems.y, rho)
 
 
-def _constants(
-    y: Tensor, data: Tensor, rest: Tensor, lam: Tensor, op: LinearOperator, norm: Norm, tol: float
-) -> tuple[Tensor, ...]:
-    """Where the minimiser is constant, as p = grad (grad* grad)^+ A*(y - A x) proves: index, x, p, objective, gap."""
-    one = torch.ones(1, op.n, op.n, dtype=y.real.dtype, device=y.device)
+def _constants(problems: _Problems, result: TVResult) -> Tensor:
+    """Store constant minimisers, where p = grad (grad* grad)^+ A*(y - A x) proves them, and tell which these are."""
+    op, lam, data, one = problems.op, problems.lam, problems.data, torch.ones_like(problems.data[:1]).real
+    constant = torch.zeros_like(lam, dtype=torch.bool)
     response = op.A(one)  # its best multiple leaves a g = A*(y - A x) of mean 0
     size = _squared(response).to(one.dtype)
     c = torch.where(size > torch.finfo(one.dtype).eps * op.n**2, data.sum((-2, -1)) / size, 0)[:, None, None]
@@ -581,47 +594,38 @@ def _constants(
     i = (g.abs().amax((-2, -1)) <= 4 * math.sqrt(2.1) * lam).nonzero().flatten()  # |grad* p|, if p is in the ball
     p = gradient(_laplacian_inverse(g[i]))
     if len(i):
-        inside = _largest(p, norm) <= lam[i]
+        inside = _largest(p, problems.norm) <= lam[i]
         i, p = i[inside], p[inside]
-    if not len(i):
-        return i, g[i], p, lam[i], lam[i]
-    x, (p, q) = (c * one)[i], _feasible(p, op, lam[i], norm)
-    objective = tv_objective(x, y[i], op, lam[i], norm)
-    gap = objective - _dual_objective(q, y[i], rest[i])
-    proved = gap <= tol * objective
-    return i[proved], x[proved], p[proved], objective[proved], gap[proved]
+    if len(i):
+        x = (c * one)[i]
+        p, objective, gap = problems[i].proof(x, p)
+        proved = gap <= problems.tol * objective
+        found = {"image": x, "dual": p, "objective": objective, "gap": gap}
+        i = i[proved]
+        problems[i].store(result, 0, proved[proved], **{name: value[proved] for name, value in found.items()})
+        constant[i] = True
+    return constant
 
 
-def _check(
-    x: Tensor,
-    v: Tensor,
-    t: Tensor,
-    rho: Tensor,
-    y: Tensor,
-    data: Tensor,
-    rest: Tensor,
-    lam: Tensor,
-    op: LinearOperator,
-    norm: Norm,
-    tol: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _check(problems: _Problems, x: Tensor, v: Tensor, t: Tensor, rho: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Objective, gap, and whether an image is done: by the gap, or where the operator offers none, by residuals."""
-    total, largest, g = sweep(x, v, t, rho, norm)
+    op, y, lam, tol = problems.op, problems.y, problems.lam, problems.tol
+    total, largest, g = sweep(x, v, t, rho, problems.norm)
     if not hasattr(op, "adjoint_dagger"):
-        r = gradient(x) - v + project(v, t, norm)  # grad x - z
-        misfit = op.A(x) - y
-        multiplier = rho[:, None, None] * gradient_adjoint(project(v, t, norm))
-        s = _adjoint(op, misfit) + multiplier
+        d, u = gradient(x), project(v, t, problems.norm)
+        z, misfit = v - u, op.A(x) - y
+        multiplier = rho[:, None, None] * gradient_adjoint(u)
+        r, s = d - z, _adjoint(op, misfit) + multiplier  # primal and dual residual
         least = torch.finfo(t.dtype).eps  # of what counts as more than rounding
-        sizes = [_squared(a.flatten(1)) for a in (gradient(x), gradient(x) - r, multiplier)]
-        primal = torch.maximum(torch.maximum(sizes[0], sizes[1]), least * _squared(x.flatten(1)))
-        dual = torch.maximum(sizes[2], least * _squared(data.flatten(1)))
-        done = (_squared(r.flatten(1)) <= tol**2 * primal) & (_squared(s.flatten(1)) <= tol**2 * dual)
+        sizes = [_squared(a.flatten(1)) for a in (d, z, multiplier, x, problems.data, r, s)]
+        primal = torch.maximum(torch.maximum(sizes[0], sizes[1]), least * sizes[3])
+        dual = torch.maximum(sizes[2], least * sizes[4])
+        done = (sizes[5] <= tol**2 * primal) & (sizes[6] <= tol**2 * dual)
         return _squared(misfit) / 2 + lam * total, torch.full_like(total, math.nan), done
     q = op.adjoint_dagger(g)  # y - A x, from the x-update: the difference itself would be lost in rounding
     scale = lam / torch.maximum(largest, lam)  # of the dual point, into the ball
     misfit, inner = _squared(q), (_parts(q).double() * _parts(y)).sum((-2, -1))
-    objective = (misfit + rest) / 2 + lam * total
+    objective = (misfit + problems.rest) / 2 + lam * total
     gap = misfit / 2 + lam * total - (scale * inner - scale**2 * misfit / 2)
     return objective, gap, gap <= tol * objective
 
