@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -318,8 +319,9 @@ def of_today(rows: pd.DataFrame, settings: Callable[[Configuration], str]) -> pd
     fields = [field.name for field in dataclasses.fields(Configuration)]
     today: dict[Any, str] = {}
     for key, group in rows.groupby(fields, sort=False):
-        today |= dict.fromkeys(group.index, settings(Configuration(**dict(zip(fields, key, strict=True)))))
-    return rows[rows["setting"] == pd.Series(today)].reset_index(drop=True)
+        with contextlib.suppress(ValueError):  # a damaged row is not of today
+            today |= dict.fromkeys(group.index, settings(Configuration(**dict(zip(fields, key, strict=True)))))
+    return rows[rows["setting"] == pd.Series(today, index=rows.index, dtype=str)].reset_index(drop=True)
 
 
 def kept(configuration: Configuration, image: int) -> Outcome | None:

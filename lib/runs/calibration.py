@@ -91,5 +91,4 @@ def table(lines: Sequence[int] = LINES, noise: Sequence[float] = NOISE) -> Table
         functools.partial(cells, lines=lines, noise=noise),
         grid_error,
         groups=("lines", "noise_rel"),
-        measured=("error_mean", "error_std"),
     )

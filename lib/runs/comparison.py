@@ -104,5 +104,4 @@ TABLE = Table(
     cells,
     compare,
     groups=("method",),
-    measured=("error_mean", "error_std", "complex_error_mean", "complex_error_std"),
 )

@@ -15,7 +15,6 @@ from lib.runs.section4 import LEVELS, LINES
 from lib.runs.tables import Row, Spread, read_table, spreads
 
 IMAGES = 50
-NUMBERS = ("alpha", "rho_linf", "r_linf", "rho_l2", "r_l2", "concentration", "error_clean", "error_attacked")
 Cell = tuple[str, int, float]  # method, lines, noise level
 
 
@@ -65,7 +64,6 @@ TABLE = Table(
     cells,
     measure,
     groups=("method", "lines", "noise_rel", "optimiser", "preset"),
-    measured=NUMBERS,
     tolerance=tolerance,
     files=kept_files,
 )

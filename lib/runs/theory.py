@@ -270,19 +270,16 @@ GROWTH = Table(
     growth_cells,
     growth,
     groups=("problem", "log2_n"),
-    measured=("solved_linf", "solved_l2", "certified", "margin", "singular_value", "linf", "l2"),
 )
 MASKS = Table(
     "theory_masks",
     mask_cells,
     masks,
     groups=("lines",),
-    measured=("spike", "height", "attack", "error", "converged"),
 )
 TRANSITION = Table(
     "theory_transition",
     transition_cells,
     transition,
     groups=("signal", "order", "n"),
-    measured=("undecided", "first_m"),
 )

@@ -105,7 +105,7 @@ def test_a_signal_ends_it_with_one_line_and_no_row_lost(tmp_path, number, whole_
     (os.killpg if whole_group else os.kill)(process.pid, number)
     _, text = process.communicate()
     assert time.monotonic() - sent < 5 and process.returncode == 128 + number
-    assert re.split(r"[\r\n]", text.strip())[-1] == "stopped; the same command goes on from here"
+    assert re.split(r"[\r\n]", text.strip())[-1] == "stopped; what is finished is kept, the same command does the rest"
     assert "Traceback" not in text and "Warning" not in text
     assert group_is_gone(process.pid) and len(rows(folder)) >= 3
 

@@ -134,7 +134,7 @@ def test_ctrl_c_ends_it_with_one_line(tmp_path, make):
     _, text = process.communicate()  # kernels have its standard error, too: so they are gone as well
     assert time.monotonic() - sent < 5 and process.returncode == 130
     lines = [line for line in re.split(r"[\r\n]+", text) if line and not line.startswith("runs: ")]
-    assert lines == ["stopped; the same command goes on from here"]
+    assert lines == ["stopped; what is finished is kept, the same command does the rest"]
 
 
 def test_a_worker_that_dies_is_replaced_and_its_run_repeated(tmp_path, make, cluster):
