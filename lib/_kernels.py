@@ -8,24 +8,69 @@ numbers a pixel, and soft-thresholding acts on each number.
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
+import pickle
 import sys
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
 import torch
+from numba.core.caching import IndexDataCacheFile
 from torch import Tensor
 
 THREADS_FROM = 2**16  # numbers in an array, below which starting threads costs more than they save
 
-# Rows are inlined, so that the compiler vectorises them in each caller.
-# Two processes that compile a loop at the same moment, for different types, can mix up numba's cache: calls then say
-# "can't unbox array", and deleting lib/__pycache__ mends it.
-_OPTIONS = {"cache": True, "nogil": True, "fastmath": True}
-_row = numba.njit(forceinline=True, **_OPTIONS)
-_serial = numba.njit(**_OPTIONS)
-_threaded = numba.njit(parallel=True, **_OPTIONS)
+
+class _CacheFile(IndexDataCacheFile):
+    """Numba's cache of compiled code with a checksum: what is damaged, or of another key, is compiled again."""
+
+    def load(self, key: Any) -> Any:
+        try:
+            if (found := super().load(key)) is None:
+                return None
+            content, digest = found
+            if digest == hashlib.sha256(repr(key).encode() + content).digest():
+                return pickle.loads(content)
+        except Exception:  # whatever unpickling makes of damaged bytes
+            pass
+        warnings.warn("lib: a damaged file in the cache of compiled code; compiling again", RuntimeWarning, 2)
+        return self.flush()
+
+    def save(self, key: Any, data: Any) -> None:
+        content = self._dump(data)
+        try:
+            super().save(key, (content, hashlib.sha256(repr(key).encode() + content).digest()))
+        except OSError as error:
+            warnings.warn(f"lib: compiled code is not kept: {error}", RuntimeWarning, 2)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError:  # said when it is to be saved
+            pass
+
+
+def _compiled(**options: bool) -> Callable[[Callable], Any]:
+    def compiled(function: Callable) -> Any:
+        loop = numba.njit(nogil=True, fastmath=True, **options)(function)
+        try:
+            loop.enable_caching()
+            loop._cache._cache_file.__class__ = _CacheFile
+        except (RuntimeError, OSError):
+            text = "lib: no folder for compiled code can be written, so each start compiles anew; set NUMBA_CACHE_DIR"
+            warnings.warn(text, RuntimeWarning, 2)
+        return loop
+
+    return compiled
+
+
+_row = _compiled(forceinline=True)  # inlined, so that the compiler vectorises them in each caller
+_serial = _compiled()
+_threaded = _compiled(parallel=True)
 
 
 class VUpdate(torch.autograd.Function):
