@@ -8,7 +8,7 @@ SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/d
 HTML := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf strict test quick check format execute bench calibrate theory fidelity verify sweep table1 train compare explorer solver lab serve lock clean
+.PHONY: help book pdf strict test quick check format execute bench calibrate calibrate-authors theory fidelity verify sweep table1 train compare explorer solver lab serve lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ PLACE = $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(if $(WORKERS),--workers 
 
 calibrate: $(READY)  ## choose lambda for each mask and noise level (results/lambda.csv)
 	$(BIN)/python -m lib.runs lambda $(PLACE)
+
+calibrate-authors: $(READY)  ## the authors' search for lambda and rho (results/authors_search.csv; several hours)
+	$(BIN)/python -m lib.runs authors_search $(PLACE)
 
 NETWORK ?= tira
 PRESET ?= compact

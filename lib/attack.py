@@ -35,10 +35,12 @@ class Iterates(NamedTuple):
     ----------
     tried : the iterates in their order.
     candidates : those of which one is the result.
+    state : where the reconstruction's iteration stands at the last, or None.
     """
 
     tried: list[Iterate]
     candidates: list[Iterate]
+    state: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +52,11 @@ class Iterate:
     e : ``(b, m)``.
     objective : ``(b,)``, objective (6).
     peak : ``(b,)``, :math:`\|\rho\|_\infty`.
-    state : where the reconstruction's iteration stands, or None.
     """
 
     e: Tensor
     objective: Tensor
     peak: Tensor
-    state: Any
 
 
 Optimiser = Callable[[Objective, Tensor, Tensor], Iterates]
@@ -184,11 +184,10 @@ def spike_perturbation(op: LinearOperator, mu: Sequence[float] | Tensor, eta: fl
     mu = _checked_mu("spike_perturbation", mu, op.n).round().long()
     eta = _checked_eta("spike_perturbation", eta)
     dtype = torch.float64 if eta.dtype == torch.float64 else torch.float32
-    device = getattr(op, "device", mu.device)
-    delta = torch.zeros(*mu.shape[:-1], op.n**2, dtype=dtype, device=device)
-    delta.scatter_(-1, (mu[..., :1] * op.n + mu[..., 1:]).to(device), 1)
+    delta = torch.zeros(*mu.shape[:-1], op.n**2, dtype=dtype, device=op.device)
+    delta.scatter_(-1, (mu[..., :1] * op.n + mu[..., 1:]).to(op.device), 1)
     e = op.A(delta.unflatten(-1, (op.n, op.n)))
-    return scaled(op.symmetrize(e) if op.real else e, eta.to(device, dtype))  # type: ignore[attr-defined]
+    return scaled(op.symmetrize(e) if op.real else e, eta.to(op.device, dtype))  # type: ignore[attr-defined]
 
 
 def fast_tv(
@@ -209,9 +208,9 @@ def fast_tv(
     ------
     ValueError : ``eta`` is not positive and finite, or another argument is out of range.
     """
-    delta = torch.zeros(op.n, op.n, dtype=torch.float64, device=getattr(op, "device", None))
+    delta = torch.zeros(op.n, op.n, dtype=torch.float64, device=op.device)
     delta[op.n // 2, op.n // 2] = 1
-    height = _checked_eta("fast_tv", eta).double() / torch.linalg.vector_norm(op.A(delta))
+    height = _checked_eta("fast_tv", eta).to(op.device, torch.float64) / torch.linalg.vector_norm(op.A(delta))
     return TVReconstruction(op, lam, iterations=ITERATIONS, threshold=THRESHOLD * height, norm=norm, tol=tol)
 
 
@@ -291,12 +290,12 @@ def power_ascent(
     for k in range(steps + 1):
         e.requires_grad_(k < steps)
         value, rho, state = objective(e, state)  # (6), (5)
-        tried.append(Iterate(e.detach(), value.detach(), peak(rho.detach()), state))
+        tried.append(Iterate(e.detach(), value.detach(), peak(rho.detach())))
         if k < steps:
             g = _gradient(value, e)
             tau = max(2 / (k + 2), weight)
             e = scaled(torch.lerp(e.detach(), scaled(g, eta, otherwise=e.detach()), tau), eta)
-    return Iterates(tried, tried[min(LAG, steps) :])
+    return Iterates(tried, tried[min(LAG, steps) :], state)
 
 
 def restarted_ascent(objective: Objective, start: Tensor, eta: Tensor, steps: int = 15) -> Iterates:
@@ -315,8 +314,8 @@ def restarted_ascent(objective: Objective, start: Tensor, eta: Tensor, steps: in
     Iterates : of both, one after the other.
     """
     first = power_ascent(objective, start, eta, steps)
-    second = power_ascent(objective, best(first.candidates, "objective"), eta, steps, weight=1 / 8)
-    return Iterates(first.tried + second.tried, first.candidates + second.candidates)
+    second = power_ascent(objective, _best(first.candidates, lambda i: i.objective), eta, steps, weight=1 / 8)
+    return Iterates(first.tried + second.tried, first.candidates + second.candidates, second.state)
 
 
 def projected_adam(
@@ -349,14 +348,14 @@ def projected_adam(
     adam = torch.optim.Adam([e], lr=step_size, eps=1e-5, maximize=True)
     for k in range(steps + 1):
         value, rho, state = objective(torch.view_as_complex(e), None)
-        tried.append(Iterate(torch.view_as_complex(e.detach()).clone(), value.detach(), peak(rho.detach()), state))
+        tried.append(Iterate(torch.view_as_complex(e.detach()).clone(), value.detach(), peak(rho.detach())))
         if k < steps:
             e.grad = _gradient(value.square(), e)
             adam.step()
             with torch.no_grad():
                 length = torch.linalg.vector_norm(e, dim=(-2, -1))
                 e *= (eta / torch.maximum(length, eta))[:, None, None]
-    return Iterates(tried, tried[-1:])
+    return Iterates(tried, tried[-1:], state)
 
 
 def random_start(op: LinearOperator, eta: Tensor, seed: int) -> Tensor:
@@ -379,9 +378,9 @@ def random_start(op: LinearOperator, eta: Tensor, seed: int) -> Tensor:
     return (3 * eta / math.sqrt(op.m))[:, None] * noise
 
 
-def best(iterates: Sequence[Iterate], by: str) -> Tensor:
-    """Of each problem the e ``(b, m)`` with the largest ``objective`` or ``peak``."""
-    i = torch.stack([getattr(iterate, by) for iterate in iterates]).argmax(0)
+def _best(iterates: Sequence[Iterate], by: Callable[[Iterate], Tensor]) -> Tensor:
+    """Of each problem the e ``(b, m)`` that has the most ``by`` this measure."""
+    i = torch.stack([by(iterate) for iterate in iterates]).argmax(0)
     return torch.stack([iterate.e for iterate in iterates])[i, torch.arange(len(i), device=i.device)]
 
 
@@ -506,9 +505,11 @@ def localized_attack(
         differentiable, or it returns NaN, infinity or images of another shape.
     """
     problem = _problem(reconstruct, y, op, noise_rel, phi, start, reference, clean, modulus)
-    tried, candidates = optimiser(problem.objective, problem.start, problem.eta)
-    found = [best(candidates, "objective")] + ([best(candidates, "peak")] if by_peak and len(candidates) > 1 else [])
-    warm = problem.image, tried[-1].state
+    tried, candidates, state = optimiser(problem.objective, problem.start, problem.eta)
+    found = [_best(candidates, lambda i: i.objective)]
+    if by_peak and len(candidates) > 1:
+        found.append(_best(candidates, lambda i: i.peak))
+    warm = problem.image, state
     results = [evaluate_perturbation(reconstruct, problem.y, op, e, problem.phi, clean=warm) for e in found]
     chosen = torch.stack([peak(a.artifact) if by_peak else a.objective for a in results]).argmax(0)
     picked = {

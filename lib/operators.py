@@ -61,18 +61,20 @@ class LinearOperator(Protocol):
       :math:`\mathcal{A}^* q = g` (:math:`\mathrm{Re}\,\mathcal{A}^* q = g` if ``real``), or the nearest to it. With it
       a dual point can be made feasible, and the solver proves its result; without it, the solver stops on primal and
       dual residuals.
-    - ``symmetrize(y)``, ``(..., m)`` to the same, if ``real``: the nearest y with a real :math:`\mathcal{A}^\dagger y`,
-      which an attack must not leave.
+    - ``symmetrize(y)``, ``(..., m)`` to the same: the nearest y with a real :math:`\mathcal{A}^\dagger y`. An attack
+      needs it if ``real``.
 
     Attributes
     ----------
     n, m : image side and number of measurements.
     real : whether the unknown image is real.
+    device : where images and measurements have to be.
     """
 
     n: int
     m: int
     real: bool
+    device: torch.device
 
     def A(self, x: Tensor) -> Tensor:
         """Measurements ``(..., m)`` of images ``(..., n, n)``."""
@@ -83,13 +85,14 @@ class LinearOperator(Protocol):
     def A_dagger(self, y: Tensor) -> Tensor:
         r"""Pseudo-inverse :math:`\mathcal{A}^\dagger y`, complex images ``(..., n, n)``."""
 
-    def x_update(self, y: Tensor) -> Callable[..., Tensor]:
-        r"""ADMM's x-update: a function ``solve(b, rho, linear=False)`` of images ``(b, n, n)`` and penalties ``(b,)``,
+    def x_update(self, y: Tensor, rho: Tensor) -> Callable[..., Tensor]:
+        r"""ADMM's x-update, for measurements ``(b, m)`` and penalties ``(b,)``: a function ``solve(b, linear=False)``,
 
         .. math:: (\mathcal{A}^*\mathcal{A} + \varrho\nabla^*\nabla)^{-1} (\mathcal{A}^* y + b),
 
-        for measurements ``(b, m)``. The images are real if the operator is. With ``linear`` the function leaves
-        :math:`\mathcal{A}^* y` out; then it is self-adjoint. Where nothing determines the mean of the image, it is 0.
+        of images ``(b, n, n)``, which are real if the operator is, to new memory: b is overwritten afterwards. With
+        ``linear`` the function leaves :math:`\mathcal{A}^* y` out; then it is self-adjoint. Where nothing determines
+        the mean of the image, it is 0.
         """
 
 
@@ -115,6 +118,7 @@ class MaskedFourier:
     mask : the mask, bool.
     n, m : image side and number of measurements.
     real : as given.
+    device : of the mask; images and measurements have to be there.
 
     Raises
     ------
@@ -137,6 +141,7 @@ class MaskedFourier:
         if not bool(mask.any()):
             raise ValueError(f"MaskedFourier: mask of shape {tuple(mask.shape)} is empty: no frequency is sampled")
         self.mask = mask.to(torch.bool, copy=True)
+        self.device = mask.device
         self.real = bool(real)
         self.n = n = mask.shape[0]
         self.m = int(self.mask.sum())
@@ -171,11 +176,6 @@ class MaskedFourier:
     def __repr__(self) -> str:
         domain = "real" if self.real else "complex"
         return f"MaskedFourier(n={self.n}, m={self.m}, n^2/m={self.n**2 / self.m:.2f}, {domain}, {self.mask.device})"
-
-    @property
-    def device(self) -> torch.device:
-        """Where the mask is, and images and measurements have to be."""
-        return self.mask.device
 
     def to(self, device: str | torch.device) -> "MaskedFourier":
         """The same operator on another device."""
@@ -214,20 +214,21 @@ class MaskedFourier:
         grid = y.new_zeros(*y.shape[:-1], self.n**2)
         return grid.index_copy(-1, self._index, y).unflatten(-1, (self.n, self.n))
 
-    def x_update(self, y: Tensor) -> Callable[..., Tensor]:
+    def x_update(self, y: Tensor, rho: Tensor) -> Callable[..., Tensor]:
         """See `LinearOperator`; exact, since both terms are diagonal in the Fourier domain."""
+        weight, laplacian = self._weight.to(rho.dtype), self._laplacian.to(rho.dtype)
+        inverse = torch.addcmul(weight, rho[:, None, None, None], laplacian).reciprocal_()
         # y is added in k-space: as an image, its rounding errors at frequencies without data would be divided by rho
-        data, weight, laplacian = self._spectrum(y), self._weight.to(y.real.dtype), self._laplacian.to(y.real.dtype)
-        inverse, shift, latest = data, data, None
+        shift = inverse * self._spectrum(y)
 
-        def solve(b: Tensor, rho: Tensor, linear: bool = False) -> Tensor:
-            nonlocal inverse, shift, latest
-            if rho is not latest:  # it stays for many iterations
-                inverse = torch.addcmul(weight, rho[:, None, None, None], laplacian).reciprocal_()
-                shift, latest = inverse * data, rho
+        def solve(b: Tensor, linear: bool = False) -> Tensor:
             transform = torch.fft.fft2 if b.is_complex() else torch.fft.rfft2
-            spectrum = torch.view_as_real(transform(b, norm="ortho")).mul_(inverse)
-            spectrum = torch.view_as_complex(spectrum if linear else spectrum.add_(shift))
+            spectrum = torch.view_as_real(transform(b, norm="ortho"))
+            if linear:
+                spectrum = spectrum.mul_(inverse)
+            else:
+                torch.addcmul(shift, spectrum, inverse, out=spectrum)
+            spectrum = torch.view_as_complex(spectrum)
             if b.is_complex():
                 return torch.fft.ifft2(spectrum, norm="ortho")
             return _real_inverse(spectrum)
@@ -289,7 +290,7 @@ _COMPLEX = (torch.complex64, torch.complex128)
 
 def check_measurements(name: str, y: Tensor, op: LinearOperator) -> None:
     """That y is a complex tensor ``(..., m)`` where the operator is; errors begin with ``name``."""
-    _check(name, "y", y, (op.m,), _COMPLEX, getattr(op, "device", None))
+    _check(name, "y", y, (op.m,), _COMPLEX, op.device)
 
 
 def _check(

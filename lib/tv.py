@@ -274,24 +274,26 @@ def _unexplained(op: LinearOperator, y: Tensor, data: Tensor) -> Tensor:
 
 
 class _Adjoint(torch.autograd.Function):
-    """A* y, or Re A* y where the unknown is real. Its derivative's adjoint is A."""
+    """A* y, or Re A* y where the unknown is real. Its derivative's adjoint is A. Without ``values`` they are all 0."""
 
     @staticmethod
-    def forward(ctx: Any, y: Tensor, op: LinearOperator) -> Tensor:
+    def forward(ctx: Any, y: Tensor, op: LinearOperator, values: bool) -> Tensor:
         ctx.op = op
+        if not values:
+            return (y.real if op.real else y).new_zeros(()).expand(*y.shape[:-1], op.n, op.n)
         return op.real_adjoint(y) if op.real and hasattr(op, "real_adjoint") else _plain_adjoint(op, y)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
-        return ctx.op.A(g), None
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.op.A(g), None, None
 
 
 def _plain_adjoint(op: LinearOperator, y: Tensor) -> Tensor:
     return op.A_adjoint(y).real if op.real else op.A_adjoint(y)
 
 
-def _adjoint(op: LinearOperator, y: Tensor) -> Tensor:
-    return _plain_adjoint(op, y) if _is_transformed(y) else _Adjoint.apply(y, op)
+def _adjoint(op: LinearOperator, y: Tensor, values: bool = True) -> Tensor:
+    return _plain_adjoint(op, y) if _is_transformed(y) else _Adjoint.apply(y, op, values)
 
 
 # --- ADMM
@@ -348,29 +350,28 @@ class _XUpdate(torch.autograd.Function):
     """`x_update`. Its linear part is self-adjoint: the derivative's adjoint is the same solve, for every operator."""
 
     @staticmethod
-    def forward(ctx: Any, b: Tensor, data: Tensor, rho: Tensor, solve: Callable[..., Tensor]) -> Tensor:
-        ctx.rho, ctx.solve = rho, solve
-        return solve(b, rho)
+    def forward(ctx: Any, b: Tensor, data: Tensor, solve: Callable[..., Tensor]) -> Tensor:
+        ctx.solve = solve
+        return solve(b)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        g = ctx.solve(g, ctx.rho, linear=True)
-        return g, g, None, None
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None]:
+        g = ctx.solve(g, linear=True)
+        return g, g, None
 
 
-def x_update(b: Tensor, data: Tensor, rho: Tensor, solve: Callable[..., Tensor]) -> Tensor:
+def x_update(b: Tensor, data: Tensor, solve: Callable[..., Tensor]) -> Tensor:
     r"""ADMM's x-update :math:`(\mathcal{A}^*\mathcal{A} + \varrho\nabla^*\nabla)^{-1} (\mathcal{A}^* y + b)`.
 
     Parameters
     ----------
     b : images ``(b, n, n)``, see :func:`v_update`.
-    data : :math:`\mathcal{A}^* y`, ``(b, n, n)``; ``solve`` has it already, but not its derivative.
-    rho : penalty, ``(b,)``.
-    solve : ``op.x_update(y)``.
+    data : :math:`\mathcal{A}^* y`, ``(b, n, n)``. ``solve`` has its values already; here it stands for its derivative.
+    solve : ``op.x_update(y, rho)``.
     """
     if _is_transformed(b, data):
-        return solve(data + b, rho, linear=True)
-    return _XUpdate.apply(b, data, rho, solve)
+        return solve(data + b, linear=True)
+    return _XUpdate.apply(b, data, solve)
 
 
 def _is_transformed(*tensors: Tensor) -> bool:
@@ -533,13 +534,13 @@ def _solve(
     rho = (lam / t).to(t.dtype)
     v, b = v_update(x, p / rho[:, None, None, None], t, rho, norm, relaxation=1)  # z = grad x, as far as u allows
     rest = _unexplained(op, y, data)
-    n_iter, solve = 0, op.x_update(y)
+    n_iter, solve = 0, op.x_update(y, rho)
     while len(index):
         steps = min(CHECK_EVERY, max_iter - n_iter)
         for k in range(steps):
             if k > 0:
                 v, b = v_update(x, v, t, rho, norm, b=b)  # z, u, and b = rho grad*(z - u)
-            x = solve(b, rho)  # (A*A + rho grad* grad)^-1 (A* y + b)
+            x = solve(b)  # (A*A + rho grad* grad)^-1 (A* y + b)
         n_iter += steps
         objective, gap, done = _check(x, v, t, rho, y, data, rest, lam, op, norm, tol)
         spent = torch.full_like(index, n_iter)
@@ -571,10 +572,9 @@ def _solve(
                 )
         ratio = (t_last / t).clamp(min=THRESHOLD_DECAY)
         v, b = v_update(x, v, t, rho / ratio, norm, ratio=ratio)
-        if bool((ratio < 1).any()):
+        if bool((ratio < 1).any()) or len(rho) < len(done):
             t, rho = t * ratio, rho / ratio
-        if len(rho) < len(done):
-            solve = op.x_update(y)
+            solve = op.x_update(y, rho)
 
 
 def _check(
@@ -682,7 +682,7 @@ class TVReconstruction:
         begin = _expanded("TVReconstruction: start", start, batch, self.op, y)
         if not count:
             return begin.image.reshape(*batch, self.op.n, self.op.n), begin
-        data = _adjoint(self.op, y.reshape(count, self.op.m))
+        data = _adjoint(self.op, y.reshape(count, self.op.m), values=self.threshold is None)  # see `x_update`
         lam = torch.full((count,), float(self.lam), dtype=torch.float64, device=y.device)
         if self.threshold is None:
             unit = _threshold_unit(y.detach().reshape(count, -1), lam, data.detach())
@@ -700,14 +700,14 @@ class TVReconstruction:
     def _iterate(self, y: Tensor, x: Tensor, p: Tensor, data: Tensor, lam: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """The iterations from x and u = p/rho; the image, and p where the next ones may begin."""
         rho = (lam / t).to(t.dtype)
-        solve = self.op.x_update(y)
+        solve = self.op.x_update(y, rho)
         v = p / rho[:, None, None, None]
         for k in range(self.iterations):
             v, b = v_update(x, v, t, rho, self.norm, RELAXATION if k else 1.0)  # z, u, and b = rho grad*(z - u)
-            x = x_update(b, data, rho, solve)  # (A*A + rho grad* grad)^-1 (A* y + b)
+            x = x_update(b, data, solve)  # (A*A + rho grad* grad)^-1 (A* y + b)
         with torch.no_grad():
             v, _ = v_update(x.detach(), v.detach(), t, rho, self.norm)
-            return x, project(v.mul_(rho[:, None, None, None]), lam.to(t.dtype), self.norm)
+            return x, v.mul_(rho[:, None, None, None])
 
     def solve(self, y: Tensor, start: TVResult | Iterate | None = None) -> tuple[Tensor, TVResult]:
         """The image up to the tolerance, not differentiable, and a start for nearby problems.

@@ -82,7 +82,7 @@ def assert_adjoint(operator, adjoint, x, y, real=False):
 class TwoCoils:
     """Two coils with smooth sensitivities. A*A is diagonal nowhere: the x-update takes conjugate gradients."""
 
-    real = False
+    real, device = False, torch.device("cpu")
 
     def __init__(self, mask, tol=1e-12):
         self.fourier, self.n, self.m, self.tol = MaskedFourier(mask), len(mask), 2 * int(mask.sum()), tol
@@ -100,10 +100,10 @@ class TwoCoils:
     def A_dagger(self, y):
         return self._solve(lambda x: self.A_adjoint(self.A(x)), self.A_adjoint(y))
 
-    def x_update(self, y):
+    def x_update(self, y, rho):
         data = self.A_adjoint(y)
 
-        def solve(b, rho, linear=False):
+        def solve(b, linear=False):
             def normal(x):
                 return self.A_adjoint(self.A(x)) + rho[:, None, None] * gradient_adjoint(gradient(x))
 

@@ -230,7 +230,7 @@ def ascent_of_plain_gradients(**options):
         return seen[0]
 
     localized_attack(lambda y: rec(y), y, op, LEVEL, disk_weight(N, (10, 12), 3), optimiser=optimiser)
-    return eta, *seen[0]
+    return eta, seen[0].tried, seen[0].candidates
 
 
 def test_the_ascent_offers_the_iterates_from_the_third_on():
@@ -263,7 +263,7 @@ def test_a_restarted_ascent_is_two_of_which_the_second_starts_where_the_first_wa
         return seen[0]
 
     localized_attack(rec, y, op, LEVEL, phi, optimiser=optimiser)
-    ((tried, candidates),) = seen
+    ((tried, candidates, _),) = seen
     assert len(tried) == 10 and len(candidates) == 6
     best = max(tried[2:5], key=lambda iterate: float(iterate.objective))
     assert torch.allclose(tried[5].e, best.e, atol=1e-6)

@@ -381,8 +381,8 @@ def test_the_x_update_solves_its_equation(n, even, real, seed):
     rho, y = torch.tensor([0.3, 2.0], dtype=torch.float64), random(2, op.m, seed=seed)
     b = random(2, n, n, dtype=dtype, seed=seed + 1)
     data = op.A_adjoint(y).real if real else op.A_adjoint(y)
-    solve = op.x_update(y)
-    for found, right in ((solve(b, rho), data + b), (solve(b, rho, linear=True), b)):
+    solve = op.x_update(y, rho)
+    for found, right in ((solve(b), data + b), (solve(b, linear=True), b)):
         assert found.dtype == dtype
         normal = op.A_adjoint(op.A(found))
         left = (normal.real if real else normal) + rho[:, None, None] * gradient_adjoint(gradient(found))

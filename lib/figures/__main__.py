@@ -61,7 +61,7 @@ def _cover(noise_rel: float = 0.01, mu: tuple[int, int] = (60, 60)) -> Figure:
 
 
 def _amplifications() -> dict[str, dict]:
-    return {"our attack": table1.summary(), "authors' optimiser": table1.summary("authors"), "paper": table1.printed()}
+    return {"our attack": table1.summary(), "authors' optimiser": table1.summary("adam"), "paper": table1.printed()}
 
 
 def _factors() -> dict[int, float]:

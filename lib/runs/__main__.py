@@ -9,7 +9,10 @@ from lib.runs.options import add_scheduler, count, fails, positive, program, sha
 
 TABLES = {  # module and what gives the table there; imported when it is wanted, as that takes seconds
     "lambda": "calibration:table",
+    "authors_search": "authors_search:TABLE",
     "table1": "table1:TABLE",
+    "robustness": "robustness:TABLE",
+    "sensitivity": "sensitivity:TABLE",
     "sigma": "radii:TABLE",
     "transfer": "transfer:table",
     "networks_error": "comparison:TABLE",

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from lib import networks
 from lib.attack import (
-    CHUNK,
     SCREENING_STEPS,
     GridAttack,
     Optimiser,
@@ -26,21 +25,20 @@ from lib.attack import (
     localized_attack,
     location_grid,
     power_ascent,
-    projected_adam,
-    random_start,
     restarted_ascent,
-    unperturbed,
 )
 from lib.measures import amplification, peak
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
+from lib.runs.authors_attack import adam_attack, plain_tv
+from lib.runs.authors_search import choice
 from lib.runs.perturbations import kept_files, packed, unpacked
 from lib.runs.section4 import METHODS, TEST, TRAINING, VALIDATION
 from lib.runs.tables import ATTACK, RESULTS, key_of, read_rows, read_table
 from lib.runs.weights import PRESETS as NETWORK_PRESETS
 from lib.tv import TVReconstruction, calibrated_lambda
 
-OPTIMISERS = ("ours", "authors")
+OPTIMISERS = ("ours", "adam", "authors", "authors-rho-1")
 OURS = ("tv", "ours")
 NETWORK_SCREENING_STEPS = 0  # for networks the spike's artifact ranks; see the rows of the preset `paper`
 
@@ -67,6 +65,8 @@ PRESETS = {
     "quick": Effort(screen=2, network_screen=2, steps=10, tol=1e-2),
     # Table 1; what screening loses is in results/bench_attack.csv, for networks in the rows of the preset `paper`
     "laptop": Effort(screen=8, network_screen=4, steps=30, tol=1e-3),
+    # the authors' search: for TV everywhere, for networks where their own response to a spike is highest
+    "literal": Effort(screen=None, network_screen=8, steps=30, tol=1e-3),
     "paper": Effort(screen=None, network_screen=None, steps=30, tol=1e-3),
 }
 
@@ -80,8 +80,9 @@ class Configuration:
     method : the reconstruction under attack, ``"tv"``, ``"tira"`` or ``"tirafl"``.
     lines : lines of the mask; 40 for the networks.
     noise_rel : :math:`\eta/\|y\|_2`.
-    optimiser : ``"ours"``, `lib.attack.power_ascent` (`restarted_ascent` for networks), or ``"authors"``,
-        `lib.attack.projected_adam`.
+    optimiser : ``"ours"``, `lib.attack.power_ascent` (`restarted_ascent` for networks); ``"authors"``, the search as
+        they ran it, at all locations for TV (`lib.runs.authors_attack`), with rho = 1 instead of theirs as
+        ``"authors-rho-1"``; or ``"adam"``, theirs on our TV solver.
     grid : the attack is made at ``grid**2`` locations.
     sigma : radius of the disks, in pixels.
     seed : the stream of phantoms. The default is the test stream, used for nothing else but tests.
@@ -110,7 +111,8 @@ class Configuration:
         tv = self.method == "tv"
         if tv:
             object.__setattr__(self, "network", "")
-        choices = {"method": METHODS, "optimiser": OPTIMISERS, "preset": PRESETS}
+        optimisers = OPTIMISERS if tv else ("ours", "authors")  # a network has no solver inside
+        choices = {"method": METHODS, "optimiser": optimisers, "preset": PRESETS}
         for name, known in (choices if tv else choices | {"network": NETWORK_PRESETS}).items():
             if getattr(self, name) not in known:
                 raise ValueError(f"Configuration: {name} must be one of {tuple(known)}, got {getattr(self, name)!r}")
@@ -162,9 +164,14 @@ def setting(configuration: Configuration) -> str:
     (A network's gradients also depend on whether the processor has bfloat16; the perturbation found is evaluated in
     single precision.)
     """
-    if configuration.method == "tv":
-        return f"lambda={calibrated_lambda(configuration.noise_rel, configuration.lines):.3g}"
-    return weights(configuration.method, configuration.network)
+    if configuration.method != "tv":
+        return weights(configuration.method, configuration.network)
+    if not configuration.optimiser.startswith("authors"):
+        return f"lambda={_lambda(configuration):.3g}"
+    try:
+        return "lambda={:.3g}, rho={:.3g}".format(*_penalised(configuration))
+    except ValueError:
+        return "unsearched"
 
 
 def measurements(configuration: Configuration, image: int) -> tuple[Tensor, MaskedFourier, Tensor]:
@@ -180,8 +187,7 @@ def measurements(configuration: Configuration, image: int) -> tuple[Tensor, Mask
 def reconstruction(configuration: Configuration, y: Tensor, op: MaskedFourier) -> Reconstruct:
     """The method as our attack needs it: see :func:`lib.attack.localized_attack`, with y ``(m,)`` for its norm."""
     if configuration.method == "tv":
-        lam = calibrated_lambda(configuration.noise_rel, configuration.lines)
-        return fast_tv(op, lam, configuration.noise_rel * torch.linalg.vector_norm(y))
+        return fast_tv(op, _lambda(configuration), configuration.noise_rel * torch.linalg.vector_norm(y))
     key = weights(configuration.method, configuration.network)
     if key not in _loaded:
         _loaded[key] = networks.load_network(configuration.method, configuration.network)
@@ -202,8 +208,11 @@ def attack(configuration: Configuration, image: int, mu: Sequence[int] | Tensor 
     RuntimeError : a reconstruction does not reach its tolerance.
     """
     x, op, y = measurements(configuration, image)
-    if configuration.optimiser == "authors":
-        e, mu = _authors(configuration, image, y, op, mu)
+    if configuration.optimiser != "ours":
+        rec, steps = _for_adam(configuration, y, op), PRESETS[configuration.preset].steps
+        where = _locations(configuration, image, y, op) if mu is None else torch.as_tensor(mu)[None]
+        level, sigma = configuration.noise_rel, configuration.sigma
+        e, mu = adam_attack(rec, y, op, level, where, sigma, seed=1000 * image, steps=steps)
     elif mu is None:
         grid = _search(configuration, y, op)
         e, mu = grid.best.e, grid.mu
@@ -366,37 +375,36 @@ def _ascent(one: Configuration) -> Optimiser:
     return power_ascent if one.method == "tv" else restarted_ascent
 
 
-def _authors(
-    one: Configuration, image: int, y: Tensor, op: MaskedFourier, mu: Sequence[int] | Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Perturbation and location: theirs at the locations that our screening favours, each with a start of its own."""
-    if mu is not None:
-        locations = torch.as_tensor(mu)[None]
-    elif _screen(one) is None:
-        locations = location_grid(op.n, one.grid)
-    else:
-        ours = dataclasses.replace(one, optimiser="ours")
-        grid = _search(ours, y, measurements(ours, image)[1])
-        locations = grid.locations[~grid.peaks.isnan()]
+def _locations(one: Configuration, image: int, y: Tensor, op: MaskedFourier) -> Tensor:
+    """Where the authors' search goes: everywhere, or where our screening favours it."""
+    if (one.method == "tv" and one.optimiser != "adam") or _screen(one) is None:
+        return location_grid(op.n, one.grid)
+    ours = dataclasses.replace(one, optimiser="ours")
+    grid = _search(ours, y, measurements(ours, image)[1])
+    return grid.locations[~grid.peaks.isnan()]
+
+
+def _for_adam(one: Configuration, y: Tensor, op: MaskedFourier) -> Reconstruct:
+    """What the authors' search differentiates."""
     rec = reconstruction(one, y, op)
-    if isinstance(rec, TVReconstruction):
-        rec = TVReconstruction(op, rec.lam, iterations=50, tol=rec.tol)  # as they unrolled it
-    clean = unperturbed(rec, y)
-    found: list[tuple[float, Tensor, Tensor]] = []
-    for number, part in enumerate(locations.split(CHUNK)):
-        phi = disk_weight(op.n, part, one.sigma)
-        eta = one.noise_rel * torch.linalg.vector_norm(y).expand(len(part))
-        result = localized_attack(
-            rec,
-            y,
-            op,
-            one.noise_rel,
-            phi,
-            optimiser=functools.partial(projected_adam, steps=PRESETS[one.preset].steps),
-            start=random_start(op, eta, seed=1000 * image + number),
-            modulus=True,
-            clean=clean,
-        )
-        found += zip(peak(result.artifact).tolist(), result.e, part, strict=True)
-    _, e, mu = max(found, key=lambda candidate: candidate[0])
-    return e, mu
+    if not isinstance(rec, TVReconstruction):
+        return rec
+    if one.optimiser == "adam":
+        return TVReconstruction(op, rec.lam, iterations=50, tol=rec.tol)  # as many as they unrolled
+    return plain_tv(y, op, *_penalised(one), tol=rec.tol)
+
+
+def _lambda(one: Configuration) -> float:
+    if one.optimiser.startswith("authors"):
+        return _penalised(one)[0]
+    return calibrated_lambda(one.noise_rel, one.lines)
+
+
+def _penalised(one: Configuration) -> tuple[float, float]:
+    """Their lambda and rho: the least error of their search, or the least of those tied with it that have rho = 1."""
+    found = choice(one.lines, one.noise_rel)
+    if one.optimiser == "authors":
+        return found.lam, found.rho
+    if found.at_rho_1 is None:
+        raise ValueError(f"{one.lines} lines, noise {one.noise_rel}: no point with rho = 1 is tied with the best")
+    return found.at_rho_1

@@ -30,7 +30,7 @@ RESULTS = ROOT / "results"
 # Columns of text, and of True and False; every other one has numbers. A text, as a commit of digits, can look like one.
 TEXT = frozenset(
     "method setting settings version cpu torch numpy scipy code dtype optimiser preset network target source signal "
-    "order first_m functional problem".split()
+    "order first_m functional problem errors search".split()
 )
 TRUTHS = frozenset("certified converged reached bfloat16_used".split())
 # What may be empty: it does not concern the row (a network has no tolerance), or was not recorded.
@@ -43,6 +43,9 @@ KEYS: dict[str, tuple[str, ...]] = {
     "sigma": ATTACK,
     "transfer": (*ATTACK, "target"),
     "lambda": ("lines", "noise_rel", "lam", "images", "n", "seed", "tol"),
+    "authors_search": ("lines", "noise_rel", "image", "n"),
+    "robustness": ("method", "network", "noise_rel", "image"),
+    "sensitivity": ("optimiser", "noise_rel", "lam", "rho", "image"),
     "networks_error": ("method", "noise_rel", "images", "seed"),
     "theory_growth": ("log2_n", "problem", "seed"),
     "theory_masks": ("lines", "image", "seed"),
@@ -55,6 +58,9 @@ MEASURED: dict[str, tuple[str, ...]] = {  # the columns with what was found
     "sigma": ATTACKED,
     "transfer": ("rho_linf", "r_linf", "alpha", "at_peak", "concentration"),
     "lambda": ("error_mean", "error_std"),
+    "authors_search": ("errors",),
+    "robustness": ("error_clean", "error_gaussian", "error_adversarial"),
+    "sensitivity": ("alpha", "rho_linf"),
     "networks_error": ("error_mean", "error_std", "complex_error_mean", "complex_error_std"),
     "theory_growth": ("solved_linf", "solved_l2", "certified", "margin", "singular_value", "linf", "l2"),
     "theory_masks": ("spike", "height", "attack", "error", "converged"),

@@ -29,7 +29,7 @@ def table(*cells):
     return dataclasses.replace(table1.TABLE, cells=lambda rows: [identity(*cell) for cell in cells])
 
 
-@pytest.mark.parametrize("optimiser", ["ours", "authors"])
+@pytest.mark.parametrize("optimiser", ["ours", "adam"])
 def test_the_numbers_are_those_of_the_definitions(optimiser):
     cell = dataclasses.replace(SMALL, optimiser=optimiser, noise_rel=0.02)
     found = attack(cell, 0)
@@ -58,7 +58,7 @@ def test_the_numbers_are_those_of_the_definitions(optimiser):
     assert measured["m"] == op.m
 
 
-@pytest.mark.parametrize("optimiser", ["ours", "authors"])
+@pytest.mark.parametrize("optimiser", ["ours", "adam"])
 def test_a_row_reproduces_from_its_own_record(tmp_path, inline, optimiser):
     run(table((dataclasses.replace(SMALL, optimiser=optimiser), 4)), folder=tmp_path)
     (kept,) = read_rows(tmp_path / "table1.csv", table1.TABLE.keys)
@@ -84,8 +84,8 @@ def test_a_network_is_refined_at_as_many_locations_as_its_preset_says(small_netw
         assert int((~attacks._search(cell, y, op).peaks.isnan()).sum()) == count
 
 
-def test_the_authors_attack_where_our_screening_says_or_everywhere():
-    quick = dataclasses.replace(SMALL, optimiser="authors", grid=3)
+def test_adam_attacks_where_our_screening_says_or_everywhere():
+    quick = dataclasses.replace(SMALL, optimiser="adam", grid=3)
     _, op, y = attacks.measurements(quick, 0)
     ours = attacks._search(quick, y, op)
     favoured = ours.locations[~ours.peaks.isnan()].tolist()
@@ -96,7 +96,7 @@ def test_the_authors_attack_where_our_screening_says_or_everywhere():
 
 
 def test_an_attack_at_one_location_is_there(small_networks):
-    for cell in (SMALL, dataclasses.replace(SMALL, optimiser="authors"), Configuration("tirafl", n=32, preset="quick")):
+    for cell in (SMALL, dataclasses.replace(SMALL, optimiser="adam"), Configuration("tirafl", n=32, preset="quick")):
         assert attack(cell, 0, (10, 20)).mu.tolist() == [10, 20]
 
 
@@ -136,7 +136,8 @@ def test_concentration_is_the_share_of_energy_around_the_peak():
 def test_table_1_has_the_cells_that_it_should():
     cells = list(table1.configurations())
     assert len(set(cells)) == len(cells)
-    for optimiser, count, network_count in (("ours", IMAGES, 10), ("authors", 5, 5)):
+    wanted = ("ours", IMAGES, 10), ("adam", 5, 0), ("authors", 10, 5), ("authors-rho-1", 2, 0)
+    for optimiser, count, network_count in wanted:
         mine = [(c, image) for c, image in cells if c.optimiser == optimiser and c.preset == "laptop"]
         for level in LEVELS:
             for lines in LINES:
@@ -147,7 +148,7 @@ def test_table_1_has_the_cells_that_it_should():
                 assert sorted(images) == list(range(network_count))
     everywhere = {(cell.method, cell.lines, cell.optimiser) for cell, _ in cells if cell.preset == "paper"}
     trained = {(name, networks.LINES, "ours") for name in networks.NETWORKS}
-    assert everywhere == {("tv", n, "authors") for n in LINES} | trained
+    assert everywhere == {("tv", n, "adam") for n in LINES} | trained
     assert {(cell.grid, cell.sigma, cell.seed, cell.n) for cell, _ in cells} == {(8, 5.0, TEST, 256)}
 
 
