@@ -7,6 +7,7 @@ numbers a pixel, and soft-thresholding acts on each number.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -25,33 +26,37 @@ from torch import Tensor
 THREADS_FROM = 2**16  # numbers in an array, below which starting threads costs more than they save
 
 
+@functools.cache  # once in a process
+def _warn(text: str) -> None:
+    warnings.warn(text, RuntimeWarning, stacklevel=3)
+
+
 class _CacheFile(IndexDataCacheFile):
     """Numba's cache of compiled code with a checksum: what is damaged, or of another key, is compiled again."""
 
     def load(self, key: Any) -> Any:
         try:
-            if (found := super().load(key)) is None:
-                return None
-            content, digest = found
-            if digest == hashlib.sha256(repr(key).encode() + content).digest():
-                return pickle.loads(content)
+            if (found := super().load(key)) is None or found[1] == self._digest(key, found[0]):
+                return found and pickle.loads(found[0])
         except Exception:  # whatever unpickling makes of damaged bytes
             pass
-        warnings.warn("lib: a damaged file in the cache of compiled code; compiling again", RuntimeWarning, 2)
+        _warn("lib: the cache of compiled code was damaged, so this start compiles anew")
         return self.flush()
 
     def save(self, key: Any, data: Any) -> None:
         content = self._dump(data)
         try:
-            super().save(key, (content, hashlib.sha256(repr(key).encode() + content).digest()))
+            super().save(key, (content, self._digest(key, content)))
         except OSError as error:
-            warnings.warn(f"lib: compiled code is not kept: {error}", RuntimeWarning, 2)
+            _warn(f"lib: compiled code is not kept: {error}")
 
     def flush(self) -> None:
-        try:
+        with contextlib.suppress(OSError):
             super().flush()
-        except OSError:  # said when it is to be saved
-            pass
+
+    @staticmethod
+    def _digest(key: Any, content: bytes) -> bytes:
+        return hashlib.sha256(repr(key).encode() + content).digest()
 
 
 def _compiled(**options: bool) -> Callable[[Callable], Any]:
@@ -61,8 +66,7 @@ def _compiled(**options: bool) -> Callable[[Callable], Any]:
             loop.enable_caching()
             loop._cache._cache_file.__class__ = _CacheFile
         except (RuntimeError, OSError):
-            text = "lib: no folder for compiled code can be written, so each start compiles anew; set NUMBA_CACHE_DIR"
-            warnings.warn(text, RuntimeWarning, 2)
+            _warn("lib: no folder for compiled code can be written, so each start compiles anew; set NUMBA_CACHE_DIR")
         return loop
 
     return compiled

@@ -19,7 +19,6 @@ import dask
 from dask.system import CPU_COUNT
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from distributed.utils import LoopRunner
-from tornado.ioloop import IOLoop
 
 from lib.runs.provenance import code_hash, provenance
 
@@ -61,7 +60,7 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
         yield client
 
 
-def _loop() -> IOLoop:
+def _loop() -> Any:
     """An event loop in a thread of its own, whose processes leave Ctrl-C to this one: they inherit what it blocks."""
     resource_tracker.ensure_running()  # by itself it would start with the first of them, and unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

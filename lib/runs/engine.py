@@ -24,7 +24,20 @@ from tqdm import tqdm
 
 from lib.runs.cluster import Cell, computed, connect
 from lib.runs.provenance import code_hash, provenance
-from lib.runs.tables import KEYS, MEASURED, RESULTS, TEXT, Row, alone, key_of, scan, typed, write_bytes, write_rows
+from lib.runs.tables import (
+    KEYS,
+    MEASURED,
+    RESULTS,
+    TEXT,
+    Row,
+    alone,
+    is_whole,
+    key_of,
+    scan,
+    typed,
+    write_bytes,
+    write_rows,
+)
 
 RECOMPUTE = "recompute"  # as the hash of a row: it counts as missing
 RANKS = {"tv": 0, "tira": 1, "tirafl": 2}  # methods are sorted as in the paper, other texts by letter
@@ -265,7 +278,7 @@ class _File:
             return (
                 len(mine) >= self.table.size
                 and all(row["code"] != RECOMPUTE for row in mine)
-                and all((self.path.parent / name).exists() for name in self.table.files(cell))
+                and all(is_whole(self.path.parent / name) for name in self.table.files(cell))
             )
 
         return [cell for cell in self.cells() if choose(cell) and not there(cell)]

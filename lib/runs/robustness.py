@@ -18,7 +18,7 @@ from lib.runs.section4 import LEVELS
 from lib.runs.table1 import PAIRS
 
 IMAGES = 10
-WHOLE = {"sigma": 362.0, "grid": 1}  # one disk that covers the image: (6) is (4)
+WHOLE: dict[str, Any] = {"sigma": 362.0, "grid": 1}  # one disk that covers the image: (6) is (4)
 
 
 def cells(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:

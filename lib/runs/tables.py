@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
 import math
 import os
 import re
@@ -17,6 +18,7 @@ import sys
 import threading
 import time
 import uuid
+import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -237,7 +239,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode())
+    write_bytes(path, text.getvalue().replace("\0", "\\0").encode(errors="backslashreplace"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -253,6 +255,19 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file is there, and whole as far as its kind tells: the checksums of .npz, the syntax of .json."""
+    try:
+        if path.suffix == ".npz":
+            with zipfile.ZipFile(path) as file:
+                return file.testzip() is None
+        if path.suffix in (".json", ".ipynb"):
+            json.loads(path.read_bytes())
+        return path.is_file()
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
 
 
 @contextlib.contextmanager

@@ -67,8 +67,9 @@ def save_network(
             if len(content) > part_bytes:
                 raise ValueError(f"save_network: {list(part)} takes {len(content)} bytes, more than {part_bytes}")
             digest = hashlib.sha256(content).hexdigest()
-            files.append({"name": f"{key}-{digest[:10]}.safetensors", "bytes": len(content), "sha256": digest})
-            write_bytes(folder / files[-1]["name"], content)
+            name = f"{key}-{digest[:10]}.safetensors"
+            files.append({"name": name, "bytes": len(content), "sha256": digest})
+            write_bytes(folder / name, content)
         before = read_manifest(folder)
         manifest = before | {key: {**record, "sizes": asdict(network.net.sizes), "files": files}}
         write_bytes(folder / "manifest.json", (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
