@@ -89,7 +89,8 @@ def _digest(waiting: list[tuple[str, Path]], folder: Path) -> str:
 def _needed(source: str, here: Path, places: list[Path]) -> Iterator[Path]:
     """The files of Python that a source in the file ``here`` needs; new folders of modules are added to ``places``."""
     ours = here.is_relative_to(ROOT / "lib")
-    for node in ast.walk(_tree(source)):
+    # texts first: they can name the folder of an import
+    for node in sorted(ast.walk(_tree(source)), key=lambda node: not isinstance(node, ast.Constant)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _modules(alias.name, places)

@@ -86,7 +86,7 @@ def read_sweep(path: Path) -> Sweep:
     try:
         content = yaml.load(path.read_bytes(), _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path.name}: not YAML: {str(error) or 'nested too deeply'}") from None
+        raise ValueError(f"{path.name}: not YAML: {error}") from None
     need(_is_small(content), f"expected at most {LARGEST} values, where each alias is written out")
     wanted, allowed, got = {"notebook", "parameters"}, {"notebook", "parameters", "plot"}, reprlib.repr(content)
     need(isinstance(content, dict) and wanted <= set(content) <= allowed, f"expected the keys {KEYS}, got {got}")
@@ -165,7 +165,7 @@ def _check_parameters(notebook: Path, parameters: Mapping[str, Sequence[Any]]) -
                 hint = " (in YAML a number such as 1e-3 is written 1.0e-3)" if number else ""
                 raise ValueError(f"parameter {name!r}: expected {expected}, got {reprlib.repr(value)}{hint}: {listed}")
             if any(str(value) == str(other) and value != other for other in values):
-                raise ValueError(f"parameter {name!r}: {value!r} is there as a text and as a number")
+                raise ValueError(f"parameter {name!r}: {value!r} is there as a text and as a number: {listed}")
 
 
 def _same_kind(value: object, default: object) -> bool:
