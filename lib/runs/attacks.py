@@ -92,8 +92,7 @@ class Configuration:
 
     Raises
     ------
-    ValueError : a field is out of range; the message says what is expected. (Ranges that the functions called check
-        themselves are left to them.)
+    ValueError : a field is out of range that no function called checks itself.
     """
 
     method: str = "tv"
@@ -159,18 +158,14 @@ def weights(method: str, network: str) -> str:
 
 
 def setting(configuration: Configuration) -> str:
-    """What the result depends on besides the configuration: lambda, or the checksum of the weights.
-
-    (A network's gradients also depend on whether the processor has bfloat16; the perturbation found is evaluated in
-    single precision.)
-    """
+    """What the result depends on besides the configuration: lambda, or the checksum of the weights."""
     if configuration.method != "tv":
         return weights(configuration.method, configuration.network)
     if not configuration.optimiser.startswith("authors"):
         return f"lambda={_lambda(configuration):.3g}"
     try:
         return "lambda={:.3g}, rho={:.3g}".format(*_penalised(configuration))
-    except ValueError:
+    except LookupError:
         return "unsearched"
 
 
@@ -195,17 +190,9 @@ def reconstruction(configuration: Configuration, y: Tensor, op: MaskedFourier) -
 
 
 def attack(configuration: Configuration, image: int, mu: Sequence[int] | Tensor | None = None) -> Outcome:
-    """The attack of Section 3 on one image: every location, or the screened ones, and the highest artifact of all.
+    """The attack of Section 3 on the phantom of this number: the highest artifact of all locations, or of the screened.
 
-    Parameters
-    ----------
-    configuration : what to attack, and how.
-    image : number of the phantom.
-    mu : attack this location alone, row and column.
-
-    Raises
-    ------
-    RuntimeError : a reconstruction does not reach its tolerance.
+    ``mu``, row and column, is the only location if it is given. A reconstruction that does not converge: RuntimeError.
     """
     x, op, y = measurements(configuration, image)
     if configuration.optimiser != "ours":
@@ -406,5 +393,5 @@ def _penalised(one: Configuration) -> tuple[float, float]:
     if one.optimiser == "authors":
         return found.lam, found.rho
     if found.at_rho_1 is None:
-        raise ValueError(f"{one.lines} lines, noise {one.noise_rel}: no point with rho = 1 is tied with the best")
+        raise LookupError(f"{one.lines} lines, noise {one.noise_rel}: no point with rho = 1 is tied with the best")
     return found.at_rho_1

@@ -129,11 +129,11 @@ def choice(lines: int, noise_rel: float) -> Choice:
 
     Raises
     ------
-    ValueError : results/authors_search.csv has too few phantoms for it.
+    LookupError : results/authors_search.csv has too few phantoms for it.
     """
     errors = known(read_table("authors_search"), lines, tabulated(noise_rel))
     if len(errors) < IMAGES:
-        raise ValueError(
+        raise LookupError(
             f"choice: results/authors_search.csv has {len(errors)} of {IMAGES} phantoms for lines = {lines}, "
             f"noise_rel = {noise_rel}; make calibrate-authors goes on"
         )

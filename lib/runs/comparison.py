@@ -99,9 +99,4 @@ def compare(method: str, setting: str, noise_rel: float, images: int, seed: int)
     return [row], {}
 
 
-TABLE = Table(
-    "networks_error",
-    cells,
-    compare,
-    groups=("method",),
-)
+TABLE = Table("networks_error", cells, compare, groups=("method",))

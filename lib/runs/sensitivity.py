@@ -46,7 +46,7 @@ def _parameters(optimiser: str, level: float) -> tuple[float, float] | None:
         return calibrated_lambda(level, LINES), 0.0
     try:
         found = choice(LINES, level)
-    except ValueError:
+    except LookupError:
         return None
     return found.lam, found.rho
 

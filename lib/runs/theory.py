@@ -265,21 +265,6 @@ def masks(lines: int, image: int, seed: int) -> Rows:
     return [row], {}
 
 
-GROWTH = Table(
-    "theory_growth",
-    growth_cells,
-    growth,
-    groups=("problem", "log2_n"),
-)
-MASKS = Table(
-    "theory_masks",
-    mask_cells,
-    masks,
-    groups=("lines",),
-)
-TRANSITION = Table(
-    "theory_transition",
-    transition_cells,
-    transition,
-    groups=("signal", "order", "n"),
-)
+GROWTH = Table("theory_growth", growth_cells, growth, groups=("problem", "log2_n"))
+MASKS = Table("theory_masks", mask_cells, masks, groups=("lines",))
+TRANSITION = Table("theory_transition", transition_cells, transition, groups=("signal", "order", "n"))

@@ -12,16 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from lib.networks import (
-    LINES,
-    NETWORKS,
-    WEIGHTS,
-    N,
-    Reconstruction,
-    fast_bfloat16,
-    load_network,
-    read_manifest,
-)
+from lib.networks import LINES, NETWORKS, WEIGHTS, N, Reconstruction, fast_bfloat16, load_network, read_manifest
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.runs.checkpoints import Clock, load_checkpoint, save_checkpoint
