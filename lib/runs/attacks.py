@@ -81,7 +81,7 @@ class Configuration:
     lines : lines of the mask; 40 for the networks.
     noise_rel : :math:`\eta/\|y\|_2`.
     optimiser : ``"ours"``, `lib.attack.power_ascent` (`restarted_ascent` for networks); ``"authors"``, the search as
-        they ran it, at all locations for TV (`lib.runs.authors_attack`), with rho = 1 instead of theirs as
+        they ran it, at all locations for TV (``lib.runs.authors_attack``), with rho = 1 instead of theirs as
         ``"authors-rho-1"``; or ``"adam"``, theirs on our TV solver.
     grid : the attack is made at ``grid**2`` locations.
     sigma : radius of the disks, in pixels.
