@@ -67,17 +67,17 @@ NETWORK ?= tira
 PRESET ?= compact
 DEVICE ?= auto
 MINUTES ?= 60
-train: $(READY)  ## train a network: NETWORK=tira|tirafl PRESET=compact|paper DEVICE=auto MINUTES=60 RATE=7e-4 BATCH=4 (resumes; weights/)
+train: $(READY)  ## train a network: NETWORK=tira|tirafl PRESET=compact|noisy|paper DEVICE=auto MINUTES=60 RATE=7e-4 BATCH=4 (resumes; weights/)
 	$(BIN)/python -m lib.runs.training $(call quoted,$(NETWORK)) --preset $(call quoted,$(PRESET)) --device $(call quoted,$(DEVICE)) --minutes $(call quoted,$(MINUTES)) $(if $(RATE),--rate $(call quoted,$(RATE))) $(if $(BATCH),--batch $(call quoted,$(BATCH)))
 
 compare: $(READY)  ## errors of the networks, TV and zero filling against noise (results/networks_error.csv)
 	$(BIN)/python -m lib.runs networks_error $(PLACE)
 
 theory: $(READY)  ## compute the long runs of the theory chapter (results/theory_*.csv)
-	$(BIN)/python -m lib.runs theory_growth theory_masks theory_transition $(PLACE)
+	$(BIN)/python -m lib.runs theory_growth theory_few theory_masks theory_transition $(PLACE)
 
-table1: $(READY)  ## attack the test images of Section 4: WORKERS=2 SCHEDULER=tcp://... (results/table1.csv, sigma, transfer)
-	$(BIN)/python -m lib.runs table1 sigma transfer $(PLACE)
+table1: $(READY)  ## attack the test images of Section 4: WORKERS=2 SCHEDULER=tcp://... (results/table1.csv, sigma, transfer, robustness, sensitivity)
+	$(BIN)/python -m lib.runs table1 sigma transfer robustness sensitivity $(PLACE)
 
 TABLE ?= table1
 SHARE ?= 0.05

@@ -74,6 +74,10 @@ def test_each_chapter_and_each_module_is_a_page(site, pages):
     assert {f"book/api/{module.split('.')[1]}" for module in MODULES} <= built
 
 
+def test_the_book_is_small_enough_to_send(site):
+    assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < 30e6
+
+
 def test_every_internal_link_and_anchor_leads_somewhere(site, pages):
     dead = []
     for path, page in pages.items():

@@ -33,7 +33,7 @@ from lib.phantoms import ellipses
 from lib.runs.authors_attack import adam_attack, plain_tv
 from lib.runs.authors_search import choice
 from lib.runs.perturbations import kept_files, packed, unpacked
-from lib.runs.section4 import METHODS, TEST, TRAINING, VALIDATION
+from lib.runs.section4 import METHODS, PRESETS, TEST, TRAINING, VALIDATION
 from lib.runs.tables import ATTACK, RESULTS, key_of, read_rows, read_table
 from lib.runs.weights import PRESETS as NETWORK_PRESETS
 from lib.tv import TVReconstruction, calibrated_lambda
@@ -41,34 +41,6 @@ from lib.tv import TVReconstruction, calibrated_lambda
 OPTIMISERS = ("ours", "adam", "authors", "authors-rho-1")
 OURS = ("tv", "ours")
 NETWORK_SCREENING_STEPS = 0  # for networks the spike's artifact ranks; see the rows of the preset `paper`
-
-
-@dataclass(frozen=True)
-class Effort:
-    """What a preset spends on a cell.
-
-    Attributes
-    ----------
-    screen : of the locations, how many are refined for TV; None for all.
-    network_screen : the same for a network.
-    steps : steps of the authors' optimiser; they took 30.
-    tol : relative duality gap of the TV reconstructions that are measured.
-    """
-
-    screen: int | None
-    network_screen: int | None
-    steps: int
-    tol: float
-
-
-PRESETS = {
-    "quick": Effort(screen=2, network_screen=2, steps=10, tol=1e-2),
-    # Table 1; what screening loses is in results/bench_attack.csv, for networks in the rows of the preset `paper`
-    "laptop": Effort(screen=8, network_screen=4, steps=30, tol=1e-3),
-    # the authors' search: for TV everywhere, for networks where their own response to a spike is highest
-    "literal": Effort(screen=None, network_screen=8, steps=30, tol=1e-3),
-    "paper": Effort(screen=None, network_screen=None, steps=30, tol=1e-3),
-}
 
 
 @dataclass(frozen=True)

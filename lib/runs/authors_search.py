@@ -38,11 +38,12 @@ def alive(errors: np.ndarray) -> np.ndarray:
     """Which points of the grid are not yet beaten, ``(points,)``, by their errors ``(images, points)``, NaN if unknown.
 
     The differences to the best point, image by image, have a mean and a standard error. A point goes when the mean is
-    above three standard errors and, until five images are known, also above a tenth of the best point's error.
+    above three standard errors and, until five images are known, also above a tenth of the best point's error. After
+    the first image, which tells no standard error, it goes with twice the best point's error.
     """
     known = ~np.isnan(errors).any(0)
-    if len(errors) < 2:
-        return known
+    if len(errors) == 1:
+        return known & (errors[0] <= 2 * np.nanmin(errors[0]))
     mean = np.where(known, errors.mean(0), np.inf)
     difference = errors - errors[:, [mean.argmin()]]
     beyond = difference.mean(0) > 3 * difference.std(0, ddof=1) / np.sqrt(len(errors))

@@ -42,6 +42,8 @@ class Settings:
     rate : largest learning rate of Adam.
     inversion_rate : the same for the learned inversion, whose entries are small and all matter.
     reuse : times that a phantom is used, each time with other noise, cut and symmetry.
+    jitter : J of the authors' noise, see `training_batch`; 0 for ours.
+    origin : the preset whose Tira this one's Tira starts from, if any.
     """
 
     batch: int
@@ -49,10 +51,13 @@ class Settings:
     rate: float
     inversion_rate: float
     reuse: int = 4
+    jitter: float = 0.0
+    origin: str | None = None
 
 
 SETTINGS = {
     "compact": Settings(batch=4, crop=128, rate=2e-3, inversion_rate=1e-5),
+    "noisy": Settings(batch=4, crop=128, rate=1e-3, inversion_rate=1e-5, jitter=10.0, origin="compact"),
     "paper": Settings(batch=8, crop=256, rate=1e-3, inversion_rate=1e-4),
 }
 
@@ -61,9 +66,13 @@ def training_batch(op: MaskedFourier, settings: Settings, step: int) -> tuple[Te
     r"""Measurements with noise and their images, for step number ``step``; they depend on the step alone.
 
     The phantoms of the stream TRAINING come in rounds of 8 batches. A round passes ``reuse`` times over its phantoms,
-    in another order each time. Flips and transposition leave the law of the phantoms as it is. The noise is Gaussian,
-    of relative size :math:`0.1\, U^2` with :math:`U` uniform in [0, 1]. The authors draw the norm uniformly, up to
-    twice this size; then the noisiest images rule the loss.
+    in another order each time. Flips and transposition leave the law of the phantoms as it is. The noise is Gaussian;
+    :math:`U` is uniform in [0, 1].
+
+    - Without ``jitter`` its relative size is :math:`0.1\, U^2`, with one U an image.
+    - With ``jitter`` J, real and imaginary part of each component are :math:`N(0, (JU)^2/m)`, with one U a batch. This
+      is the law of Genzel, Macdonald and März (2022), the paper's [12], who take J = 10. The norm of the noise is
+      :math:`\sqrt 2 J U`, for J = 10 up to 24 % of that of y. The noisiest batches rule the loss.
 
     Returns
     -------
@@ -82,9 +91,13 @@ def training_batch(op: MaskedFourier, settings: Settings, step: int) -> tuple[Te
     x = x.flip(-1) if flip_columns else x
     x = x.transpose(-1, -2) if transpose else x
     y = op.A(x)
-    size = JITTER * torch.rand(len(y), 1, generator=generator, device=device).square()
-    size = size * torch.linalg.vector_norm(y, dim=-1, keepdim=True) / math.sqrt(op.m)
-    return y + size * torch.randn(y.shape, dtype=y.dtype, generator=generator, device=device), x
+    u = torch.rand(1 if settings.jitter else len(y), 1, generator=generator, device=device)
+    if settings.jitter:
+        norm = math.sqrt(2) * settings.jitter * u  # randn is complex: its two parts have variance 1/2
+    else:
+        norm = JITTER * u.square() * torch.linalg.vector_norm(y, dim=-1, keepdim=True)
+    noise = torch.randn(y.shape, dtype=y.dtype, generator=generator, device=device)
+    return y + norm / math.sqrt(op.m) * noise, x
 
 
 @functools.lru_cache(maxsize=1)
@@ -103,7 +116,7 @@ def cut(z: Tensor, x: Tensor, side: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def modulus_loss(z: Tensor, x: Tensor) -> Tensor:
-    """Mean squared difference of moduli, the authors' loss; ``(batch, 2, a, b)`` and ``(batch, a, b)``."""
+    """Mean squared difference of moduli, that of [12] up to a factor; ``(batch, 2, a, b)`` and ``(batch, a, b)``."""
     return (torch.linalg.vector_norm(z, dim=1) - x).square().mean()
 
 
@@ -162,7 +175,8 @@ def train(
         while clock.progress < 1:
             # The statistics of a few crops are noise, which limits the network in the end. Frozen, it trains as it is
             # used. What starts from a trained network needs them at no time.
-            network.train(clock.run == 0 and not inversion and clock.progress < FREEZE)
+            fresh = clock.run == 0 and not inversion and settings.origin is None
+            network.train(fresh and clock.progress < FREEZE)
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * clock.rate()
             y, x = training_batch(op, settings, clock.step)
@@ -211,16 +225,17 @@ def train(
 def start(name: str, preset: str, *, folder: Path = WEIGHTS) -> tuple[Reconstruction, Clock]:
     """The network that a training starts from where there is no checkpoint, and how long it has been trained.
 
-    Its published weights, if they are there and whole; otherwise new ones, for TiraFL with the network of the published
-    Tira.
+    Its published weights, if they are there and whole; otherwise new ones. TiraFL starts with the network of the
+    published Tira, Tira with that of the preset that its settings name, if they do.
     """
     network = published(name, preset, folder)
     if network is not None:
         entry = read_manifest(folder)[f"{name}-{preset}"]
         return network.requires_grad_(), Clock(entry["steps"], 60 * entry["minutes"], entry["runs"] - 1, progress=1)
     network = Reconstruction(MaskedFourier(radial_mask(N, LINES)), PRESETS[preset], learned=name == "tirafl")
-    if name == "tirafl":
-        network.net.load_state_dict(load_network("tira", preset, folder=folder).net.state_dict())
+    origin = preset if name == "tirafl" else SETTINGS[preset].origin
+    if origin is not None:
+        network.net.load_state_dict(load_network("tira", origin, folder=folder).net.state_dict())
     return network, Clock()
 
 
@@ -287,8 +302,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("network", choices=NETWORKS, help="which network")
     parser.add_argument("--preset", choices=list(PRESETS), default="compact", help="its sizes; compact if not given")
     parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu or cuda")
-    parser.add_argument("--minutes", type=positive, default=60, help="length of the run, in minutes")
-    parser.add_argument("--steps", type=count, help="length of the run in steps, if that is reached first")
+    parser.add_argument("--minutes", type=positive, help="length of the run, in minutes; 60 if no --steps are given")
+    parser.add_argument("--steps", type=count, help="length of the run in steps; with both, what is reached first")
     parser.add_argument("--rate", type=positive, help="largest learning rate, instead of the preset's")
     parser.add_argument("--batch", type=count, help="images in a step, instead of the preset's")
     args = parser.parse_args(arguments)
@@ -323,7 +338,7 @@ def _train(args: argparse.Namespace, device: str, checkpoint: Path) -> int:
         network.to(device),
         key,
         settings,
-        minutes=args.minutes,
+        minutes=args.minutes or (None if args.steps else 60),
         steps=args.steps,
         checkpoint=checkpoint,
         log=log,

@@ -20,6 +20,7 @@ PRESETS = {
     # chosen for training on two CPU cores; see the chapter on networks
     "compact": Sizes((3, 4, 5), 6, (5, 4, 3), 16, first=32, fold=2, inversion_noise=1 / 256),
 }
+PRESETS["noisy"] = PRESETS["compact"]  # trained with the noise of [12]; see lib.runs.training
 
 
 def save_network(

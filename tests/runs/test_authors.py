@@ -78,6 +78,7 @@ def test_a_point_goes_when_it_is_worse_beyond_doubt_and_not_before():
     base = 0.03 + noise + np.random.default_rng(1).normal(0, 1e-5, (6, 4))
     errors = base + [0, 0, 1e-3, 1e-2]  # tied, tied, worse by 3 %, worse by a third
     assert alive(errors[:1]).all()
+    assert alive(np.array([[0.03, 0.05, 0.07]])).tolist() == [True, True, False]
     assert alive(errors[:2]).tolist() == [True, True, True, False]
     assert alive(errors).tolist() == [True, True, False, False]
     errors[:, 1] = np.nan

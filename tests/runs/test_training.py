@@ -97,6 +97,21 @@ def test_measurements_are_those_of_the_images_with_noise_up_to_a_tenth():
     assert noise.real.std() == pytest.approx(noise.imag.std().item(), rel=0.1)
 
 
+def test_with_jitter_the_noise_has_the_law_of_the_authors():
+    settings = dataclasses.replace(QUICK, jitter=10.0)
+    norms = []
+    for step in range(200):
+        y, x = training_batch(OP, settings, step)
+        noise = torch.view_as_real(y - OP.A(x)).flatten(1)  # 2m numbers N(0, (10 U)^2/m), one U for both images
+        assert torch.linalg.vector_norm(noise[0]) == pytest.approx(torch.linalg.vector_norm(noise[1]).item(), rel=0.4)
+        norms.append(noise.square().sum(1).mean().sqrt() / math.sqrt(2))  # 10 U
+    u = torch.stack(norms).sort().values / 10
+    uniform = (torch.arange(200) + 0.5) / 200
+    assert (u - uniform).abs().max() < 0.1  # the Kolmogorov distance that one in thirty samples exceeds
+    real, imag = (part.square().mean() for part in (noise[:, ::2], noise[:, 1::2]))
+    assert real.item() == pytest.approx(imag.item(), rel=0.4)
+
+
 def test_symmetries_keep_the_law_and_vary():
     # each batch is an image of the round up to a flip or a transposition
     whole = training._round(32, 16, 0, OP.mask.device)
@@ -329,6 +344,24 @@ def test_a_training_starts_from_published_weights_and_tirafl_from_tira(folder):
 
 def break_weights(folder):
     (folder / read_manifest(folder)["tira-compact"]["files"][0]["name"]).write_bytes(b"broken")
+
+
+def test_a_preset_starts_from_the_tira_that_its_settings_name_and_keeps_its_statistics(folder, place, monkeypatch):
+    monkeypatch.setitem(PRESETS, "noisy", SMALL)
+    with pytest.raises(FileNotFoundError, match="`make train NETWORK=tira PRESET=compact` makes it"):
+        start("tira", "noisy", folder=folder)
+    compact = Reconstruction(OP, SMALL, False, seed=4)
+    save_network(compact, "tira-compact", {"steps": 2, "minutes": 0.5, "runs": 1}, folder=folder)
+    begun, clock = start("tira", "noisy", folder=folder)
+    assert same(begun, load_network("tira", folder=folder)) and clock == Clock()
+    settings = dataclasses.replace(SETTINGS["noisy"], batch=2, crop=16)
+    statistics = {name: value.clone() for name, value in begun.state_dict().items() if ".running_" in name}
+    train(begun, "small", settings, steps=2, **place("a"))
+    assert all(torch.equal(begun.state_dict()[name], value) for name, value in statistics.items())
+    assert not same(begun, load_network("tira", folder=folder))
+    save_network(begun, "tira-noisy", {}, folder=folder)
+    learned, _ = start("tirafl", "noisy", folder=folder)  # from the Tira of its own preset
+    assert same(learned.net, load_network("tira", "noisy", folder=folder).net)
 
 
 def test_only_better_weights_replace_published_ones(folder):

@@ -1,0 +1,68 @@
+"""What Section 4 is measured with beyond Table 1: robustness in l2, and the sensitivity to lambda and rho."""
+
+import pandas as pd
+import pytest
+
+from lib.runs import robustness, sensitivity, table1
+from lib.runs.authors_search import Choice
+from lib.runs.section4 import LEVELS
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Table rows for images of 32 pixels."""
+    monkeypatch.setattr(robustness, "WHOLE", robustness.WHOLE | {"n": 32, "sigma": 45.0, "preset": "quick"})
+    for name, value in {"N": 32, "STEPS": 2, "TOL": 1e-2}.items():
+        monkeypatch.setattr(sensitivity, name, value)
+
+
+def test_robustness_is_of_every_level_and_method_of_ten_images():
+    cells = list(robustness.cells(pd.DataFrame()))
+    mine = [(cell["noise_rel"], cell["image"]) for cell in cells if cell["method"] == "tv"]
+    assert sorted(mine) == [(level, image) for level in LEVELS for image in range(10)]
+    assert {(cell["method"], cell["network"]) for cell in cells} >= {("tv", ""), ("tira", "compact")}
+
+
+def test_adversarial_noise_harms_more_than_gaussian_noise_of_its_size(small):
+    cell = {"method": "tv", "network": "", "noise_rel": 0.04, "image": 0}
+    one = robustness.Configuration("tv", noise_rel=0.04, **robustness.WHOLE)
+    cell["setting"] = robustness.identity(one, 0)["setting"]
+    (row,), files = robustness.compute(**cell)
+    assert files == {}
+    clean, gaussian, adversarial = (float(row[f"error_{name}"]) for name in ("clean", "gaussian", "adversarial"))
+    assert adversarial > max(clean, gaussian)
+    assert row["search"] in ("ours", "adam")
+    with pytest.raises(ValueError, match="this worker has"):
+        robustness.compute(**{**cell, "setting": "another"})
+
+
+def test_sensitivity_waits_for_the_search_and_then_varies_lambda_and_rho(monkeypatch):
+    monkeypatch.setattr(sensitivity, "choice", lambda *_: (_ for _ in ()).throw(ValueError("not yet")))
+    cells = list(sensitivity.cells(pd.DataFrame()))
+    assert {cell["optimiser"] for cell in cells} == {"ours"}
+    assert len(cells) == 5 * len(sensitivity.LEVELS) * len(sensitivity.FACTORS)
+    monkeypatch.setattr(sensitivity, "choice", lambda *_: Choice(1e-3, 0.1, (), None, 50))
+    theirs = [cell for cell in sensitivity.cells(pd.DataFrame()) if cell["optimiser"] == "authors"]
+    low = [cell for cell in theirs if cell["noise_rel"] == 0.005 and cell["image"] == 0]
+    assert {cell["lam"] for cell in low} == {2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3}
+    assert {cell["rho"] for cell in low} == set(sensitivity.RHO)
+    assert len({tuple(cell.values()) for cell in theirs}) == len(theirs)
+
+
+@pytest.mark.parametrize(("optimiser", "rho"), [("ours", 0.0), ("authors", 1.0)])
+def test_a_row_of_the_sensitivity_has_the_ratio_of_the_peaks(small, monkeypatch, optimiser, rho):
+    monkeypatch.setattr(sensitivity, "location_grid", lambda n: table1_grid(n))
+    (row,), _ = sensitivity.compute(optimiser, 0.04, 5e-3, rho, 0)
+    assert float(row["alpha"]) > 1
+    assert row["rho"] == rho
+
+
+def table1_grid(n):
+    from lib.attack import location_grid
+
+    return location_grid(n, 2)
+
+
+def test_table_1_knows_both_pairs_of_networks():
+    pairs = {cell.network for cell, _ in table1.configurations(1) if cell.method != "tv"}
+    assert pairs == set(table1.PAIRS)
