@@ -7,25 +7,74 @@ numbers a pixel, and soft-thresholding acts on each number.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import importlib
+import pickle
 import sys
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
 import torch
+from numba.core.caching import IndexDataCacheFile
 from torch import Tensor
 
 THREADS_FROM = 2**16  # numbers in an array, below which starting threads costs more than they save
 
-# Rows are inlined, so that the compiler vectorises them in each caller.
-# Two processes that compile a loop at the same moment, for different types, can mix up numba's cache: calls then say
-# "can't unbox array", and deleting lib/__pycache__ mends it.
-_OPTIONS = {"cache": True, "nogil": True, "fastmath": True}
-_row = numba.njit(forceinline=True, **_OPTIONS)
-_serial = numba.njit(**_OPTIONS)
-_threaded = numba.njit(parallel=True, **_OPTIONS)
+
+@functools.cache  # once in a process
+def _warn(text: str) -> None:
+    warnings.warn(text, RuntimeWarning, stacklevel=3)
+
+
+class _CacheFile(IndexDataCacheFile):
+    """Numba's cache of compiled code with a checksum: what is damaged, or of another key, is compiled again."""
+
+    def load(self, key: Any) -> Any:
+        try:
+            if (found := super().load(key)) is None or found[1] == self._digest(key, found[0]):
+                return found and pickle.loads(found[0])
+        except Exception:  # whatever unpickling makes of damaged bytes
+            pass
+        _warn("lib: the cache of compiled code was damaged, so this start compiles anew")
+        return self.flush()
+
+    def save(self, key: Any, data: Any) -> None:
+        content = self._dump(data)
+        try:
+            super().save(key, (content, self._digest(key, content)))
+        except OSError as error:
+            _warn(f"lib: compiled code is not kept: {error}")
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            super().flush()
+
+    @staticmethod
+    def _digest(key: Any, content: bytes) -> bytes:
+        return hashlib.sha256(repr(key).encode() + content).digest()
+
+
+def _compiled(**options: bool) -> Callable[[Callable], Any]:
+    def compiled(function: Callable) -> Any:
+        loop = numba.njit(nogil=True, fastmath=True, **options)(function)
+        try:
+            loop.enable_caching()
+            loop._cache._cache_file.__class__ = _CacheFile
+        except (RuntimeError, OSError):
+            _warn("lib: no folder for compiled code can be written, so each start compiles anew; set NUMBA_CACHE_DIR")
+        return loop
+
+    return compiled
+
+
+_row = _compiled(forceinline=True)  # inlined, so that the compiler vectorises them in each caller
+_serial = _compiled()
+_threaded = _compiled(parallel=True)
 
 
 class VUpdate(torch.autograd.Function):

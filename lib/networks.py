@@ -301,8 +301,7 @@ def load_network(
         if hashlib.sha256(content).hexdigest() != file["sha256"]:
             raise ValueError(f"{shown} has another SHA-256 than the manifest says; {remedy} anew")
         state |= load(content)
-    sizes = Sizes(**entry["sizes"] | {side: tuple(entry["sizes"][side]) for side in ("down", "up")})
-    network = Reconstruction(MaskedFourier(radial_mask(N, LINES)), sizes, learned=name == "tirafl")
+    network = Reconstruction(MaskedFourier(radial_mask(N, LINES)), _sizes(entry), learned=name == "tirafl")
     counters = {k: v for k, v in network.state_dict().items() if not v.is_floating_point()}  # of batch norm; not stored
     try:
         network.load_state_dict({name: value.float() for name, value in state.items()} | counters)
@@ -325,10 +324,20 @@ def read_manifest(folder: Path = WEIGHTS) -> dict[str, dict]:
 
     Raises
     ------
-    ValueError : the file is not JSON.
+    ValueError : the file is not such a manifest.
     """
     path = Path(checks.instance("read_manifest", "folder", folder, str, Path)) / "manifest.json"
     try:
-        return json.loads(path.read_text()) if path.exists() else {}
-    except json.JSONDecodeError as error:
-        raise ValueError(f"read_manifest: {path.parent.name}/{path.name} is not JSON: {error}; restore it") from None
+        found = json.loads(path.read_bytes()) if path.exists() else {}
+        for entry in found.values():
+            _sizes(entry)
+            if not all({"name", "bytes", "sha256"} <= set(file) for file in entry["files"]):
+                raise KeyError("name, bytes or sha256")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"read_manifest: {path.parent.name}/{path.name} is damaged, {what}; restore it") from None
+    return found
+
+
+def _sizes(entry: dict) -> Sizes:
+    return Sizes(**entry["sizes"] | {side: tuple(entry["sizes"][side]) for side in ("down", "up")})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import math
 from collections.abc import Callable
@@ -824,7 +823,21 @@ def _calibration() -> dict[tuple[int, float], float]:
     """The best lambda of results/lambda.csv for each (lines, noise_rel)."""
     if not LAMBDA_TABLE.exists():
         return {}
-    with LAMBDA_TABLE.open(newline="") as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: -float(row["error_mean"]))
-    # the smallest error comes last and stays
-    return {(int(row["lines"]), float(row["noise_rel"])): float(row["lam"]) for row in rows}
+    best: dict[tuple[int, float], tuple[float, float]] = {}  # the error and its lambda
+    header, *lines = LAMBDA_TABLE.read_bytes().decode(errors="replace").split("\n")
+    for number, line in enumerate(lines, 2):
+        row = dict(zip(header.split(","), line.split(","), strict=False)) if line.strip() else {}
+        try:
+            values = [float(row[name]) for name in ("lines", "noise_rel", "error_mean", "lam")] if row else []
+            if not all(0 < value < math.inf for value in values) or (row and number > len(lines)):
+                raise ValueError
+        except (KeyError, ValueError):
+            name = f"{LAMBDA_TABLE.parent.name}/{LAMBDA_TABLE.name}"
+            expected = "positive lines, noise_rel, error_mean and lam"
+            message = f"calibrated_lambda: {name}: line {number}: expected {expected}, got {line[:60]!r}"
+            raise ValueError(f"{message}; make calibrate computes it anew") from None
+        if row:
+            count, noise, error, lam = values
+            key = int(count), noise
+            best[key] = min(best.get(key, (math.inf, 0.0)), (error, lam))
+    return {key: lam for key, (_, lam) in best.items()}

@@ -237,6 +237,19 @@ def test_names_in_docstrings_become_links():
     assert linked("of `lib.tv`, ``x`` and :math:`y`", "lib.attack") == "of :py:mod:`lib.tv`, ``x`` and :math:`y`"
 
 
+def test_an_address_with_a_query_breaks_no_page(site, browser):
+    tab, errors = browser.new_page(), []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    for name in ("notebooks/cs_mri.html", "book/index.html", "genindex.html"):
+        tab.goto((site / name).as_uri() + "?q=foo")
+    tab.close()
+    assert errors == []
+
+
+def test_only_the_contents_are_published(site):
+    assert not [*site.rglob("out*.html"), *site.rglob("my copy*"), *site.rglob("README*"), *site.rglob("draft*")]
+
+
 @pytest.mark.parametrize(
     ("query", "page"),
     [

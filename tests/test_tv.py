@@ -900,3 +900,22 @@ def test_the_best_grid_point_of_each_mask_and_level_is_taken(calibration_file):
     )
     assert tv._calibration() == {(40, 0.01): 0.002, (40, 0.1): 0.02}
     assert math.isclose(calibrated_lambda(0.01, 40), 0.002, rel_tol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("line", "number"),
+    [
+        ("40,0.01,0.003,nan,x\n", 3),
+        ("40,0.01,inf,0.01,x\n", 3),
+        ("40,0.01,-0.003,0.01,x\n", 3),
+        ("40,0.01,0.003\n", 3),
+        ("=======\n", 3),
+        ("40,0.01,0.003,0.0\0,x\n", 3),
+        ("40,0.01,0.003,0.0", 3),  # the rest is cut off
+        ("\n40,0.01,0.003,,x\n", 4),
+    ],
+)
+def test_a_damaged_table_changes_no_lambda_but_is_named(calibration_file, line, number):
+    calibration_file.write_text("lines,noise_rel,lam,error_mean,version\n40,0.01,0.002,0.04,x\n" + line)
+    with pytest.raises(ValueError, match=rf"lambda.csv: line {number}: expected positive .*; make calibrate computes"):
+        calibrated_lambda(0.01, 40)

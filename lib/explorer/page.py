@@ -12,6 +12,7 @@ from lib.explorer.pictures import GAP, around, side_by_side
 from lib.networks import N
 from lib.runs.calibration import NOISE
 from lib.runs.frames import COUNT, FRAMES, HALF, PRESET, STEP, decode, encode, example_image, level_file
+from lib.runs.options import program
 from lib.runs.section4 import LEVELS, LINES, METHODS
 from lib.runs.tables import write_bytes
 from lib.tv import calibrated_lambda
@@ -53,4 +54,4 @@ def still(noise_rel: float = 0.04, mu: tuple[int, int] = (112, 80)) -> bytes:
 
 
 if __name__ == "__main__":
-    write_page()
+    program(write_page)

@@ -102,7 +102,7 @@ def cells(rows: pd.DataFrame, images: int = IMAGES, n: int = N) -> Iterator[dict
                 yield {**cell, "image": image, "points": "".join("01"[int(point)] for point in left)}
 
 
-TABLE = Table("authors_search", cells, compute, groups=("lines", "noise_rel"), measured=("errors",))
+TABLE = Table("authors_search", cells, compute, groups=("lines", "noise_rel"))
 
 
 @dataclass(frozen=True)
@@ -130,11 +130,11 @@ def choice(lines: int, noise_rel: float) -> Choice:
 
     Raises
     ------
-    ValueError : results/authors_search.csv has too few phantoms for it.
+    LookupError : results/authors_search.csv has too few phantoms for it.
     """
     errors = known(read_table("authors_search"), lines, tabulated(noise_rel))
     if len(errors) < IMAGES:
-        raise ValueError(
+        raise LookupError(
             f"choice: results/authors_search.csv has {len(errors)} of {IMAGES} phantoms for lines = {lines}, "
             f"noise_rel = {noise_rel}; make calibrate-authors goes on"
         )

@@ -99,10 +99,4 @@ def compare(method: str, setting: str, noise_rel: float, images: int, seed: int)
     return [row], {}
 
 
-TABLE = Table(
-    "networks_error",
-    cells,
-    compare,
-    groups=("method",),
-    measured=("error_mean", "error_std", "complex_error_mean", "complex_error_std"),
-)
+TABLE = Table("networks_error", cells, compare, groups=("method",))

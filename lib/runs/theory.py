@@ -303,25 +303,7 @@ def masks(lines: int, image: int, seed: int) -> Rows:
     return [row], {}
 
 
-GROWTH = Table(
-    "theory_growth",
-    growth_cells,
-    growth,
-    groups=("problem", "log2_n"),
-    measured=("solved_linf", "solved_l2", "certified", "margin", "singular_value", "linf", "l2"),
-)
-FEW = Table("theory_few", few_cells, few, groups=("problem", "m"), measured=("certified", "alpha"))
-MASKS = Table(
-    "theory_masks",
-    mask_cells,
-    masks,
-    groups=("lines",),
-    measured=("spike", "height", "attack", "error", "converged"),
-)
-TRANSITION = Table(
-    "theory_transition",
-    transition_cells,
-    transition,
-    groups=("signal", "order", "n"),
-    measured=("undecided", "first_m"),
-)
+GROWTH = Table("theory_growth", growth_cells, growth, groups=("problem", "log2_n"))
+FEW = Table("theory_few", few_cells, few, groups=("problem", "m"))
+MASKS = Table("theory_masks", mask_cells, masks, groups=("lines",))
+TRANSITION = Table("theory_transition", transition_cells, transition, groups=("signal", "order", "n"))

@@ -12,25 +12,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from lib.networks import (
-    LINES,
-    NETWORKS,
-    WEIGHTS,
-    N,
-    Reconstruction,
-    fast_bfloat16,
-    load_network,
-    read_manifest,
-)
+from lib.networks import LINES, NETWORKS, WEIGHTS, N, Reconstruction, fast_bfloat16, load_network, read_manifest
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.runs.checkpoints import Clock, load_checkpoint, save_checkpoint
-from lib.runs.cluster import program
 from lib.runs.comparison import IMAGES, LEVELS, errors
-from lib.runs.options import count, fails, positive
+from lib.runs.options import count, fails, positive, program
 from lib.runs.provenance import provenance
 from lib.runs.section4 import TEST, TRAINING, VALIDATION
-from lib.runs.tables import RESULTS, ROOT, read_rows, write_bytes, write_rows
+from lib.runs.tables import RESULTS, ROOT, alone, read_rows, write_bytes, write_rows
 from lib.runs.weights import PRESETS, save_network
 
 CHECKPOINTS = ROOT / "_train"  # not committed
@@ -259,9 +249,15 @@ def published(name: str, preset: str, folder: Path) -> Reconstruction | None:
 
 
 def publish(
-    network: Reconstruction, name: str, preset: str, settings: Settings, clock: Clock, folder: Path = WEIGHTS
+    network: Reconstruction,
+    name: str,
+    preset: str,
+    settings: Settings,
+    clock: Clock,
+    folder: Path = WEIGHTS,
+    log: Path | None = None,
 ) -> bool:
-    """Write weights and manifest if the network is better on the validation images than what is published.
+    """Write log, weights and manifest if the network is better on the validation images than what is published.
 
     Returns
     -------
@@ -291,6 +287,8 @@ def publish(
         "validation_error": found,
         **provenance(),
     }
+    if log is not None:
+        write_bytes(RESULTS / f"train_{key}.csv", log.read_bytes())
     save_network(network, key, record, folder=folder)
     return True
 
@@ -311,22 +309,28 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError):
-        parser.error(f"--device {device}: torch has no such device here")
-    return fails("training", lambda: _train(args, device))
+        torch.ones(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError):
+        parser.error(f"--device {device}: torch cannot compute on it here")
+    checkpoint = CHECKPOINTS / f"{args.network}-{args.preset}.safetensors"
+
+    def work() -> int:
+        with alone(checkpoint):
+            return _train(args, device, checkpoint)
+
+    return fails("training", work)
 
 
-def _train(args: argparse.Namespace, device: str) -> int:
-    key = f"{args.network}-{args.preset}"
+def _train(args: argparse.Namespace, device: str, checkpoint: Path) -> int:
+    key = checkpoint.stem
     changes = {name: value for name, value in (("rate", args.rate), ("batch", args.batch)) if value is not None}
     settings = replace(SETTINGS[args.preset], **changes)
     network, clock = start(args.network, args.preset, folder=WEIGHTS)
-    checkpoint, kept = CHECKPOINTS / f"{key}.safetensors", WEIGHTS / f"{key}.checkpoint.safetensors"
-    log, kept_log = checkpoint.with_suffix(".csv"), RESULTS / f"train_{key}.csv"
+    kept, kept_log = WEIGHTS / f"{key}.checkpoint.safetensors", RESULTS / f"train_{key}.csv"
+    log = checkpoint.with_suffix(".csv")
     if not checkpoint.exists():
         log.unlink(missing_ok=True)
-        for source, copy in ((kept, checkpoint), (kept_log, log)):
+        for source, copy in ((kept_log, log), (kept, checkpoint)):  # a kill leaves no checkpoint without its log
             if source.exists():
                 write_bytes(copy, source.read_bytes())
     torch.backends.cudnn.benchmark = True  # all steps have the same shapes
@@ -341,11 +345,10 @@ def _train(args: argparse.Namespace, device: str) -> int:
         clock=clock,
     )
     print(f"{key}: measuring errors on {IMAGES} phantoms")
-    if not publish(network, args.network, args.preset, settings, clock, WEIGHTS):
+    if not publish(network, args.network, args.preset, settings, clock, WEIGHTS, log):
         shown = f"{checkpoint.parent.name}/{checkpoint.name}"
         print(f"{key}: no better than the published weights, which stay; remove {shown} to go on from those")
         return 0
-    write_bytes(kept_log, log.read_bytes())
     print(f"{key}: published")
     if checkpoint.stat().st_size <= COMMITTED_BYTES:
         write_bytes(kept, checkpoint.read_bytes())
