@@ -1,8 +1,8 @@
 """The compiled loops behind `lib.tv`: the update of z and u, its derivative's adjoint, and a sweep for the gap.
 
 Each loop does in one sweep over the image what plain torch does in a dozen; the formulas stand in `lib.tv`, which falls
-back to them on a GPU and for other norms than `separable`. A complex image is two real ones here: rows hold c = 1 or 2
-numbers a pixel, and soft-thresholding acts on each number.
+back to them on a GPU, for other norms than `separable`, and without numba. A complex image is two real ones here: rows
+hold c = 1 or 2 numbers a pixel, and soft-thresholding acts on each number.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ import importlib
 import sys
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
+
+try:
+    import numba
+except ImportError:
+    numba = None
 
 THREADS_FROM = 2**16  # numbers in an array, below which starting threads costs more than they save
 
@@ -23,9 +27,15 @@ THREADS_FROM = 2**16  # numbers in an array, below which starting threads costs 
 # Two processes that compile a loop at the same moment, for different types, can mix up numba's cache: calls then say
 # "can't unbox array", and deleting lib/__pycache__ mends it.
 _OPTIONS = {"cache": True, "nogil": True, "fastmath": True}
-_row = numba.njit(forceinline=True, **_OPTIONS)
-_serial = numba.njit(**_OPTIONS)
-_threaded = numba.njit(parallel=True, **_OPTIONS)
+_njit = numba.njit if numba else lambda **_: lambda loop: loop
+_row = _njit(forceinline=True, **_OPTIONS)
+_serial = _njit(**_OPTIONS)
+_threaded = _njit(parallel=True, **_OPTIONS)
+
+
+def serves(x: Tensor) -> bool:
+    """Whether the compiled loops can work on the device of x."""
+    return numba is not None and x.device.type == "cpu"
 
 
 class VUpdate(torch.autograd.Function):

@@ -5,8 +5,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from lib.runs.cluster import program
-from lib.runs.options import add_scheduler, count, fails, positive, share
+from lib.runs.options import add_scheduler, count, fails, positive, program, share
 
 TABLES = {  # module and what gives the table there; imported when it is wanted, as that takes seconds
     "lambda": "calibration:table",

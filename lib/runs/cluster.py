@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import multiprocessing
-import os
 import queue
-import signal
 import sys
 import threading
 import time
@@ -141,23 +138,3 @@ def _lost(future: Future) -> str:
     if isinstance(error, KilledWorker):
         return "KilledWorker: its worker died, twice"
     return f"{type(error).__name__}: {error}" if error else f"the scheduler lost it ({future.status})"
-
-
-def program(main: Callable[[], int]) -> None:
-    """Run a program until SIGINT or SIGTERM, which end it at once, with its workers, and say so in one line.
-
-    What a write has begun is finished before (`lib.runs.tables.uninterrupted`). A user's scheduler drops the tasks of
-    a client that is gone.
-    """
-
-    def stop(number: int, _: object) -> None:
-        print("\nstopped; the same command goes on from here", file=sys.stderr, flush=True)
-        for child in multiprocessing.active_children():
-            child.kill()
-        os._exit(128 + number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    # the process that clears up semaphores behind this one would say so
-    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
-    sys.exit(main())

@@ -1,6 +1,9 @@
-"""What the programs share: their options, and how they fail."""
+"""What the programs share: their options, and how they end."""
 
 import argparse
+import multiprocessing
+import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -47,3 +50,23 @@ def fails(name: str, work: Callable[[], int]) -> int:
     except (ValueError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
+
+
+def program(main: Callable[[], int]) -> None:
+    """Run a program until SIGINT or SIGTERM, which end it at once, with its workers, and say so in one line.
+
+    What a write has begun is finished before (`lib.runs.tables.uninterrupted`). A user's scheduler drops the tasks of
+    a client that is gone.
+    """
+
+    def stop(number: int, _: object) -> None:
+        print("\nstopped; the same command goes on from here", file=sys.stderr, flush=True)
+        for child in multiprocessing.active_children():
+            child.kill()
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    # the process that clears up semaphores behind this one would say so
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
+    sys.exit(main())

@@ -22,9 +22,8 @@ import nbformat
 import pandas as pd
 import yaml
 
-from lib.runs.cluster import program
 from lib.runs.engine import Report, Table, mark, run
-from lib.runs.options import add_scheduler, fails
+from lib.runs.options import add_scheduler, fails, program
 from lib.runs.provenance import notebook_hash, provenance
 from lib.runs.tables import ROOT, key_of, scan, write_bytes
 

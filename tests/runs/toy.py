@@ -8,7 +8,7 @@ from pathlib import Path
 
 import helper
 
-from lib.runs import cluster, engine
+from lib.runs import engine, options
 
 
 def compute(a, wait=0.0, marks="", **what):
@@ -52,4 +52,4 @@ def main():
 if __name__ == "__main__":
     import toy  # what computes is a function of a module that workers can import, too
 
-    cluster.program(toy.main)
+    options.program(toy.main)
