@@ -8,10 +8,10 @@ SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/d
 HTML := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf strict test quick check format execute bench calibrate calibrate-authors theory fidelity verify sweep table1 train compare explorer solver lab serve lock clean
+.PHONY: help book pdf strict test quick check format execute bench calibrate calibrate-authors theory fidelity verify sweep table1 train gpu gpu-results compare explorer solver lab serve lock clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 	@echo "make fig-NAME   rebuild a figure into results/figures:" $(FIGURES:fig-%=%) | fold -s
 
 $(READY): requirements.lock pyproject.toml
@@ -67,6 +67,13 @@ DEVICE ?= auto
 MINUTES ?= 60
 train: $(READY)  ## train a network: NETWORK=tira|tirafl PRESET=compact|noisy|paper DEVICE=auto MINUTES=60 RATE=7e-4 BATCH=4 (resumes; weights/)
 	$(BIN)/python -m lib.runs.training "$(NETWORK)" --preset "$(PRESET)" --device "$(DEVICE)" --minutes "$(MINUTES)" $(if $(RATE),--rate "$(RATE)") $(if $(BATCH),--batch "$(BATCH)")
+
+OUT ?= _gpu
+gpu: $(READY)  ## check and time all on a GPU, then train the paper's networks: MINUTES=60 OUT=_gpu NETWORK=tira|tirafl
+	$(BIN)/python -m lib.runs.gpu --minutes "$(MINUTES)" --out "$(OUT)" --network "$(NETWORK)" --device "$(DEVICE)"
+
+gpu-results: $(READY)  ## take what make gpu has left into results/ and weights/: DIR=_gpu
+	$(BIN)/python -m lib.runs.gpu --take "$(or $(DIR),$(OUT))"
 
 compare: $(READY)  ## errors of the networks, TV and zero filling against noise (results/networks_error.csv)
 	$(BIN)/python -m lib.runs networks_error $(PLACE)

@@ -34,7 +34,7 @@ def errors(
     """
     moduli, full = [], []
     for first in range(0, images, 8):
-        x = ellipses(min(8, images - first), op.n, seed=seed, first=first).to(op.mask.device)
+        x = ellipses(min(8, images - first), op.n, seed=seed, first=first, device=op.mask.device)
         z = reconstruct(add_noise(op.A(x), noise_rel, seed=first))
         norm = torch.linalg.vector_norm(x, dim=(1, 2))
         moduli.append(torch.linalg.vector_norm(z.abs() - x, dim=(1, 2)) / norm)

@@ -26,11 +26,11 @@ RESULTS = ROOT / "results"
 # Columns of text; every other one has numbers, or True and False. Some texts, as a commit of digits, look like numbers.
 TEXT = frozenset(
     "method setting settings version cpu torch numpy scipy code dtype optimiser preset network target source signal "
-    "order first_m functional problem errors search".split()
+    "order first_m functional problem errors search gpu check task device fault".split()
 )
 # What may be empty: it does not concern the row (a network has no tolerance), or was not recorded.
 OPTIONAL = frozenset("tol gap solved_linf solved_l2 iterations_pixel_1e-3 image_ms_pixel_1e-3 threads".split())
-OPTIONAL |= {"wall_seconds"}
+OPTIONAL |= {"wall_seconds", "deviation", "seconds_cpu", "seconds_gpu", "peak_mb"}
 # What tells the rows of a table apart, in the order in which they are sorted
 ATTACK = ("method", "optimiser", "preset", "network", "lines", "noise_rel", "sigma", "image", "grid", "seed", "n")
 KEYS: dict[str, tuple[str, ...]] = {

@@ -68,6 +68,7 @@ class Settings:
 SETTINGS = {
     "compact": Settings(batch=4, crop=128, rate=2e-3, inversion_rate=1e-5),
     "noisy": Settings(batch=4, crop=128, rate=1e-3, inversion_rate=1e-5, jitter=10.0, origin="compact"),
+    "trial": Settings(batch=2, crop=32, rate=2e-3, inversion_rate=1e-5, jitter=10.0),
     "paper": Settings(batch=8, crop=256, rate=1e-3, inversion_rate=1e-4, jitter=10.0),
 }
 
