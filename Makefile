@@ -10,10 +10,10 @@ HTML := _build/html/index.html
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf strict test quick check format execute bench calibrate calibrate-authors theory fidelity verify sweep table1 train compare explorer solver lab serve lock clean
+.PHONY: help book pdf strict test quick check format execute bench calibrate calibrate-authors theory fidelity verify sweep table1 train gpu gpu-results compare explorer solver lab serve lock clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 	@echo "make fig-NAME   rebuild a figure into results/figures:" $(FIGURES:fig-%=%) | fold -s
 
 $(READY): requirements.lock pyproject.toml
@@ -69,6 +69,13 @@ DEVICE ?= auto
 MINUTES ?= 60
 train: $(READY)  ## train a network: NETWORK=tira|tirafl PRESET=compact|noisy|paper DEVICE=auto MINUTES=60 RATE=7e-4 BATCH=4 (resumes; weights/)
 	$(BIN)/python -m lib.runs.training $(call quoted,$(NETWORK)) --preset $(call quoted,$(PRESET)) --device $(call quoted,$(DEVICE)) --minutes $(call quoted,$(MINUTES)) $(if $(RATE),--rate $(call quoted,$(RATE))) $(if $(BATCH),--batch $(call quoted,$(BATCH)))
+
+OUT ?= _gpu
+gpu: $(READY)  ## check and time all on a GPU, then train the paper's networks: MINUTES=60 OUT=_gpu NETWORK=tira|tirafl
+	$(BIN)/python -m lib.runs.gpu --minutes "$(MINUTES)" --out "$(OUT)" --network "$(NETWORK)" --device "$(DEVICE)"
+
+gpu-results: $(READY)  ## take what make gpu has left into results/ and weights/: DIR=_gpu
+	$(BIN)/python -m lib.runs.gpu --take "$(or $(DIR),$(OUT))"
 
 compare: $(READY)  ## errors of the networks, TV and zero filling against noise (results/networks_error.csv)
 	$(BIN)/python -m lib.runs networks_error $(PLACE)

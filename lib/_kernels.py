@@ -1,8 +1,8 @@
 """The compiled loops behind `lib.tv`: the update of z and u, its derivative's adjoint, and a sweep for the gap.
 
 Each loop does in one sweep over the image what plain torch does in a dozen; the formulas stand in `lib.tv`, which falls
-back to them on a GPU and for other norms than `separable`. A complex image is two real ones here: rows hold c = 1 or 2
-numbers a pixel, and soft-thresholding acts on each number.
+back to them on a GPU, for other norms than `separable`, and without numba. A complex image is two real ones here: rows
+hold c = 1 or 2 numbers a pixel, and soft-thresholding acts on each number.
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 import torch
-from numba.core.caching import IndexDataCacheFile
 from torch import Tensor
+
+try:
+    import numba
+    from numba.core.caching import IndexDataCacheFile
+except ImportError:  # without it, `lib.tv` works with plain torch
+    numba, IndexDataCacheFile = None, object
 
 THREADS_FROM = 2**16  # numbers in an array, below which starting threads costs more than they save
 
@@ -61,6 +65,8 @@ class _CacheFile(IndexDataCacheFile):
 
 def _compiled(**options: bool) -> Callable[[Callable], Any]:
     def compiled(function: Callable) -> Any:
+        if numba is None:
+            return function
         loop = numba.njit(nogil=True, fastmath=True, **options)(function)
         try:
             loop.enable_caching()
@@ -75,6 +81,11 @@ def _compiled(**options: bool) -> Callable[[Callable], Any]:
 _row = _compiled(forceinline=True)  # inlined, so that the compiler vectorises them in each caller
 _serial = _compiled()
 _threaded = _compiled(parallel=True)
+
+
+def serves(x: Tensor) -> bool:
+    """Whether the compiled loops can work on the device of x."""
+    return numba is not None and x.device.type == "cpu"
 
 
 class VUpdate(torch.autograd.Function):

@@ -290,6 +290,8 @@ def _real_inverse(spectrum: Tensor) -> Tensor:
     n = spectrum.shape[-2]
     if spectrum.numel() == 0:
         return spectrum.real.new_zeros(*spectrum.shape[:-1], n)
+    if spectrum.device.type != "cpu":  # where the copies below would be as many kernels
+        return torch.fft.irfft2(spectrum, s=(n, n), norm="ortho")
     flat = spectrum.reshape(-1, *spectrum.shape[-2:])
     columns = torch.fft.ifft(flat, dim=-2, norm="ortho")  # comes with rows and columns swapped in memory
     rows = torch.empty_like(flat)

@@ -321,7 +321,7 @@ def v_update(
     -------
     v, b : fields and images, shaped as v and x.
     """
-    if norm is separable and x.device.type == "cpu" and not _is_transformed(x, v):
+    if norm is separable and _kernels.serves(x) and not _is_transformed(x, v):
         if not (torch.is_grad_enabled() and (x.requires_grad or v.requires_grad)):
             return _kernels.v_update(x, v.contiguous(), t, rho, relaxation, ratio, b)
         if ratio is None:  # so in every iteration that is differentiated
@@ -381,7 +381,7 @@ def sweep(x: Tensor, v: Tensor, t: Tensor, rho: Tensor, norm: Norm) -> tuple[Ten
     total, largest, g : :math:`\|\nabla x\|_1` and :math:`\|p\|_*`, ``(b,)`` float64, and :math:`\nabla^* p`. An exact
         x-update makes g equal to :math:`\mathcal{A}^*(y - \mathcal{A}x)`: p is feasible up to rounding and its size.
     """
-    if norm is separable and x.device.type == "cpu":
+    if norm is separable and _kernels.serves(x):
         return _kernels.sweep(x, v, t, rho)
     p = _dual_point(x, v, t, rho, norm)
     return _total(gradient(x), norm), _largest(p, norm), gradient_adjoint(p)

@@ -133,6 +133,27 @@ def test_more_threads_than_rows_do_no_harm():
 # --- The derivative
 
 
+def test_without_numba_the_formulas_are_what_remains():
+    code = """
+import sys
+sys.modules["numba"] = None  # no such module
+import torch
+from lib.attack import disk_weight, fast_tv, localized_attack
+from lib.operators import MaskedFourier, radial_mask
+op = MaskedFourier(radial_mask(16, 5), real=True)
+x = torch.zeros(16, 16, dtype=torch.float64)
+x[3:9, 4:12] = 1
+y = op.A(x)
+attack = localized_attack(fast_tv(op, 1e-2, 0.05 * y.norm()), y, op, 0.05, disk_weight(16, (8, 8), 2))
+print(float(attack.amplification))
+"""
+    found = subprocess.check_output([sys.executable, "-c", code], text=True)
+    expected = subprocess.check_output(
+        [sys.executable, "-c", code.replace('sys.modules["numba"] = None', "")], text=True
+    )
+    assert float(found) == pytest.approx(float(expected), rel=1e-3)
+
+
 def textbook(y, op, lam, t, iterations, norm):
     """The iteration in complex numbers, through which autograd finds its way."""
     rho, v = lam / t, torch.zeros(len(y), 2, op.n, op.n, dtype=y.dtype)

@@ -32,12 +32,12 @@ RESULTS = ROOT / "results"
 # Columns of text, and of True and False; every other one has numbers. A text, as a commit of digits, can look like one.
 TEXT = frozenset(
     "method setting settings version cpu torch numpy scipy code dtype optimiser preset network target source signal "
-    "order first_m functional problem errors search".split()
+    "order first_m functional problem errors search gpu check task device fault".split()
 )
-TRUTHS = frozenset("certified converged reached bfloat16_used".split())
+TRUTHS = frozenset("certified converged reached bfloat16_used full passed".split())
 # What may be empty: it does not concern the row (a network has no tolerance), or was not recorded.
 OPTIONAL = frozenset("tol gap solved_linf solved_l2 iterations_pixel_1e-3 image_ms_pixel_1e-3 threads".split())
-OPTIONAL |= {"wall_seconds"}
+OPTIONAL |= {"wall_seconds", "deviation", "seconds_cpu", "seconds_gpu", "peak_mb"}
 # What tells the rows of a table apart, in the order in which they are sorted
 ATTACK = ("method", "optimiser", "preset", "network", "lines", "noise_rel", "sigma", "image", "grid", "seed", "n")
 KEYS: dict[str, tuple[str, ...]] = {

@@ -20,6 +20,7 @@ PRESETS = {
     # chosen for training on two CPU cores; see the chapter on networks
     "compact": Sizes((3, 4, 5), 6, (5, 4, 3), 16, first=32, fold=2, inversion_noise=1 / 256),
 }
+PRESETS["trial"] = Sizes((1, 2), 2, (2, 1), 4, first=6, fold=2, inversion_noise=1 / 64)  # to try a program out
 PRESETS["noisy"] = PRESETS["compact"]  # trained with the noise of [12]; see lib.runs.training
 
 
@@ -30,6 +31,7 @@ def save_network(
     *,
     folder: Path = WEIGHTS,
     part_bytes: int = PART_BYTES,
+    stem: str | None = None,
 ) -> None:
     """Publish weights in files of at most ``part_bytes``, and their entry in the manifest.
 
@@ -43,6 +45,7 @@ def save_network(
     record : what else the manifest says about it.
     folder : where to.
     part_bytes : bytes of a file, at most; a single tensor must fit.
+    stem : what the names of the files begin with; ``key`` by default.
 
     Raises
     ------
