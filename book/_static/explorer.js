@@ -320,7 +320,7 @@ window.explorerData = {};
     const why = make("p", { class: "explorer-help" }, WHY);
     controls.image.row.append(why);
     const find = button("Find the lowest noise level", startSearch), saveOwn = button("Save your image", saveImage);
-    const code = make("pre", { tabindex: "0", "aria-label": "Python that recomputes this view" });
+    const code = make("pre", { role: "region", tabindex: "0", "aria-label": "Python that recomputes this view" });
     const copy = button("Copy", () => {
       getSelection().selectAllChildren(code);
       document.execCommand("copy"); // a page that was opened from a file may have no navigator.clipboard
