@@ -1,5 +1,8 @@
 """What several test modules share: random tensors, dense matrices from the definitions, a small network's sizes."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import torch
 from hypothesis import strategies as st
@@ -11,6 +14,15 @@ SMALL = Sizes((1, 2), 2, (2, 1), growth=4, first=6, fold=2, inversion_noise=1 / 
 OP = MaskedFourier(radial_mask(32, 8))
 COMPLEX = (torch.complex64, torch.complex128)
 BATCHES = ((), (1,), (3,), (2, 3))
+
+
+def book_module(path):
+    """A script below book/, named without .py, as a module."""
+    file = Path(__file__).parents[1] / "book" / f"{path}.py"
+    specification = importlib.util.spec_from_file_location(file.stem, file)
+    loaded = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(loaded)
+    return loaded
 
 
 def random(*shape, dtype=torch.complex128, seed=0):

@@ -37,6 +37,25 @@ def test_formulas_are_accessible(site, browser):
     assert not found, "\n".join(found)
 
 
+AT_WORK = """(async () => {
+  const root = document.querySelector(".explorer"), wait = () => new Promise((next) => setTimeout(next, 50));
+  while (!root.dataset.ready) await wait();
+  location.hash = "noise=4&mu=112,80&mode=live&n=128&image=brain&feature=paint&paint=3_10_5050";
+  [...root.querySelectorAll("button")].find((button) => button.textContent === "Python").click();
+  while (!root.dataset.done) await wait();
+})()"""
+
+
+def test_the_explorer_at_work_is_accessible(site, browser):
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    context.route("**/mathjax/**", lambda route: route.abort())
+    tab = context.new_page()
+    found = findings(tab, site / "notebooks" / "explorer.html", AT_WORK)
+    assert tab.get_by_role("region", name="Python that recomputes").is_visible()
+    context.close()
+    assert not found, "\n".join(found)
+
+
 def findings(tab, path, ready="document.fonts.ready"):
     """What axe-core finds serious on a page in either mode."""
     tab.set_default_timeout(120_000)

@@ -6,6 +6,7 @@ BOOK_HTML names a finished build to look at instead of building one.
 import contextlib
 import functools
 import http.server
+import io
 import math
 import os
 import re
@@ -18,11 +19,13 @@ import time
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lib.attack import disk_weight, spike_perturbation
-from lib.explorer import page_lambda
+from lib.explorer import IMAGES, features, page_lambda, read_image
 from lib.operators import MaskedFourier, radial_mask
 from lib.runs.frames import FRAMES, example_image
 from lib.runs.tables import read_rows
@@ -33,6 +36,7 @@ pytestmark = pytest.mark.slow  # `make quick` leaves them out
 ROOT = Path(__file__).parent.parent
 SLOW = 10  # a shared machine may be this much slower than the times that are promised
 EXPLORER = "notebooks/explorer.html"
+DONE = ".explorer[data-done]:not([data-done=''])"  # the live mode has solved what was asked
 
 
 @pytest.fixture(scope="module")
@@ -278,12 +282,13 @@ def test_without_scripts_there_is_a_picture(open_page, base):
 
 
 def test_live_each_slider_moves_picture_and_numbers(open_page, base):
-    page = open_page(f"{base}{EXPLORER}#noise=4&mu=112,80&mode=live")
-    page.wait_for_selector(".explorer[data-done]:not([data-done=''])")
+    page = open_page(f"{base}{EXPLORER}#noise=4&mu=112,80&mode=live&n=128")
+    page.wait_for_selector(DONE)
     assert "Done" in page.locator(".explorer-status").inner_text()
-    labels = ("Noise level", "Target, row", "Target, column", "Lines of the mask", "Radius of the bump")
-    for label in labels:
-        before, job = (pixels(page), numbers(page, 1)), page.locator(".explorer").get_attribute("data-done")
+    page.get_by_label("Disc").check()
+    page.wait_for_selector(DONE)
+    for label in ("Noise level", "Target, row", "Target, column", "Lines of the mask", "Size"):
+        before, job = (pixels(page), numbers(page, 3)), page.locator(".explorer").get_attribute("data-done")
         slider = page.get_by_label(label).locator("visible=true")
         move(slider)
         move(slider)  # two rows of 256 are one of 128
@@ -292,7 +297,7 @@ def test_live_each_slider_moves_picture_and_numbers(open_page, base):
             arg=job,
         )
         assert pixels(page) != before[0], label
-        assert numbers(page, 1) != before[1] or label.startswith("Target"), label  # places may be equally vulnerable
+        assert numbers(page, 3) != before[1] or label.startswith("Target"), label  # places may be equally vulnerable
 
 
 SOLVE = """
@@ -312,7 +317,8 @@ async (job) => {
       const [clean, attacked, perturbation] = [data.clean, data.attacked, data.perturbation].map(plain);
       resolve({ ...data, clean, attacked, perturbation });
     };
-    worker.postMessage({ ...job, id: 1, image: Float32Array.from(job.image) });
+    const [image, feature] = [job.image, job.feature].map((values) => Float32Array.from(values));
+    worker.postMessage({ ...job, id: 1, image, feature });
   });
 }
 """
@@ -345,8 +351,9 @@ def of_the_library(n, lines, noise, mu, sigma):
 )
 def test_the_solver_agrees_with_lib_tv(open_page, base, n, lines, noise, mu, sigma):
     page = open_page(base + EXPLORER)
-    job = {"n": n, "lines": lines, "noise": noise, "mu": mu, "sigma": sigma, "lam": page_lambda(noise, lines)}
-    answer = page.evaluate(SOLVE, job | {"image": example_image(n).flatten().tolist()})
+    job = {"n": n, "lines": lines, "noise": noise, "lam": page_lambda(noise, lines)}
+    job |= {"image": example_image(n).flatten().tolist(), "feature": features.disc(n, mu, sigma).flatten().tolist()}
+    answer = page.evaluate(SOLVE, job)
     worst = {
         name: float((torch.tensor(answer[name]).reshape(n, n) - image).abs().max())
         for name, image in of_the_library(n, lines, noise, mu, sigma).items()
@@ -366,14 +373,14 @@ def test_an_old_browser_is_told_what_the_live_mode_needs(open_page, address, boo
 
 def test_of_many_steps_at_once_the_last_is_solved(open_page, address):
     page = open_page(f"{address}{EXPLORER}#noise=4&mu=112,80&mode=live&n=256")
-    page.wait_for_selector(".explorer[data-done]:not([data-done=''])")
+    page.wait_for_selector(DONE)
     picked = page.evaluate(
         """() => { const sliders = [...document.querySelectorAll(".explorer input[type=range]")];
         const slider = sliders.filter((i) => i.offsetParent)[1];
         for (let value = 0; value < 100; value++) { slider.value = value; slider.dispatchEvent(new Event("input")); }
         return performance.now(); }"""
     )
-    page.wait_for_selector(".explorer[data-done]:not([data-done=''])")
+    page.wait_for_selector(DONE)
     assert page.locator(".explorer-status").inner_text().startswith("Done")
     assert "mu=99,80" in page.locator(".explorer-link").get_attribute("href")
     assert page.evaluate("performance.now()") - picked < SLOW * 2500  # not a hundred setups
@@ -410,6 +417,180 @@ def test_lambda_in_the_page_is_that_of_the_library(open_page, address):
             "([noise, lines]) => explorerData.lambda(noise, lines, explorerData.page.lambda)", [noise, lines]
         )
         assert math.isclose(found, page_lambda(noise / 100, lines), rel_tol=1e-9)
+
+
+# --- Any image, any artifact, and what the reader takes away
+
+FEATURES = ("spike", "disc", "bar", "letter", "erase", "paint")
+STROKES = "2_10_3040305a6a5a.0_-5_0000.4_3_f8fa3050"
+
+
+def test_features_are_those_of_the_library(open_page, address):
+    page = open_page(address + EXPLORER)
+    for n, mu, size in ((64, (30, 20), 5), (48, (2, 45), 9), (64, (63, 0), 0)):
+        x = IMAGES["brain"](128)[40 : 40 + n, 30 : 30 + n]
+        for feature in FEATURES:
+            options = {"feature": feature, "size": size, "mu": mu, "paint": STROKES}
+            found = page.evaluate(
+                "([options, n, x]) => Array.from(explorerData.draft(options, n, x))", [options, n, x.flatten().tolist()]
+            )
+            expected = {"spike": (n, mu), "erase": (x, mu, size), "paint": (n, STROKES)}.get(feature, (n, mu, size))
+            expected = getattr(features, {"paint": "strokes"}.get(feature, feature))(*expected)
+            assert torch.allclose(torch.tensor(found).float().reshape(n, n), expected, atol=1e-6), (feature, n)
+            assert expected.abs().max() > 0 or feature == "erase"
+
+
+def test_every_image_has_every_artifact(open_page, base):
+    page = open_page(f"{base}{EXPLORER}#noise=4&mu=120,100&mode=live&n=128")
+    page.wait_for_selector(DONE)
+    seen = set()
+    for image in ("Brain", "Shepp–Logan", "Other ellipses"):
+        page.get_by_label(image, exact=True).check()
+        page.wait_for_selector(DONE)
+        assert not page.get_by_label("TV and networks, computed before").is_visible()
+        assert page.get_by_text("The networks were run on the first phantom only").is_visible()
+        for artifact in ("Disc", "Bar", "Letter A", "Erase", "Spike"):
+            page.get_by_label(artifact, exact=True).check()
+            page.wait_for_selector(DONE)
+            seen |= {(pixels(page, 0), pixels(page, 3), str(numbers(page, 3)))}
+    assert len(seen) == 15 and all(len(set(kind)) == 15 for kind in list(zip(*seen, strict=True))[:2])
+    page.get_by_label("Ellipses", exact=True).check()
+    page.get_by_label("TV and networks, computed before").check()
+    settle(page)
+    assert page.locator(".explorer h3").first.inner_text() == "TV"
+
+
+def saved(page, button, folder):
+    """The file that a button of the page saves."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name=button).click()
+    download.value.save_as(folder / download.value.suggested_filename)
+    return folder / download.value.suggested_filename
+
+
+def test_a_picture_of_the_readers_is_cropped_and_stays_in_the_page(open_page, base, tmp_path):
+    page, requests = open_page(f"{base}{EXPLORER}#noise=4&mu=120,100&mode=live&n=128&image=brain"), []
+    page.wait_for_selector(DONE)
+    page.on("request", lambda request: requests.append(request.url))
+    grey = torch.randint(256, (256, 300), generator=torch.Generator().manual_seed(0)).byte().numpy()
+    Image.fromarray(grey).save(tmp_path / "noise.png")
+    page.set_input_files("input[type=file]", tmp_path / "noise.png")
+    page.get_by_label("Yours").wait_for()
+    page.wait_for_selector(DONE)
+    assert page.get_by_label("Yours").is_checked() and page.locator(".explorer h3").count() == 4
+    link = page.locator(".explorer-link")
+    assert "image=" not in link.get_attribute("href") and "without your picture" in link.inner_text()
+    assert np.array_equal(255 * read_image(saved(page, "Save your image", tmp_path)).numpy(), grey[:, 22:278])
+    assert [url for url in requests if not url.startswith(("blob:", "data:"))] == []
+    before = pixels(page, 0)
+    for name, content, message in (
+        ("text.png", b"no picture", "cannot read this file"),
+        ("black.png", black(), "This picture is black"),
+    ):
+        page.set_input_files("input[type=file]", {"name": name, "mimeType": "image/png", "buffer": content})
+        page.get_by_text(message).wait_for()
+        assert pixels(page, 0) == before
+
+
+def black():
+    """A PNG without any light."""
+    file = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(file, "png")
+    return file.getvalue()
+
+
+def test_a_brush_paints_by_mouse_and_keyboard(open_page, address):
+    page = open_page(f"{address}{EXPLORER}#noise=4&mu=120,100&mode=live&n=128&feature=paint&size=2")
+    page.wait_for_selector(DONE)
+    assert page.locator("[data-number=alpha]").inner_text() == "–"  # nothing is painted yet
+    blank, canvas = pixels(page, 0), page.locator(".explorer-box > canvas:first-child").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.4 * box["height"], steps=5)
+    page.mouse.up()
+    page.wait_for_selector(DONE)
+    line, shown = pixels(page, 0), numbers(page, 3)
+    assert line != blank and float(shown["alpha"]) > 0.5
+    for key in ("Home", *["ArrowRight"] * 9):
+        page.get_by_label("Target, row").locator("visible=true").press(key)
+    page.get_by_role("button", name="Dab at the target").press("Enter")
+    page.wait_for_selector(DONE)
+    assert pixels(page, 0) not in (blank, line)
+    assert re.search(r"\.2_10_09[\da-f]{2}$", page.locator(".explorer-link").get_attribute("href"))
+    again = open_page(page.locator(".explorer-link").evaluate("a => a.href"))
+    again.wait_for_selector(DONE)
+    assert (pixels(again, 0), numbers(again, 3)) == (pixels(page, 0), numbers(page, 3))
+    page.get_by_role("button", name="Undo").click()
+    page.wait_for_selector(DONE)
+    assert numbers(page, 3) == shown
+    page.get_by_role("button", name="Clear").click()
+    page.wait_for_selector(DONE)
+    assert page.locator("[data-number=alpha]").inner_text() == "–"
+
+
+def test_the_lowest_noise_level_is_that_of_the_library(open_page, address):
+    page = open_page(f"{address}{EXPLORER}#noise=4&mu=120,100&mode=live&n=128&image=brain")
+    page.wait_for_selector(DONE)
+    page.get_by_role("button", name="Find the lowest noise level").click()
+    page.locator(".explorer-status", has_text="All of the feature from").wait_for()
+    noise = float(re.search(r"from ([\d.]+) %", page.locator(".explorer-status").inner_text())[1])
+    below = max(level for k in range(231) if (level := float(f"{0.1 * 10 ** (k / 100):.2g}")) < noise)  # of the slider
+    op, x, d = MaskedFourier(radial_mask(128, 40), real=True), IMAGES["brain"](128), features.spike(128, (60, 50))
+    y, shown = op.A(x), []
+    for level in (below / 100, noise / 100):
+        e = features.perturbation(op, d, level * torch.linalg.vector_norm(y))
+        clean, attacked = reconstruct_tv(
+            torch.stack([y, y + e]), op, page_lambda(level, 40), tol=1e-4, max_iter=5000
+        ).image
+        shown.append(float(features.contrast(attacked - clean, d)))
+    assert shown[0] < 1 < shown[1]
+    page.get_by_label("Letter A").check()
+    page.get_by_label("Size").press("End")
+    page.get_by_role("button", name="Find the lowest noise level").click()
+    page.locator(".explorer-status", has_text="Even 20 % noise does not show").wait_for()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "noise=4&mu=112,80",
+        "noise=2.5&mu=120,100&mode=live&image=brain&feature=letter&size=4",
+        f"noise=8&mu=60,90&mode=live&image=own&n=128&lines=30&feature=paint&paint={STROKES}",
+    ],
+)
+def test_the_lines_of_python_recompute_the_view(open_page, address, tmp_path, monkeypatch, capsys, state):
+    page = open_page(f"{address}{EXPLORER}#{state}")
+    if own := "image=own" in state:
+        rows, columns = torch.meshgrid(*[torch.linspace(0, 255, 256)] * 2, indexing="ij")
+        Image.fromarray(((rows - 128).abs() + columns / 2).byte().numpy()).save(tmp_path / "mine.png")
+        page.set_input_files("input[type=file]", tmp_path / "mine.png")
+        page.get_by_label("Yours").wait_for()
+        saved(page, "Save your image", tmp_path)
+    if "live" in state:
+        page.wait_for_selector(DONE)
+    page.get_by_role("button", name="Python").click()
+    text = page.locator(".explorer-python pre").inner_text()
+    assert ("read_image" in text.partition("op =")[2]) == own
+    monkeypatch.chdir(tmp_path)
+    exec(text, {})
+    found = [float(value) for value in re.findall(r"(?:r|rho|alpha) = ([\d.]+)", capsys.readouterr().out)]
+    columns = range(3) if len(found) == 9 else [3]
+    shown = [float(numbers(page, column)[name]) for column in columns for name in ("r", "rho", "alpha")]
+    assert found == pytest.approx(shown, rel=0.02)
+
+
+def test_the_pictures_are_saved_as_they_are_seen(open_page, address, tmp_path):
+    page = open_page(address + EXPLORER)
+    frames = np.array(Image.open(saved(page, "Save pictures", tmp_path)).convert("RGB")).astype(int)
+    page.get_by_label("TV, live in your browser").check()
+    page.wait_for_selector(DONE)
+    live = np.array(Image.open(saved(page, "Save pictures", tmp_path)).convert("RGB")).astype(int)
+    for picture, columns, rows in ((frames, 3, 2), (live, 4, 1)):
+        assert picture.shape[1] == columns * 528 + 16 and picture.shape[0] > rows * 512
+        orange = (np.abs(picture - (213, 94, 0)).sum(-1) < 20).any(0)
+        assert (picture < 20).all(-1).mean() > 0.1 and orange.any()
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,8 @@ def page_data(results: Path) -> dict[str, object]:
         for row in places:
             data[f"level-{level:g}-{row}"] = {c: pictures[f"{row},{c}"] for c in places}
     page["levels"], page["numbers"] = [level for level, _ in levels], [numbers for _, numbers in levels]
-    return {"page": page, **data}
+    images = json.loads((results / "images.json").read_text(encoding="utf-8"))
+    return {"page": page, "images": images, **data}
 
 
 def worker_text(static: Path) -> str:

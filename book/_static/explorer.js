@@ -12,8 +12,15 @@ window.explorerData = {};
   const OVER = [213, 94, 0]; // lib.figures.style.OVER: beyond 1
   const METHODS = ["tv", "tira", "tirafl"];
   const NAMES = { tv: "TV", tira: "Tira", tirafl: "TiraFL" };
-  const LIVE = { noise: [0.1, 20], lines: [25, 80], sigma: [0, 15] };
-  const START = { mode: "frames", noise: 4, mu: [112, 80], e: "tv", lines: 40, sigma: 0, n: 256 };
+  const IMAGES = { ellipses: "Ellipses", "other ellipses": "Other ellipses", "Shepp-Logan": "Shepp–Logan", brain: "Brain" };
+  const FEATURES = { spike: "Spike", disc: "Disc", bar: "Bar", letter: "Letter A", erase: "Erase", paint: "Paint" };
+  const LIVE = { noise: [0.1, 20], lines: [25, 80], size: [0, 15] };
+  const START = { mode: "frames", image: "ellipses", noise: 4, mu: [112, 80], e: "tv", lines: 40, n: 256,
+    feature: "spike", size: 5, value: 1, paint: "" };
+  const WHY = "The networks were run on the first phantom only, so other images have TV alone.";
+  const HELP = "The perturbation is the measurements of the feature d, scaled to the noise level. The feature is shown in " +
+    "full, 100 %, when the artifact has its brightness on average: ⟨ρ, d⟩ = ‖d‖².";
+  const STROKES = /^(\d{1,2}_-?\d{1,2}_([\da-f]{4})+(\.|$))+$/, MOST_PAINT = 4000; // letters that a link may hold
 
   // --- data -------------------------------------------------------------------------------------------------------
 
@@ -62,6 +69,68 @@ window.explorerData = {};
   }
 
   explorerData.lambda = lambda; // for the tests
+
+  // --- features: lib.explorer.features ----------------------------------------------------------------------------
+
+  const LETTER = [".###.", "#...#", "#...#", "#####", "#...#", "#...#", "#...#"];
+
+  function draft({ feature, size, mu: [a, b], paint }, n, image) { // n x n values; mu counts their pixels
+    if (feature === "paint") return strokes(paint, n);
+    const near = (i, j) => (i - a) ** 2 + (j - b) ** 2 <= Math.max(size, 0.5) ** 2, cell = 1 + Math.floor(size / 3);
+    const [top, left] = [a - Math.floor((7 * cell) / 2), b - Math.floor((5 * cell) / 2)];
+    const value = {
+      spike: (i, j) => i === a && j === b,
+      disc: near,
+      bar: (i, j) => Math.abs(i - a) <= Math.floor(size / 4) && Math.abs(j - b) <= size,
+      letter: (i, j) => LETTER[Math.floor((i - top) / cell)]?.[Math.floor((j - left) / cell)] === "#",
+      erase: (i, j) => near(i, j) * -image[i * n + j],
+    }[feature];
+    return Float32Array.from({ length: n * n }, (_, k) => value(Math.floor(k / n), k % n));
+  }
+
+  function strokes(text, n) { // RADIUS_VALUE_POINTS.RADIUS_VALUE_POINTS: see lib.explorer.features.strokes
+    const out = new Float32Array(n * n);
+    for (const stroke of text ? text.split(".") : []) {
+      const [radius, value, digits] = stroke.split("_"), r = Math.max((radius * n) / 256, 0.5);
+      const points = digits.match(/.{4}/g).map((p) => [parseInt(p.slice(0, 2), 16), parseInt(p.slice(2), 16)]);
+      points.forEach((end, index) => {
+        const start = points[Math.max(index - 1, 0)], steps = Math.max(...end.map((c, i) => Math.abs(c - start[i])), 1);
+        for (let k = 0; k <= steps; k++) {
+          const between = end.map((c, i) => Math.floor(start[i] + ((c - start[i]) * k) / steps + 0.5));
+          const [a, b] = between.map((c) => Math.floor((c * n) / 256));
+          for (let i = Math.max(a - Math.floor(r), 0); i <= Math.min(a + r, n - 1); i++)
+            for (let j = Math.max(b - Math.floor(r), 0); j <= Math.min(b + r, n - 1); j++)
+              if ((i - a) ** 2 + (j - b) ** 2 <= r * r) out[i * n + j] = value / 10;
+        }
+      });
+    }
+    return out;
+  }
+
+  explorerData.draft = draft; // for the tests
+
+  const byte = (c) => c.toString(16).padStart(2, "0");
+
+  // --- the reader's picture ---------------------------------------------------------------------------------------
+
+  async function readPicture(file) { // the square in its middle as 256 x 256 grey values, and as 128 x 128
+    const picture = await createImageBitmap(file).catch(() => {
+      throw new Error("The browser cannot read this file as a picture.");
+    });
+    const side = Math.min(picture.width, picture.height), canvas = make("canvas", { width: 256, height: 256 });
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.imageSmoothingQuality = "high";
+    context.drawImage(picture, (picture.width - side) / 2, (picture.height - side) / 2, side, side, 0, 0, 256, 256);
+    const rgba = context.getImageData(0, 0, 256, 256).data;
+    const light = (at) => 0.299 * rgba[at] + 0.587 * rgba[at + 1] + 0.114 * rgba[at + 2];
+    const large = Uint8Array.from({ length: 65536 }, (_, i) => light(4 * i) + 0.5);
+    if (large.every((value) => value === 0)) throw new Error("This picture is black: there is nothing to measure.");
+    const small = Uint8Array.from({ length: 16384 }, (_, k) => {
+      const i = 512 * Math.floor(k / 128) + 2 * (k % 128);
+      return (large[i] + large[i + 1] + large[i + 256] + large[i + 257] + 2) >> 2;
+    });
+    return { 256: { values: large }, 128: { values: small } };
+  }
 
   // --- pictures ---------------------------------------------------------------------------------------------------
 
@@ -138,11 +207,22 @@ window.explorerData = {};
       inputs.set(value, input);
       row.append(make("label", {}, input, text));
     }
-    return { row, set: (value) => (inputs.get(value).checked = true) };
+    return { row, inputs, set: (value) => (inputs.get(value).checked = true) };
+  }
+
+  function button(text, onclick) {
+    const element = make("button", { type: "button" }, text);
+    element.addEventListener("click", onclick);
+    return element;
+  }
+
+  function download(canvas, name) {
+    const link = make("a", { download: name, href: canvas.toDataURL("image/png") });
+    link.click();
   }
 
   const percent = (noise) => `${noise} %`;
-  const three = (value) => Number(value.toPrecision(3)).toString();
+  const three = (value) => (Number.isFinite(value) ? Number(value.toPrecision(3)).toString() : "–");
 
   // --- state and its link -----------------------------------------------------------------------------------------
 
@@ -155,7 +235,10 @@ window.explorerData = {};
     if (given.get("mode") === "live") state.mode = "live";
     number("noise", LIVE.noise);
     number("lines", LIVE.lines);
-    number("sigma", LIVE.sigma);
+    number("size", LIVE.size);
+    for (const [name, options] of [["image", IMAGES], ["feature", FEATURES]])
+      if (Object.hasOwn(options, given.get(name))) state[name] = given.get(name);
+    if (STROKES.test(given.get("paint")) && given.get("paint").length <= MOST_PAINT) state.paint = given.get("paint");
     if (["128", "256"].includes(given.get("n"))) state.n = Number(given.get("n"));
     if (given.get("e") === "own") state.e = "own";
     const mu = (given.get("mu") || "").split(",").map(Number);
@@ -165,8 +248,10 @@ window.explorerData = {};
 
   function writeLink(state) {
     const given = [`noise=${state.noise}`, `mu=${state.mu}`];
+    const names = ["image", "lines", "n", "feature", "size", "paint"];
+    const told = names.filter((name) => state[name] !== START[name] && state[name] !== "own");
     if (state.mode === "live")
-      given.push("mode=live", ...["lines", "sigma", "n"].filter((k) => state[k] !== START[k]).map((k) => `${k}=${state[k]}`));
+      given.push("mode=live", ...told.map((name) => `${name}=${encodeURIComponent(state[name])}`));
     else if (state.e !== START.e) given.push(`e=${state.e}`);
     return `#${given.join("&")}`;
   }
@@ -178,12 +263,14 @@ window.explorerData = {};
     const state = { ...START, ...readLink() };
     const nearest = (value, list) => list.reduce((a, b) => (Math.abs(b - value) < Math.abs(a - value) ? b : a));
     const live = () => state.mode === "live";
-    let solver, job = 0, drawn = Promise.resolve(), wanted = 0;
+    const pixelOf = (mu) => mu.map((c) => Math.floor((c * state.n) / 256)); // which covers mu
+    let solver, job = 0, drawn = Promise.resolve(), wanted = 0, own, search, found = "";
 
     function tidy() { // bring the state to what the mode offers
-      if (!parts.live.length) state.mode = "frames";
+      if (!parts.live.length) Object.assign(state, { mode: "frames", image: START.image });
+      if (state.image !== START.image) state.mode = "live";
       if (live()) {
-        state.lines = Math.round(state.lines);
+        for (const name of ["lines", "size"]) state[name] = Math.round(state[name]);
         return;
       }
       state.noise = nearest(state.noise, page.levels);
@@ -192,41 +279,77 @@ window.explorerData = {};
 
     // controls; sliders count steps where values are not evenly spaced
     const logNoise = (step) => Number((LIVE.noise[0] * 10 ** (step / 100)).toPrecision(2));
-    const change = (values) => { Object.assign(state, values); update(); };
+    const change = (values) => { Object.assign(state, values); search = found = ""; update(); };
     const grid = (k, step) => change({ mu: state.mu.map((c, i) => (i === k ? page.locations[step] : c)) });
     const pixel = (k, value) => change({ mu: state.mu.map((c, i) => (i === k ? value : c)) });
-    const last = page.locations.length - 1;
+    const last = page.locations.length - 1, NOISES = Math.round(100 * Math.log10(LIVE.noise[1] / LIVE.noise[0]));
     const controls = {
       mode: choice("Mode", [["frames", "TV and networks, computed before"], ["live", "TV, live in your browser"]],
         (mode) => change({ mode })),
       e: choice("Perturbation", [["tv", "made for TV, shown to all"], ["own", "made for each method"]], (e) => change({ e })),
       level: slider("Noise level", 0, page.levels.length - 1, 1, (i) => change({ noise: page.levels[i] })),
-      noise: slider("Noise level", 0, Math.round(100 * Math.log10(LIVE.noise[1] / LIVE.noise[0])), 1,
-        (step) => change({ noise: logNoise(step) })),
+      image: choice("Image", [...Object.entries(IMAGES), ["own", "Yours"]], (image) => change({ image })),
+      feature: choice("Artifact", Object.entries(FEATURES), (feature) => change({ feature })),
+      noise: slider("Noise level", 0, NOISES, 1, (step) => change({ noise: logNoise(step) })),
       row: slider("Target, row", 0, last, 1, (i) => grid(0, i)),
       column: slider("Target, column", 0, last, 1, (i) => grid(1, i)),
       rowLive: slider("Target, row", 0, 255, 1, (value) => pixel(0, value)),
       columnLive: slider("Target, column", 0, 255, 1, (value) => pixel(1, value)),
       lines: slider("Lines of the mask", ...LIVE.lines, 1, (lines) => change({ lines })),
-      sigma: slider("Radius of the bump", ...LIVE.sigma, 1, (sigma) => change({ sigma })),
+      size: slider("Size", ...LIVE.size, 1, (size) => change({ size })),
+      value: slider("Brush, grey value", -1, 1, 0.1, (value) => change({ value })),
+      painting: { row: make("div", { class: "explorer-actions" }, button("Dab at the target", () => stroke(state.mu)),
+        button("Undo", () => change({ paint: state.paint.split(".").slice(0, -1).join(".") })),
+        button("Clear", () => change({ paint: "" }))) },
       n: choice("Pixels", [[128, "128 × 128"], [256, "256 × 256"]], (n) => change({ n })),
     };
     const parts = {
-      full: { frames: ["mode", "e", "level", "row", "column"], live: ["mode", "noise", "rowLive", "columnLive", "lines", "sigma", "n"] },
+      full: { frames: ["mode", "image", "e", "level", "row", "column"],
+        live: ["mode", "image", "feature", "noise", "rowLive", "columnLive", "size", "value", "lines", "painting",
+          "n"] },
       frames: { frames: ["e", "level", "row", "column"], live: [] },
       small: { frames: ["level", "row", "column"], live: [] },
     }[view];
     const used = [...new Set([...parts.frames, ...parts.live])];
     const link = make("a", { class: "explorer-link" }, "Link to this view");
-    const reset = make("button", { type: "button" }, "Reset");
-    reset.addEventListener("click", () => change(START));
+    const file = make("input", { type: "file", accept: "image/png, image/jpeg" });
+    file.addEventListener("change", () => file.files.length && readPicture(file.files[0]).then(
+      (picture) => { own = picture; change({ image: "own" }); }, (error) => (status.textContent = error.message)));
+    const stays = "Your picture, PNG or JPEG; it stays in this page:";
+    controls.image.row.append(make("label", { class: "explorer-file" }, stays, file));
+    const why = make("p", { class: "explorer-help" }, WHY);
+    controls.image.row.append(why);
+    const find = button("Find the lowest noise level", startSearch), saveOwn = button("Save your image", saveImage);
+    const code = make("pre", { role: "region", tabindex: "0", "aria-label": "Python that recomputes this view" });
+    const copy = button("Copy", () => {
+      getSelection().selectAllChildren(code);
+      document.execCommand("copy"); // a page that was opened from a file may have no navigator.clipboard
+    });
+    const python = make("div", { class: "explorer-python", id: `explorer-${count++}`, hidden: true }, code, copy);
+    const toggle = button("Python", () => {
+      python.hidden = !python.hidden;
+      toggle.setAttribute("aria-expanded", `${!python.hidden}`);
+    });
+    toggle.setAttribute("aria-expanded", "false");
+    toggle.setAttribute("aria-controls", python.id);
+    const tools = view === "full" ? [find, button("Save pictures", savePictures), saveOwn, toggle] : [];
     const form = make("form", { class: "explorer-controls" }, ...used.map((name) => controls[name].row),
-      make("div", { class: "explorer-actions" }, reset, link));
+      make("div", { class: "explorer-actions" }, button("Reset", () => change(START)), ...tools, link));
     form.addEventListener("submit", (event) => event.preventDefault());
 
     function showControls() {
-      for (const name of used) controls[name].row.hidden = !parts[state.mode].includes(name);
+      const brush = state.feature === "paint";
+      const needed = { mode: state.image === START.image, size: state.feature !== "spike", value: brush, painting: brush };
+      for (const name of used) controls[name].row.hidden = !parts[state.mode].includes(name) || needed[name] === false;
+      controls.image.inputs.get("own").parentElement.hidden = !own;
+      find.hidden = !live();
+      saveOwn.hidden = state.image !== "own";
+      help.hidden = !live();
+      why.hidden = state.image === START.image;
+      code.textContent = pythonText();
       controls.mode.set(state.mode);
+      controls.image.set(state.image);
+      controls.feature.set(state.feature);
       controls.e.set(state.e);
       controls.n.set(state.n);
       controls.level.set(page.levels.indexOf(state.noise), percent(state.noise));
@@ -236,17 +359,19 @@ window.explorerData = {};
         controls[`${name}Live`].set(state.mu[k], `${state.mu[k]}`);
       }
       controls.lines.set(state.lines, `${state.lines}`);
-      controls.sigma.set(state.sigma, `${state.sigma} px`);
+      controls.size.set(state.size, `${state.size} px`);
+      controls.value.set(state.value, state.value ? `${state.value}` : "0, rubs out");
       link.href = writeLink(state);
+      link.textContent = state.image === "own" ? "Link to this view, without your picture" : "Link to this view";
     }
 
     // panels: columns of pictures with a line of numbers below
     const panels = make("div", { class: "explorer-panels" }), note = make("p", { class: "explorer-note", "aria-live": "polite" });
-    const status = make("p", { class: "explorer-status" });
+    const status = make("p", { class: "explorer-status" }), help = make("p", { class: "explorer-help" }, HELP);
     let columns = [], layout = "";
 
     function setLayout() {
-      const wanted = live() ? ["x", "tv", "clean"] : view === "small" ? ["tv"] : METHODS;
+      const wanted = live() ? ["wanted", "x", "clean", "tv"] : view === "small" ? ["tv"] : METHODS;
       if (layout === wanted.join()) return;
       layout = wanted.join();
       columns = wanted.map((name) => {
@@ -263,14 +388,34 @@ window.explorerData = {};
       const canvas = make("canvas", { role: "img" }), close = make("canvas", { class: "explorer-close", "aria-hidden": "true" });
       const mark = make("span", { class: "explorer-mark" }), caption = make("figcaption");
       const box = make("div", { class: "explorer-box" }, canvas, mark, close);
-      canvas.addEventListener("click", (event) => point(event, canvas)); // a swipe that scrolls the page is none
-      canvas.addEventListener("pointermove", (event) => event.buttons && event.pointerType === "mouse" && point(event, canvas));
+      canvas.addEventListener("click", (event) => { // a swipe that scrolls the page is none
+        if (!paints(canvas)) change({ mu: place(event, canvas) });
+      });
+      canvas.addEventListener("pointerdown", (event) => {
+        if (!paints(canvas) || event.button) return;
+        canvas.setPointerCapture(event.pointerId);
+        stroke(place(event, canvas));
+      });
+      canvas.addEventListener("pointermove", (event) => {
+        if (!event.buttons) return;
+        if (paints(canvas)) stroke(place(event, canvas), true);
+        else if (event.pointerType === "mouse") change({ mu: place(event, canvas) });
+      });
       return { element: make("figure", {}, box, caption), canvas, close, mark, caption };
     }
 
-    function point(event, canvas) { // a click sets the target
+    function place(event, canvas) { // row and column of 256
       const box = canvas.getBoundingClientRect(), at = (value) => Math.min(Math.max(Math.floor(256 * value), 0), 255);
-      change({ mu: [at((event.clientY - box.top) / box.height), at((event.clientX - box.left) / box.width)] });
+      return [at((event.clientY - box.top) / box.height), at((event.clientX - box.left) / box.width)];
+    }
+
+    const paints = (canvas) => live() && state.feature === "paint" && canvas === columns[0].pictures[0].canvas;
+
+    function stroke(mu, goesOn = false) { // begins at mu, or goes on to it
+      const { paint, size, value } = state, point = mu.map(byte).join("");
+      if (paint.length > MOST_PAINT - 12) status.textContent = "A link holds no more strokes: undo some or clear them.";
+      else if (!goesOn) change({ mu, paint: `${paint && `${paint}.`}${size}_${Math.round(10 * value)}_${point}` });
+      else if (!paint.endsWith(point)) change({ mu, paint: paint + point });
     }
 
     function draw(picture, values, n, mu, caption, alt) {
@@ -281,12 +426,15 @@ window.explorerData = {};
       picture.close.style.inset = `${mu[0] < n / 2 ? "auto" : "2%"} ${mu[1] < n / 2 ? "2%" : "auto"} ${mu[0] < n / 2 ? "2%" : "auto"} ${mu[1] < n / 2 ? "auto" : "2%"}`;
       picture.caption.textContent = caption;
       picture.canvas.setAttribute("aria-label", alt);
+      picture.close.hidden = live() && state.feature === "paint"; // one paints below it
+      picture.canvas.toggleAttribute("data-paint", paints(picture.canvas));
     }
 
-    function showNumbers(column, { r, rho, alpha }) {
+    function showNumbers(column, { r, rho, alpha, contrast }) {
       const row = (name, sign, key, value) => `<span>${name} ${sign}</span> <b data-number="${key}">${value}</b>`;
       column.numbers.innerHTML = row("Perturbation", "‖<i>r</i>‖<sub>∞</sub>", "r", r) +
-        row("Artifact", "‖<i>ρ</i>‖<sub>∞</sub>", "rho", rho) + row("Amplification", "<i>α</i>", "alpha", alpha);
+        row("Artifact", "‖<i>ρ</i>‖<sub>∞</sub>", "rho", rho) + row("Amplification", "<i>α</i>", "alpha", alpha) +
+        (contrast ? row("Feature", "shown", "contrast", contrast) : "");
     }
 
     async function showFrame(ticket) {
@@ -311,26 +459,56 @@ window.explorerData = {};
     }
 
     function showLive(answer, asked) {
-      const { n, mu, noise } = asked, peak = (a, b) => a.reduce((m, v, i) => Math.max(m, Math.abs(v - (b ? b[i] : 0))), 0);
-      const r = peak(answer.perturbation), rho = peak(answer.attacked, answer.clean), [first, attacked, clean] = columns;
+      const { n, mu, noise } = asked, [, first, clean, attacked] = columns;
+      const peak = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      const overlap = (values) => asked.feature.reduce((sum, d, i) => sum + d * values[i], 0);
+      const artifact = answer.attacked.map((value, i) => value - answer.clean[i]);
+      const r = peak(answer.perturbation), rho = peak(artifact), contrast = overlap(artifact) / overlap(asked.feature);
       const where = `at ${percent(noise)} noise, target row ${state.mu[0]}, column ${state.mu[1]}`;
-      const numbers = { r: three(r), rho: three(rho), alpha: three(rho / r) };
+      const shown = Number.isFinite(contrast) ? `${Math.floor(100 * contrast)} %` : "–";
+      const numbers = { r: three(r), rho: three(rho), alpha: three(rho / r), contrast: shown };
       first.title.textContent = "Perturbed image";
       clean.title.textContent = "TV, unperturbed";
       attacked.title.textContent = "TV, perturbed";
       draw(first.pictures[0], answer.perturbation.map((v, i) => v + asked.image[i]), n, mu, "x + r",
-        `The image with the measurements of a bump added ${where}. Peak of the perturbation: ${numbers.r}.`);
+        `The image with the perturbation ${where}. Peak of the perturbation: ${numbers.r}.`);
       draw(clean.pictures[0], answer.clean, n, mu, "rec(y)", "TV reconstruction without perturbation.");
       draw(attacked.pictures[0], answer.attacked, n, mu, "rec(y + e)",
         `TV reconstruction under attack ${where}. Peak of the artifact: ${numbers.rho}, ${numbers.alpha} times that of the perturbation.`);
       showNumbers(attacked, numbers);
-      status.textContent = `${answer.done ? "Done" : "Solving"}: ${answer.iterations} iterations, ${answer.seconds.toFixed(2)} s`;
-      note.textContent = answer.done ? `α = ${numbers.alpha}` : "";
+      const time = `${answer.iterations} iterations, ${answer.seconds.toFixed(2)} s`;
+      status.textContent = `${found} ${answer.done ? "Done" : "Solving"}: ${time}`.trim();
+      note.textContent = answer.done && !search ? `${found} α = ${numbers.alpha}`.trim() : "";
+      if (answer.done && search) return goOn(contrast >= 1);
       root.dataset.done = answer.done ? job : "";
     }
 
+    // Bisection for the lowest noise level of the slider with full contrast; a change by hand ends it.
+    function startSearch() {
+      change({});
+      search = { low: -1, high: NOISES + 1 };
+      look();
+    }
+
+    function look() {
+      search.step = (search.low + search.high) >> 1;
+      state.noise = logNoise(search.step);
+      found = `Trying ${percent(state.noise)} noise.`;
+      update();
+    }
+
+    function goOn(enough) {
+      search[enough ? "high" : "low"] = search.step;
+      if (search.high - search.low > 1) return look();
+      const { high } = search;
+      change({ noise: logNoise(Math.min(high, NOISES)) });
+      found = high > NOISES ? `Even ${percent(state.noise)} noise does not show all of the feature.`
+        : `All of the feature from ${percent(state.noise)} noise on.`;
+    }
+
     async function startLive(ticket) {
-      const image = await once(page[`x${state.n}`]), text = await load("worker");
+      const picture = state.image === "own" ? own[state.n] : await once((await load("images"))[state.image][state.n]);
+      const text = await load("worker");
       if (ticket !== wanted || !live()) return;
       if (!solver) {
         solver = new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
@@ -340,12 +518,87 @@ window.explorerData = {};
           else showLive(data, solver.asked);
         };
       }
-      const { n, lines, sigma } = state, mu = state.mu.map((c) => Math.floor((c * n) / 256));
-      const asked = { id: ++job, n, lines, sigma, mu, noise: state.noise, lam: lambda(state.noise, lines, page.lambda) };
-      asked.image = Float32Array.from(image.values, (value) => value / 255);
+      const { n, lines, noise } = state, mu = pixelOf(state.mu);
+      const image = Float32Array.from(picture.values, (value) => value / 255), feature = draft({ ...state, mu }, n, image);
+      const asked = { id: ++job, n, lines, mu, noise, image, feature, lam: lambda(noise, lines, page.lambda) };
       solver.asked = asked;
       root.dataset.done = "";
-      solver.postMessage({ ...asked, noise: asked.noise / 100 });
+      columns[0].title.textContent = "Wanted image";
+      const caption = state.feature === "paint" ? "x + d: paint here" : "x + d", name = FEATURES[state.feature];
+      draw(columns[0].pictures[0], image.map((v, i) => v + feature[i]), n, mu, caption,
+        `The image with the feature (${name}) at row ${state.mu[0]}, column ${state.mu[1]}.`);
+      solver.postMessage({ ...asked, noise: noise / 100 });
+    }
+
+    // --- what the reader takes away
+
+    function savePictures() { // all of them as one PNG, with their close-ups, titles and numbers
+      const side = 512, gap = 16, text = 28, height = side + 2 * text, rows = columns[0].pictures.length;
+      const canvas = make("canvas", { width: columns.length * (side + gap) + gap, height: rows * height + gap + 4 * text });
+      const context = canvas.getContext("2d");
+      context.fillStyle = "white";
+      context.fillRect(0, 0, canvas.width, canvas.height);
+      const style = { fillStyle: "black", strokeStyle: "#e69f00", lineWidth: 2, font: "20px sans-serif" };
+      Object.assign(context, style, { imageSmoothingEnabled: false });
+      columns.forEach(({ title, pictures, numbers }, k) => {
+        const left = gap + k * (side + gap);
+        pictures.forEach(({ canvas: whole, close, mark, caption }, i) => {
+          const top = i * height + text + gap / 2, outer = whole.getBoundingClientRect(), scale = side / outer.width;
+          if (!i) context.fillText(title.textContent, left, top - 8);
+          context.drawImage(whole, left, top, side, side);
+          for (const part of close.hidden ? [mark] : [mark, close]) {
+            const box = part.getBoundingClientRect();
+            const corner = [left + scale * (box.x - outer.x), top + scale * (box.y - outer.y)];
+            if (part === close) context.drawImage(close, ...corner, scale * box.width, scale * box.height);
+            context.strokeRect(...corner, scale * box.width, scale * box.height);
+          }
+          context.fillText(caption.textContent, left, top + side + 22);
+        });
+        const at = (i) => rows * height + (i + 1) * text;
+        [...numbers.querySelectorAll("span")].forEach((name, i) =>
+          context.fillText(`${name.textContent} ${name.nextElementSibling.textContent}`, left, at(i)));
+      });
+      download(canvas, "explorer.png");
+    }
+
+    function saveImage() { // what lib.explorer.read_image reads
+      const canvas = make("canvas");
+      paint(canvas, Float32Array.from(own[256].values, (value) => value / 255), 256, [0, 0, 256]);
+      download(canvas, "explorer-image.png");
+    }
+
+    function pythonText() { // lines that recompute this view
+      const { n, lines, image, size, feature, e, noise } = state, share = Number((noise / 100).toPrecision(4));
+      if (!live())
+        return `import torch
+
+from lib.runs.frames import compute_frames
+
+attacks, _ = compute_frames(${share}, torch.tensor([[${state.mu.join(", ")}]]))
+for method in ("tv", "tira", "tirafl"):
+    attack = attacks[${e === "own" ? "method" : '"tv"'}, method]
+    r, rho = attack.image_perturbation.abs().max(), attack.artifact.abs().max()
+    print(f"{method}: r = {r:.3g}, rho = {rho:.3g}, alpha = {rho / r:.3g}")`;
+      const mu = `(${pixelOf(state.mu).join(", ")})`;
+      const special = { spike: `${n}, ${mu}`, erase: `x, ${mu}, ${size}`, paint: `${n}, "${state.paint}"` };
+      const file = `read_image("explorer-image.png", ${n})  # from "Save your image"`;
+      return `import torch
+
+from lib.explorer import IMAGES, features, page_lambda, read_image
+from lib.operators import MaskedFourier, radial_mask
+from lib.tv import reconstruct_tv
+
+op = MaskedFourier(radial_mask(${n}, ${lines}), real=True)
+x = ${image === "own" ? file : `IMAGES["${image}"](${n})`}
+d = features.${feature === "paint" ? "strokes" : feature}(${special[feature] || `${n}, ${mu}, ${size}`})
+y = op.A(x)
+e = features.perturbation(op, d, ${share} * torch.linalg.vector_norm(y))
+lam = page_lambda(${share}, ${lines})
+result = reconstruct_tv(torch.stack([y, y + e]), op, lam, tol=1e-3, max_iter=5000)
+artifact = result.image[1] - result.image[0]
+r, rho = op.A_dagger(e).real.abs().max(), artifact.abs().max()
+print(f"r = {r:.3g}, rho = {rho:.3g}, alpha = {rho / r:.3g}")
+print(f"feature shown: {features.contrast(artifact, d):.0%}")`;
     }
 
     let later;
@@ -360,7 +613,7 @@ window.explorerData = {};
       return drawn;
     }
 
-    root.replaceChildren(form, panels, status, note);
+    root.replaceChildren(form, ...(view === "full" ? [python] : []), panels, status, help, note);
     const linked = Object.keys(readLink()).length > 0;
     tidy();
     setLayout();
@@ -370,7 +623,7 @@ window.explorerData = {};
     performance.mark("explorer");
     if (linked) root.scrollIntoView();
     window.addEventListener("hashchange", () => {
-      if (Object.keys(readLink()).length) change({ ...START, ...readLink() });
+      if (location.hash !== writeLink(state) && Object.keys(readLink()).length) change({ ...START, ...readLink() });
     });
     if (!live()) prefetch();
 

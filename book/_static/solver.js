@@ -1,4 +1,4 @@
-// TV reconstruction (3) in the browser: the ADMM of lib/tv.py, for what a spike does to an image.
+// TV reconstruction (3) in the browser: the ADMM of lib/tv.py, for what the measurements of a feature do to an image.
 //
 // This text runs in a worker, after solver.wasm.js, where `WASM` is the compiled solver.c: two real images at once,
 // rec(y) in the real parts, rec(y + e) in the imaginary parts of one complex problem.
@@ -24,10 +24,10 @@ function radialMask(n, lines) {
 let c; // what solver.c exports: functions, and the places of its arrays
 const array = (name, length, at = 0) => new Float32Array(c.memory.buffer, c[name].value + 4 * at, length);
 
-// The problem: image x, bump (the disk of radius sigma around mu), mask, size of the perturbation, lambda.
+// The problem: image x, feature d, mask, size of the perturbation, lambda.
 // `data` is the spectrum of A*y and A*(y + e), with weight 1/2 at the frequencies -n/2 that have no mirror image in the
 // mask (lib.operators.MaskedFourier with real=True).
-function setUp({ image, n, lines, noise, mu, sigma, lam }) {
+function setUp({ image, feature, n, lines, noise, lam }) {
   const code = Uint8Array.from(atob(WASM), (letter) => letter.charCodeAt(0));
   c ??= new WebAssembly.Instance(new WebAssembly.Module(code)).exports;
   const size = n * n, mask = radialMask(n, lines), weight = array("weight", size);
@@ -38,12 +38,12 @@ function setUp({ image, n, lines, noise, mu, sigma, lam }) {
   c.set_up(n);
 
   r[0].set(image);
-  for (let i = 0; i < size; i++) r[1][i] = ((i / n | 0) - mu[0]) ** 2 + ((i % n) - mu[1]) ** 2 <= sigma ** 2 ? 1 : 0;
+  r[1].set(feature);
   c.forward(c.r.value, c.data.value);
   let normY = 0, normE = 0;
   for (let i = 0; i < size; i++) {
     const j = ((n - (i / n | 0)) % n) * n + ((n - (i % n)) % n); // -k for the k at i
-    if (j < i) continue; // both at once: the spectrum of x and that of the bump, from their symmetries
+    if (j < i) continue; // both at once: the spectrum of x and that of d, from their symmetries
     const [p, q, s, t] = [data[0][i], data[1][i], data[0][j], data[1][j]];
     const y = [(p + s) / 2, (q - t) / 2], h = [(q + t) / 2, (s - p) / 2];
     const count = mask[i] + mask[j], w = count / 2;
@@ -56,7 +56,7 @@ function setUp({ image, n, lines, noise, mu, sigma, lam }) {
       [r[0][at], r[1][at]] = [e[0], sign * e[1]];
     }
   }
-  const scale = noise * Math.sqrt(normY / normE); // e = eta A bump / |A bump|
+  const scale = feature.some(Boolean) && noise * Math.sqrt(normY / normE); // e = eta A d / |A d|
   for (let i = 0; i < size; i++) {
     const [p, q, s, t] = [data[0][i], data[1][i], scale * r[0][i], scale * r[1][i]];
     [data[0][i], data[1][i]] = [p - q - t, p + q + s]; // y + i (y + e)

@@ -20,28 +20,23 @@ from lib.attack import (
     Attack,
     Iterates,
     Objective,
-    disk_weight,
     evaluate_perturbation,
     fast_tv,
     localized_attack,
     power_ascent,
     unperturbed,
 )
+from lib.explorer.features import disc, perturbation
+from lib.explorer.images import IMAGES
 from lib.explorer.pictures import GAP, Picture, side_by_side
 from lib.networks import LINES, N, Reconstruction, load_network
 from lib.operators import MaskedFourier, radial_mask
-from lib.phantoms import ellipses, shepp_logan
 from lib.runs.calibration import NOISE
-from lib.runs.frames import PRESET, TOL, example_image
+from lib.runs.frames import PRESET, TOL
 from lib.runs.section4 import LEVELS, METHODS
 from lib.runs.section4 import LINES as MASKS
 from lib.tv import TVReconstruction, calibrated_lambda
 
-IMAGES: dict[str, Callable[[], Tensor]] = {
-    "ellipses": example_image,
-    "other ellipses": lambda: ellipses(1, N, seed=7)[0],
-    "Shepp-Logan": lambda: shepp_logan(N),
-}
 NOISE_RANGE = (0.001, NOISE[-1])
 PAGE = """<div class="explorer" data-view="full">
 <p>The explorer: it needs scripts or, in Jupyter, a run of this cell.</p>
@@ -72,22 +67,6 @@ def page_lambda(noise_rel: float, lines: int) -> float:
     return math.exp(first + (second - first) * math.log(noise_rel / low) / math.log(next_ / low))
 
 
-def bump_perturbation(op: MaskedFourier, mu: Sequence[int], sigma: float, eta: float | Tensor) -> Tensor:
-    r"""Measurements of a disk, :math:`e = \eta\, \mathcal{A}\phi^{\mu,\sigma} / \|\mathcal{A}\phi^{\mu,\sigma}\|_2`.
-
-    For ``sigma`` below 1 the disk is a pixel and e is `lib.attack.spike_perturbation`.
-
-    >>> from lib.attack import spike_perturbation
-    >>> op = MaskedFourier(radial_mask(32, 8), real=True)
-    >>> torch.allclose(bump_perturbation(op, (9, 12), 0, 1.0), spike_perturbation(op, (9, 12), 1.0))
-    True
-    """
-    sigma = checks.number("bump_perturbation", "sigma", sigma, 0, least=True)
-    eta = checks.positive("bump_perturbation", "eta", eta)
-    e = op.symmetrize(op.A(disk_weight(op.n, mu, max(sigma, 0.5))))
-    return e * (eta / torch.linalg.vector_norm(e))
-
-
 @dataclass(frozen=True, eq=False)
 class _Problem:
     """What the controls ask for; ``clean`` as from `lib.attack.unperturbed`."""
@@ -103,7 +82,7 @@ class _Problem:
 
     @property
     def phi(self) -> Tensor:
-        return disk_weight(N, self.mu, max(self.sigma, 0.5))
+        return disc(N, self.mu, self.sigma)
 
 
 class Explorer:
@@ -179,7 +158,7 @@ class Explorer:
             self._set(lines=LINES)  # what the networks were trained for
         lines.disabled = not is_tv
         p = self._problem()
-        e = bump_perturbation(p.op, p.mu, p.sigma, p.noise_rel * torch.linalg.vector_norm(p.y))
+        e = perturbation(p.op, p.phi, p.noise_rel * torch.linalg.vector_norm(p.y))
         self._show(p, evaluate_perturbation(p.rec, p.y, p.op, e, p.phi, p.clean))
 
     def refine(self) -> None:

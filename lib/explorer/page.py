@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from lib.attack import location_grid
+from lib.explorer.images import IMAGES
 from lib.explorer.pictures import GAP, around, side_by_side
 from lib.networks import N
 from lib.runs.calibration import NOISE
@@ -19,7 +20,7 @@ from lib.tv import calibrated_lambda
 
 
 def write_page() -> None:
-    """What the page needs beside the frames: phantoms, the table of lambda, and a still picture for want of scripts."""
+    """What the page needs beside the frames: images, the table of lambda, and a still picture for want of scripts."""
     page = {
         "levels": [float(f"{100 * level:g}") for level in LEVELS],
         "locations": location_grid(N, COUNT)[:COUNT, 1].tolist(),
@@ -29,10 +30,11 @@ def write_page() -> None:
             "masks": LINES,
             "logs": [[math.log(calibrated_lambda(noise, lines)) for noise in NOISE] for lines in LINES],
         },
-        "x256": encode(example_image(256), offset=0, step=1 / 255),
-        "x128": encode(example_image(128), offset=0, step=1 / 255),
+        "x256": encode(example_image(), offset=0, step=1 / 255),
     }
     write_bytes(FRAMES / "page.json", (json.dumps(page, indent=0) + "\n").encode())
+    images = {name: {n: encode(image(n), offset=0, step=1 / 255) for n in (128, 256)} for name, image in IMAGES.items()}
+    write_bytes(FRAMES / "images.json", (json.dumps(images, indent=0) + "\n").encode())
     write_bytes(FRAMES / "still.webp", still())
 
 

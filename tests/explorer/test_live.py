@@ -6,13 +6,10 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-import torch
 from nbclient import NotebookClient
 
-from lib.attack import spike_perturbation
-from lib.explorer import Explorer, bump_perturbation, live, page_lambda
+from lib.explorer import Explorer, live, page_lambda
 from lib.explorer.pictures import GAP
-from lib.operators import MaskedFourier, radial_mask
 from lib.tv import calibrated_lambda
 
 ROOT = Path(__file__).parents[2]
@@ -22,21 +19,6 @@ def test_lambda_continues_in_logarithms():
     assert page_lambda(0.04, 33) == calibrated_lambda(0.04, 33)
     steps = [math.log(page_lambda(noise, 40)) for noise in (0.00125, 0.0025, 0.005, 0.01)]
     assert np.allclose(np.diff(steps, 2), 0)
-
-
-@pytest.mark.parametrize("sigma", [0, 1, 4])
-def test_the_bump_has_the_norm_it_should(sigma):
-    op = MaskedFourier(radial_mask(64, 20), real=True)
-    e = bump_perturbation(op, (20, 30), sigma, 2.5)
-    assert math.isclose(float(torch.linalg.vector_norm(e)), 2.5, rel_tol=1e-5)
-    if sigma == 0:
-        assert torch.allclose(e, spike_perturbation(op, (20, 30), 2.5), atol=1e-6)
-
-
-@pytest.mark.parametrize(("sigma", "eta", "name"), [(1, -1, "eta"), (1, math.nan, "eta"), (-1, 2.5, "sigma")])
-def test_a_bump_that_makes_no_sense_is_refused(sigma, eta, name):
-    with pytest.raises(ValueError, match=f"bump_perturbation: {name} .*got"):
-        bump_perturbation(MaskedFourier(radial_mask(64, 20), real=True), (20, 30), sigma, eta)
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,7 @@
-"""What the static page of the explorer gets: numbers of the table, the phantom, and the compiled solver."""
+"""What the static page of the explorer gets: numbers of the table, the images, and the compiled solver."""
 
 import base64
 import hashlib
-import importlib.util
 import io
 import json
 import shutil
@@ -11,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import book_module
 from PIL import Image
 
-from lib.explorer import page
+from lib.explorer import IMAGES, page
 from lib.explorer.pictures import GAP
 from lib.figures.style import OVER
 from lib.runs.frames import FRAMES, decode, example_image
@@ -22,15 +22,7 @@ from lib.runs.tables import read_table
 ROOT = Path(__file__).parents[2]
 
 
-def module(name, folder):
-    """A script of the book as a module."""
-    specification = importlib.util.spec_from_file_location(name, ROOT / "book" / folder / f"{name}.py")
-    loaded = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(loaded)
-    return loaded
-
-
-explorer_page, solver = module("explorer_page", "_ext"), module("solver", "")
+explorer_page, solver = book_module("_ext/explorer_page"), book_module("solver")
 
 
 def test_the_page_gets_the_numbers_of_the_table():
@@ -44,10 +36,13 @@ def test_the_page_gets_the_numbers_of_the_table():
     assert len(table) == sum(len(frame) for level in data["numbers"] for frame in level)
 
 
-def test_the_page_gets_the_phantom_without_loss():
-    data = json.loads((FRAMES / "page.json").read_text())
-    for n in (128, 256):
-        assert torch.equal(decode(data[f"x{n}"]) / 255, example_image(n))
+def test_the_page_gets_the_images_without_loss():
+    images = explorer_page.page_data(FRAMES)["images"]
+    assert list(images) == list(IMAGES)
+    for name, image in IMAGES.items():
+        for n in (128, 256):
+            assert torch.equal(decode(images[name][str(n)]) / 255, image(n)), name
+    assert torch.equal(decode(json.loads((FRAMES / "page.json").read_text())["x256"]) / 255, example_image())
 
 
 def test_the_committed_files_are_those_of_the_frames(tmp_path, monkeypatch):
@@ -55,7 +50,7 @@ def test_the_committed_files_are_those_of_the_frames(tmp_path, monkeypatch):
         shutil.copy(FRAMES / name, tmp_path)
     monkeypatch.setattr(page, "FRAMES", tmp_path)
     page.write_page()
-    for name in ("page.json", "still.webp"):
+    for name in ("page.json", "images.json", "still.webp"):
         assert (tmp_path / name).read_bytes() == (FRAMES / name).read_bytes(), name
 
 
