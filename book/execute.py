@@ -22,6 +22,15 @@ if "google.colab" in sys.modules and importlib.util.find_spec("lib") is None:
     sys.path.insert(0, os.path.abspath(".."))"""
 
 
+def fold(notebook: nbformat.NotebookNode) -> None:
+    """Fold in JupyterLab the cells that the book folds."""
+    for cell in notebook.cells:
+        if "hide-input" in cell.metadata.get("tags", []):
+            cell.metadata["jupyter"] = {"source_hidden": True}
+        else:
+            cell.metadata.pop("jupyter", None)
+
+
 def execute(path: Path, config: Path = CONFIG) -> None:
     """Run a notebook from its folder; with a cell for Google Colab if _config.yml names the repository it is in."""
     notebook = nbformat.read(path, as_version=4)
@@ -31,6 +40,7 @@ def execute(path: Path, config: Path = CONFIG) -> None:
         notebook.cells.insert([c.cell_type for c in notebook.cells].index("code"), cell)
     options = {"resources": {"metadata": {"path": str(path.parent)}}, "record_timing": False, "coalesce_streams": True}
     NotebookClient(notebook, kernel_name="python3", timeout=600, **options).execute()
+    fold(notebook)
     notebook.metadata.pop("widgets", None)
     notebook.metadata.get("language_info", {}).pop("version", None)
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):

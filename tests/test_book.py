@@ -83,6 +83,19 @@ def test_every_page_is_in_the_contents():
     assert {str(page.relative_to(ROOT).with_suffix("")) for page in pages} <= set(site)
 
 
+def captions(text):
+    """Of the figures and tables of a Markdown page, without the command that makes them."""
+    for block in re.findall(r"^(?:```|:::)\{figure\}.*?\n\n(.*?)(?:```|:::)$", text, re.DOTALL | re.MULTILINE):
+        yield re.sub(r"\s\(`make .*\)$", "", block.strip(), flags=re.DOTALL)
+    yield from re.findall(r"^(?:```|:::)\{table\} (.*)$", text, re.MULTILINE)
+
+
+def test_captions_are_short():
+    found = [(page.name, caption) for page in (ROOT / "book").glob("*.md") for caption in captions(page.read_text())]
+    assert len(found) > 10
+    assert [(name, caption) for name, caption in found if len(caption.split()) > 12] == []
+
+
 def test_the_references_are_complete():
     entries = parse_file(ROOT / "book" / "references.bib").entries  # raises on repeated keys
     assert len(REFERENCES) == 24

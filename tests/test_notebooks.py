@@ -1,6 +1,7 @@
 """What each notebook must be like; that its outputs are fresh is nbval's part (make test runs it on notebooks/)."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,45 @@ def test_it_is_executed_in_order_and_without_errors(notebook):
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
     assert "widgets" not in notebook.metadata
+
+
+# --- How it reads
+
+LINES, WIDTH, WORDS = 25, 84, 12  # of a cell, of its lines in the book without a scroll bar, of a caption
+DUE = {"results", "attack_cell", "explorer"}  # not yet written anew; take each out when it is
+
+
+@pytest.fixture
+def chapter(request, notebook):
+    if request.node.callspec.params["notebook"].stem in DUE:
+        pytest.skip("due")
+    return notebook
+
+
+def test_at_least_half_of_the_code_is_in_view(chapter):
+    cells = code_cells(chapter)
+    folded = [cell for cell in cells if {"hide-input", "hide-cell"} & set(cell.metadata.get("tags", []))]
+    assert 2 * len(folded) <= len(cells)
+
+
+def test_each_cell_fits_the_page(chapter):
+    for cell in code_cells(chapter):
+        lines = cell.source.splitlines()
+        assert len(lines) <= LINES, cell.id
+        assert max(map(len, lines)) <= WIDTH, max(lines, key=len)
+
+
+def test_captions_are_short(chapter):
+    for cell in code_cells(chapter):
+        for options in (cell.metadata.get("mystnb", {}).get("figure"), cell.metadata.get("table")):
+            caption = re.sub(r" \(`make .*\)$", "", options["caption"]) if options else ""
+            assert len(caption.split()) <= WORDS, caption
+
+
+def test_what_the_book_folds_jupyterlab_folds(chapter):
+    for cell in chapter.cells:
+        hidden = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+        assert hidden == ("hide-input" in cell.metadata.get("tags", [])), f"{cell.source}: make execute"
 
 
 def test_it_has_one_cell_of_parameters_each_with_its_meaning(notebook):
