@@ -126,7 +126,7 @@ def computed(
     for future in pending:
         cell = given.pop(future.key)
         try:  # whatever its status is: a finished result goes with a worker that dies before it is fetched
-            result = _fetched(future)
+            result: Result | None = _fetched(future)
         except KilledWorker:
             result = None if not alone else ([], {}, "KilledWorker: its worker died, twice")
         if result is None:
