@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing import resource_tracker
@@ -124,10 +125,14 @@ def computed(
     give()
     for future in pending:
         cell = given.pop(future.key)
-        if future.status == "error" and isinstance(future.exception(), KilledWorker) and not alone:
+        try:  # whatever its status is: a finished result goes with a worker that dies before it is fetched
+            result: Result | None = _fetched(future)
+        except KilledWorker:
+            result = None if not alone else ([], {}, "KilledWorker: its worker died, twice")
+        if result is None:
             suspects.append(cell)
         else:
-            yield cell, future.result() if future.status == "finished" else ([], {}, _lost(future))
+            yield cell, result
         future.release()
         give()
 
@@ -147,9 +152,13 @@ def _task(compute: Callable[..., Any], code: str, cell: Mapping[str, Any]) -> Re
     return [{**row, **origin} for row in rows], dict(files), ""
 
 
-def _lost(future: Future) -> str:
-    """Why Dask gave no result: the cell killed its workers again and again, or the scheduler is gone."""
-    error = future.exception() if future.status == "error" else None
-    if isinstance(error, KilledWorker):
-        return "KilledWorker: its worker died, twice"
-    return f"{type(error).__name__}: {error}" if error else f"the scheduler lost it ({future.status})"
+def _fetched(future: Future) -> Result:
+    """What Dask has for a cell, or why it has none."""
+    if future.status not in ("finished", "error"):
+        return [], {}, f"the scheduler lost it ({future.status})"
+    try:
+        return future.result()
+    except KilledWorker:
+        raise
+    except (Exception, CancelledError) as error:
+        return [], {}, f"{type(error).__name__}: {error}"
