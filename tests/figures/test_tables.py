@@ -2,8 +2,10 @@
 
 import numpy as np
 import pandas
+import pytest
 
 from lib.figures import cs_mri, explorer, method, networks, theory
+from lib.figures.tables import table
 
 
 def test_lambda_curves_mark_the_smallest_error():
@@ -60,3 +62,9 @@ def test_margins_that_are_not_proved_are_drawn_empty():
     proved, open_ = right.lines[:2]
     assert (proved.get_ydata(), open_.get_ydata()) == ([0.5], [0.25])
     assert open_.get_markerfacecolor() == "white" and np.isfinite(right.get_ylim()).all()
+
+
+def test_a_table_of_a_chapter_has_as_many_entries_in_each_row_as_in_the_header():
+    assert table(["$m$", "recovered"], [[17, "yes"]]).data.splitlines()[2] == "| 17 | yes |"
+    with pytest.raises(ValueError, match=r"expected 2 entries, as in the header, got 1: \[17\]"):
+        table(["$m$", "recovered"], [[17]])
