@@ -3,15 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
-SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' 2>/dev/null) $(NOTEBOOKS) $(wildcard results/figures/* results/explorer/*) $(shell find lib -name '*.py') *.md
+# what _toc.yml names: a user's own notebooks are no chapters
+NOTEBOOKS := $(shell sed -n 's|.*file: \(notebooks/[^ ]*\).*|\1.ipynb|p' _toc.yml)
+SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' -not -name '* *' 2>/dev/null) $(NOTEBOOKS) $(wildcard results/figures/* results/explorer/*) $(shell find lib -name '*.py') CHANGELOG.md CONTRIBUTING.md
 HTML := _build/html/index.html
+quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf strict test quick check format execute bench calibrate calibrate-authors theory fidelity verify sweep table1 train compare explorer solver lab serve lock clean
+.PHONY: help book pdf strict test quick check format execute bench calibrate calibrate-authors theory fidelity verify sweep table1 train gpu gpu-results compare explorer solver lab serve lock clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 	@echo "make fig-NAME   rebuild a figure into results/figures:" $(FIGURES:fig-%=%) | fold -s
 
 $(READY): requirements.lock pyproject.toml
@@ -53,7 +55,7 @@ execute: $(READY)  ## re-execute all notebooks in place
 # Long runs. Each resumes, on this machine (WORKERS=2 processes) or on a Dask cluster (SCHEDULER=tcp://...).
 SCHEDULER ?=
 WORKERS ?=
-PLACE = $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") $(if $(WORKERS),--workers "$(WORKERS)")
+PLACE = $(if $(SCHEDULER),--scheduler $(call quoted,$(SCHEDULER))) $(if $(WORKERS),--workers $(call quoted,$(WORKERS)))
 
 calibrate: $(READY)  ## choose lambda for each mask and noise level (results/lambda.csv)
 	$(BIN)/python -m lib.runs lambda $(PLACE)
@@ -66,32 +68,39 @@ PRESET ?= compact
 DEVICE ?= auto
 MINUTES ?= 60
 train: $(READY)  ## train a network: NETWORK=tira|tirafl PRESET=compact|noisy|paper DEVICE=auto MINUTES=60 RATE=7e-4 BATCH=4 (resumes; weights/)
-	$(BIN)/python -m lib.runs.training "$(NETWORK)" --preset "$(PRESET)" --device "$(DEVICE)" --minutes "$(MINUTES)" $(if $(RATE),--rate "$(RATE)") $(if $(BATCH),--batch "$(BATCH)")
+	$(BIN)/python -m lib.runs.training $(call quoted,$(NETWORK)) --preset $(call quoted,$(PRESET)) --device $(call quoted,$(DEVICE)) --minutes $(call quoted,$(MINUTES)) $(if $(RATE),--rate $(call quoted,$(RATE))) $(if $(BATCH),--batch $(call quoted,$(BATCH)))
+
+OUT ?= _gpu
+gpu: $(READY)  ## check and time all on a GPU, then train the paper's networks: MINUTES=60 OUT=_gpu NETWORK=tira|tirafl
+	$(BIN)/python -m lib.runs.gpu --minutes "$(MINUTES)" --out "$(OUT)" --network "$(NETWORK)" --device "$(DEVICE)"
+
+gpu-results: $(READY)  ## take what make gpu has left into results/ and weights/: DIR=_gpu
+	$(BIN)/python -m lib.runs.gpu --take "$(or $(DIR),$(OUT))"
 
 compare: $(READY)  ## errors of the networks, TV and zero filling against noise (results/networks_error.csv)
 	$(BIN)/python -m lib.runs networks_error $(PLACE)
 
 theory: $(READY)  ## compute the long runs of the theory chapter (results/theory_*.csv)
-	$(BIN)/python -m lib.runs theory_growth theory_masks theory_transition $(PLACE)
+	$(BIN)/python -m lib.runs theory_growth theory_few theory_masks theory_transition $(PLACE)
 
-table1: $(READY)  ## attack the test images of Section 4: WORKERS=2 SCHEDULER=tcp://... (results/table1.csv, sigma, transfer)
-	$(BIN)/python -m lib.runs table1 sigma transfer $(PLACE)
+table1: $(READY)  ## attack the test images of Section 4: WORKERS=2 SCHEDULER=tcp://... (results/table1.csv, sigma, transfer, robustness, sensitivity)
+	$(BIN)/python -m lib.runs table1 sigma transfer robustness sensitivity $(PLACE)
 
 TABLE ?= table1
 SHARE ?= 0.05
 verify: $(READY)  ## compute a sample of rows again whose code has changed since: TABLE=table1 SHARE=0.05
-	$(BIN)/python -m lib.runs $(TABLE) --verify "$(SHARE)" $(PLACE)
+	$(BIN)/python -m lib.runs $(foreach name,$(TABLE),$(call quoted,$(name))) --verify $(call quoted,$(SHARE)) $(PLACE)
 
 fidelity: $(READY)  ## measure the paper's claims anew from results/ (book/fidelity.md)
 	$(BIN)/python -m lib.runs.fidelity
 
 SWEEP ?= notebooks/attack_cell.yml
 sweep: $(READY)  ## run a notebook over parameters: SWEEP=FILE.yml SCHEDULER=tcp://... WORKERS=2 (_sweeps/)
-	$(BIN)/python -m lib.runs.sweep "$(SWEEP)" $(PLACE)
+	$(BIN)/python -m lib.runs.sweep $(call quoted,$(SWEEP)) $(PLACE)
 
 STEPS ?= 3
 explorer: $(READY)  ## compute the frames of the explorer: STEPS=3 of the ascent against a network (results/explorer)
-	$(BIN)/python -m lib.runs frames --steps "$(STEPS)" $(PLACE)
+	$(BIN)/python -m lib.runs frames --steps $(call quoted,$(STEPS)) $(PLACE)
 	$(BIN)/python -m lib.explorer.page
 
 solver: $(READY)  ## compile the explorer's solver.c to WebAssembly (book/_static/solver.wasm.js); needs clang and lld
@@ -117,7 +126,7 @@ pdf: $(READY)  ## print the whole book into _build/book.pdf; needs Chromium, no 
 
 PORT ?= 8000
 serve: book  ## serve the book at http://localhost:8000, or another PORT=8001
-	$(BIN)/python -m http.server "$(PORT)" --bind 127.0.0.1 --directory _build/html
+	$(BIN)/python book/serve.py $(call quoted,$(PORT))
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from dask.system import CPU_COUNT
 from torch import Tensor
 from tqdm import tqdm
 
@@ -37,6 +38,7 @@ from lib.attack import (
 )
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
+from lib.runs.options import program
 from lib.runs.provenance import provenance
 from lib.runs.section4 import LINES
 from lib.runs.tables import RESULTS, write_rows
@@ -282,7 +284,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run")
     parser.add_argument("--gradient", nargs=2, type=int, metavar=("IMAGES", "ITERATIONS"), help="print one measurement")
     arguments = parser.parse_args()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", min(2, os.cpu_count() or 1))))
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", min(2, CPU_COUNT))))
     if arguments.gradient:
         measure_gradient(*arguments.gradient)
         return
@@ -291,4 +293,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -2,17 +2,18 @@
 
 import argparse
 import math
-import os
 import time
 from collections.abc import Callable
 
 import torch
+from dask.system import CPU_COUNT
 from torch import Tensor
 from tqdm import tqdm
 
 from lib.networks import LINES, N, Reconstruction, fast_bfloat16, load_network, read_manifest
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
+from lib.runs.options import program
 from lib.runs.provenance import provenance
 from lib.runs.section4 import TEST
 from lib.runs.tables import RESULTS, write_rows
@@ -25,7 +26,7 @@ def main() -> None:
     parser.parse_args()
     x = ellipses(IMAGES, N, seed=TEST)
     y = MaskedFourier(radial_mask(N, LINES)).A(x)
-    cases = [(key, threads) for key in read_manifest() for threads in sorted({1, os.cpu_count() or 1})]
+    cases = [(key, threads) for key in read_manifest() for threads in sorted({1, CPU_COUNT})]
     rows = []
     for key, threads in tqdm(cases, unit="case"):
         torch.set_num_threads(threads)
@@ -75,4 +76,4 @@ def worst_angle(network: Reconstruction, y: Tensor, x: Tensor) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

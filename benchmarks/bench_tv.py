@@ -23,12 +23,14 @@ import numpy as np
 import sigpy as sp
 import sigpy.mri.app
 import torch
+from dask.system import CPU_COUNT
 from torch import Tensor
 from tqdm import tqdm
 
 from lib import tv
 from lib.operators import MaskedFourier, add_noise, gradient, gradient_adjoint, laplacian_symbol, radial_mask
 from lib.phantoms import ellipses
+from lib.runs.options import program
 from lib.runs.provenance import provenance
 from lib.runs.tables import RESULTS, write_rows
 from lib.tv import Norm, anisotropic, calibrated_lambda, isotropic, reconstruct_tv, separable
@@ -336,7 +338,7 @@ def main() -> None:
     parser.add_argument("--memory", nargs=2, metavar=("METHOD", "SETTINGS"), help="print the peak memory of one method")
     parser.add_argument("--only", choices=("scaling", "peers"), help="one of the two parts")
     arguments = parser.parse_args()
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    torch.set_num_threads(min(2, CPU_COUNT))
     os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # for BART
     if arguments.memory:
         measure_memory(*arguments.memory)
@@ -348,4 +350,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
+from lib.runs.options import program
 from lib.runs.provenance import provenance
 from lib.runs.tables import RESULTS, ROOT, read_rows, read_table, write_rows
 
@@ -58,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

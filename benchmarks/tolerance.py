@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from lib.operators import MaskedFourier, add_noise, radial_mask
 from lib.phantoms import ellipses
+from lib.runs.options import program
 from lib.runs.provenance import provenance
 from lib.runs.section4 import LINES
 from lib.runs.tables import RESULTS, write_rows
@@ -55,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

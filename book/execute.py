@@ -7,6 +7,9 @@ import nbformat
 import yaml
 from nbclient import NotebookClient
 
+from lib.runs.options import program
+from lib.runs.tables import write_bytes
+
 CONFIG = Path(__file__).parents[1] / "_config.yml"
 COLAB = """\
 # Google Colab has neither the library nor the results: fetch both. Elsewhere this cell does nothing.
@@ -32,9 +35,20 @@ def execute(path: Path, config: Path = CONFIG) -> None:
     notebook.metadata.get("language_info", {}).pop("version", None)
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)  # random names of lost models
-    nbformat.write(notebook, path)
+    write_bytes(path, nbformat.writes(notebook).encode())
+
+
+def main() -> int:
+    """Execute all, and name those that failed."""
+    failed = 0
+    for name in sys.argv[1:]:
+        try:
+            execute(Path(name))
+        except Exception as error:  # of a cell, or whatever is made of a file that is no notebook
+            failed += 1
+            print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
+    return int(failed > 0)
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        execute(Path(name))
+    program(main)

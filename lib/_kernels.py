@@ -1,31 +1,91 @@
 """The compiled loops behind `lib.tv`: the update of z and u, its derivative's adjoint, and a sweep for the gap.
 
 Each loop does in one sweep over the image what plain torch does in a dozen; the formulas stand in `lib.tv`, which falls
-back to them on a GPU and for other norms than `separable`. A complex image is two real ones here: rows hold c = 1 or 2
-numbers a pixel, and soft-thresholding acts on each number.
+back to them on a GPU, for other norms than `separable`, and without numba. A complex image is two real ones here: rows
+hold c = 1 or 2 numbers a pixel, and soft-thresholding acts on each number.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import importlib
+import pickle
 import sys
+import warnings
+from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+try:
+    import numba
+    from numba.core.caching import IndexDataCacheFile
+except ImportError:  # without it, `lib.tv` works with plain torch
+    numba, IndexDataCacheFile = None, object
+
 THREADS_FROM = 2**16  # numbers in an array, below which starting threads costs more than they save
 
-# Rows are inlined, so that the compiler vectorises them in each caller.
-# Two processes that compile a loop at the same moment, for different types, can mix up numba's cache: calls then say
-# "can't unbox array", and deleting lib/__pycache__ mends it.
-_OPTIONS = {"cache": True, "nogil": True, "fastmath": True}
-_row = numba.njit(forceinline=True, **_OPTIONS)
-_serial = numba.njit(**_OPTIONS)
-_threaded = numba.njit(parallel=True, **_OPTIONS)
+
+@functools.cache  # once in a process
+def _warn(text: str) -> None:
+    warnings.warn(text, RuntimeWarning, stacklevel=3)
+
+
+class _CacheFile(IndexDataCacheFile):
+    """Numba's cache of compiled code with a checksum: what is damaged, or of another key, is compiled again."""
+
+    def load(self, key: Any) -> Any:
+        try:
+            if (found := super().load(key)) is None or found[1] == self._digest(key, found[0]):
+                return found and pickle.loads(found[0])
+        except Exception:  # whatever unpickling makes of damaged bytes
+            pass
+        _warn("lib: the cache of compiled code was damaged, so this start compiles anew")
+        return self.flush()
+
+    def save(self, key: Any, data: Any) -> None:
+        content = self._dump(data)
+        try:
+            super().save(key, (content, self._digest(key, content)))
+        except OSError as error:
+            _warn(f"lib: compiled code is not kept: {error}")
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            super().flush()
+
+    @staticmethod
+    def _digest(key: Any, content: bytes) -> bytes:
+        return hashlib.sha256(repr(key).encode() + content).digest()
+
+
+def _compiled(**options: bool) -> Callable[[Callable], Any]:
+    def compiled(function: Callable) -> Any:
+        if numba is None:
+            return function
+        loop = numba.njit(nogil=True, fastmath=True, **options)(function)
+        try:
+            loop.enable_caching()
+            loop._cache._cache_file.__class__ = _CacheFile
+        except (RuntimeError, OSError):
+            _warn("lib: no folder for compiled code can be written, so each start compiles anew; set NUMBA_CACHE_DIR")
+        return loop
+
+    return compiled
+
+
+_row = _compiled(forceinline=True)  # inlined, so that the compiler vectorises them in each caller
+_serial = _compiled()
+_threaded = _compiled(parallel=True)
+
+
+def serves(x: Tensor) -> bool:
+    """Whether the compiled loops can work on the device of x."""
+    return numba is not None and x.device.type == "cpu"
 
 
 class VUpdate(torch.autograd.Function):

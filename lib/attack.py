@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from lib import checks
 from lib.measures import amplification, peak
-from lib.operators import LinearOperator, check_measurements
-from lib.tv import Norm, TVReconstruction, all_finite, separable
+from lib.operators import COMPLEX, REAL, LinearOperator, check_measurements
+from lib.tv import Norm, TVReconstruction, separable
 
 # power_ascent, measured in benchmarks/bench_attack.py: few iterations with a large threshold, in units of the height
 # eta/|A delta| of the spike that noise-free recovery would show
@@ -23,6 +24,9 @@ STEPS, WEIGHT = 5, 1 / 3
 LAG = 2  # iterates before this one do not count: the solver, which goes on from one to the next, lags behind
 SCREENING_STEPS = 3
 CHUNK = 16  # perturbations that are worked on at a time
+AS_RETURNED = "as the function returned them"
+AGREEMENT = 1e-2  # of two calls, relative; far above the rounding errors of half precision
+WEIGHTS = (torch.bool, torch.int64, *REAL)
 
 Reconstruct = Callable[[Tensor], Tensor]
 Objective = Callable[[Tensor, Any], tuple[Tensor, Tensor, Any]]  # e, state -> value of (6), artifact, next state
@@ -70,10 +74,13 @@ class Attack:
     ----------
     e : ``(..., m)`` complex, the perturbation of the measurements.
     image_perturbation : ``(..., n, n)`` complex, :math:`r = \mathcal{A}^\dagger e` (Section 3.1).
-    artifact : ``(..., n, n)``, :math:`\rho = \mathrm{rec}(y + e) - \mathrm{rec}(y)`, converged (eq. 5).
+    artifact : ``(..., n, n)``, :math:`\rho = \mathrm{rec}(y + e) - \mathrm{rec}(y)` (eq. 5).
     objective : :math:`\|\phi \odot \rho\|_2` (eq. 6).
     amplification : :math:`\alpha = \|\rho\|_\infty / \|r\|_\infty` (Section 4).
     history : ``(2, steps, ...)``, the objective and :math:`\|\rho\|_\infty` as the optimiser saw them, not converged.
+    criterion : whether the two reconstructions of the artifact converged: "proved" or "by residuals", see
+        `lib.tv.TVResult`; else `AS_RETURNED`, and nothing is known. A function that wraps a `TVReconstruction` hides
+        its converged ``solve``.
     """
 
     e: Tensor
@@ -82,6 +89,7 @@ class Attack:
     objective: Tensor
     amplification: Tensor
     history: Tensor
+    criterion: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,17 +128,11 @@ def disk_weight(n: int, mu: Sequence[float] | Tensor, sigma: float) -> Tensor:
     -------
     ``(..., n, n)`` float32.
 
-    Raises
-    ------
-    ValueError : ``mu`` is outside the image, or ``sigma`` is not in :math:`(0, \sqrt2\, n]`.
-
     >>> int(disk_weight(64, (30, 40), 5).sum())
     81
     """
-    if not 0 < sigma <= math.sqrt(2) * n:
-        raise ValueError(
-            f"disk_weight: sigma must lie in (0, {math.sqrt(2) * n:.1f}], the image's diagonal, got {sigma!r}"
-        )
+    n = checks.integer("disk_weight", "n", n, 1, checks.SIDE)
+    sigma = checks.number("disk_weight", "sigma", sigma, 0, math.sqrt(2) * n, most=True)
     mu = _checked_mu("disk_weight", mu, n)
     i = torch.arange(n, dtype=torch.float64, device=mu.device)
     squared = (i - mu[..., :1]) ** 2, (i - mu[..., 1:]) ** 2
@@ -140,21 +142,10 @@ def disk_weight(n: int, mu: Sequence[float] | Tensor, sigma: float) -> Tensor:
 def location_grid(n: int, count: int = 8) -> Tensor:
     r"""The grid of locations :math:`((i + \tfrac12) n/c, (j + \tfrac12) n/c)`, rounded down, i and j from 0 to c - 1.
 
-    Parameters
-    ----------
-    n : image side.
-    count : c, locations in a row.
-
-    Returns
-    -------
-    ``(count**2, 2)`` int64, row and column.
-
-    Raises
-    ------
-    ValueError : ``count`` is not between 1 and n.
+    ``(count**2, 2)`` int64, row and column, with c = ``count`` locations in a row.
     """
-    if not isinstance(count, Integral) or isinstance(count, bool) or not 1 <= count <= n:
-        raise ValueError(f"location_grid: count must be an integer between 1 and n = {n}, got {count!r}")
+    n = checks.integer("location_grid", "n", n, 1, checks.SIDE)
+    count = checks.integer("location_grid", "count", count, 1, n)
     centres = (2 * torch.arange(count) + 1) * n // (2 * count)
     return torch.cartesian_prod(centres, centres)
 
@@ -176,13 +167,11 @@ def spike_perturbation(op: LinearOperator, mu: Sequence[float] | Tensor, eta: fl
     Returns
     -------
     ``(..., m)`` complex64, or complex128 if ``eta`` is a float64 tensor.
-
-    Raises
-    ------
-    ValueError : ``mu`` is outside the image, or ``eta`` is not positive and finite.
     """
+    _check_operator("spike_perturbation", op)
     mu = _checked_mu("spike_perturbation", mu, op.n).round().long()
-    eta = _checked_eta("spike_perturbation", eta)
+    eta = checks.positive("spike_perturbation", "eta", eta)
+    checks.broadcast("spike_perturbation", mu=mu.shape[:-1], eta=eta.shape)
     dtype = torch.float64 if eta.dtype == torch.float64 else torch.float32
     delta = torch.zeros(*mu.shape[:-1], op.n**2, dtype=dtype, device=op.device)
     delta.scatter_(-1, (mu[..., :1] * op.n + mu[..., 1:]).to(op.device), 1)
@@ -203,14 +192,12 @@ def fast_tv(
     ----------
     op, lam, norm, tol : see :class:`lib.tv.TVReconstruction`.
     eta : the norm of e, a number or one for each image of a flat batch.
-
-    Raises
-    ------
-    ValueError : ``eta`` is not positive and finite, or another argument is out of range.
     """
+    checks.operator("fast_tv", op)
+    eta = checks.positive("fast_tv", "eta", eta, torch.float64, op.device)
     delta = torch.zeros(op.n, op.n, dtype=torch.float64, device=op.device)
     delta[op.n // 2, op.n // 2] = 1
-    height = _checked_eta("fast_tv", eta).to(op.device, torch.float64) / torch.linalg.vector_norm(op.A(delta))
+    height = eta / torch.linalg.vector_norm(op.A(delta))
     return TVReconstruction(op, lam, iterations=ITERATIONS, threshold=THRESHOLD * height, norm=norm, tol=tol)
 
 
@@ -246,7 +233,14 @@ def objective(
     -------
     value ``(b,)``, artifact ``(b, n, n)``, and the reconstruction's next state.
     """
+    checks.tensor("objective", "y", y, ("m",), COMPLEX)
+    checks.tensor("objective", "e", e, y.shape[-1:], COMPLEX, y.device)
+    checks.broadcast("objective", y=y.shape[:-1], e=e.shape[:-1])
     image, state = _resume(reconstruct, y + e, state)
+    side = checks.tensor("objective", "the result of reconstruct", image, ("n", "n")).shape[-2:]
+    checks.tensor("objective", "phi", phi, side, WEIGHTS, y.device)
+    checks.tensor("objective", "reference", reference, side, (*REAL, *COMPLEX), y.device)
+    checks.broadcast("objective", e=image.shape[:-2], phi=phi.shape[:-2], reference=reference.shape[:-2])
     rho = image.abs() - reference.abs() if modulus else image - reference  # (5)
     return torch.linalg.vector_norm(phi * rho, dim=(-2, -1)), rho, state  # (6)
 
@@ -277,15 +271,9 @@ def power_ascent(
     Returns
     -------
     Iterates : candidates are those from step 2 on; before, the solver lags behind.
-
-    Raises
-    ------
-    ValueError : ``weight`` is outside (0, 1], or ``steps`` is negative.
     """
-    if not 0 < weight <= 1:
-        raise ValueError(f"power_ascent: weight must lie in (0, 1], got {weight!r}")
-    if steps < 0:
-        raise ValueError(f"power_ascent: steps must be 0 or more, got {steps!r}")
+    weight = checks.number("power_ascent", "weight", weight, 0, 1, most=True)
+    steps = _check_search("power_ascent", objective, start, eta, steps, 0)
     e, state, tried = scaled(start, eta), None, []
     for k in range(steps + 1):
         e.requires_grad_(k < steps)
@@ -302,17 +290,9 @@ def restarted_ascent(objective: Objective, start: Tensor, eta: Tensor, steps: in
     r"""`power_ascent` twice, the second time from the best of the first and down to smaller steps, for networks.
 
     Their objective is rougher than that of TV. The first steps of the second ascent leave the hill, and its last ones,
-    of weight 1/8, climb closer to the top of the next.
-
-    Parameters
-    ----------
-    objective, start, eta : see :func:`power_ascent`.
-    steps : of each of the two.
-
-    Returns
-    -------
-    Iterates : of both, one after the other.
+    of weight 1/8, climb closer to the top of the next. Each has ``steps``; the result holds the iterates of both.
     """
+    steps = _check_search("restarted_ascent", objective, start, eta, steps, 0)
     first = power_ascent(objective, start, eta, steps)
     second = power_ascent(objective, _best(first.candidates, lambda i: i.objective), eta, steps, weight=1 / 8)
     return Iterates(first.tried + second.tried, first.candidates + second.candidates, second.state)
@@ -329,21 +309,12 @@ def projected_adam(
 
     Parameters
     ----------
-    objective, eta : see :func:`power_ascent`.
+    objective, eta, steps : see :func:`power_ascent`.
     start : the first e, ``(b, m)``, see :func:`random_start`.
-    steps : number of steps.
     step_size : of Adam, in the units of the measurements.
-
-    Returns
-    -------
-    Iterates : the last is the only candidate.
-
-    Raises
-    ------
-    ValueError : ``steps`` is less than 1.
     """
-    if steps < 1:
-        raise ValueError(f"projected_adam: steps must be 1 or more, got {steps!r}")
+    step_size = checks.number("projected_adam", "step_size", step_size, 0)
+    steps = _check_search("projected_adam", objective, start, eta, steps, 1)
     e, tried = torch.view_as_real(start.resolve_conj()).clone().requires_grad_(), []
     adam = torch.optim.Adam([e], lr=step_size, eps=1e-5, maximize=True)
     for k in range(steps + 1):
@@ -361,16 +332,11 @@ def projected_adam(
 def random_start(op: LinearOperator, eta: Tensor, seed: int) -> Tensor:
     r"""The authors' start: Gaussian with :math:`\mathbb{E}\|e\|_2^2 = 9\eta^2`; real perturbations if ``op.real``.
 
-    Parameters
-    ----------
-    op : the forward operator.
-    eta : ``(b,)``, one for each perturbation.
-    seed : of the b draws.
-
-    Returns
-    -------
-    ``(b, m)``, complex, of the precision of ``eta``.
+    ``(b, m)`` complex, for norms ``eta``, ``(b,)``; ``seed`` is that of the b draws.
     """
+    _check_operator("random_start", op)
+    checks.positive("random_start", "eta", checks.tensor("random_start", "eta", eta, ("b",), REAL))
+    seed = checks.seed("random_start", seed)
     noise = torch.randn(len(eta), op.m, dtype=torch.complex128, generator=torch.Generator().manual_seed(seed))
     noise = noise.to(eta.device, eta.dtype.to_complex())
     if op.real:
@@ -394,13 +360,16 @@ def scaled(e: Tensor, eta: Tensor, otherwise: Tensor | None = None) -> Tensor:
 
 def _gradient(value: Tensor, e: Tensor) -> Tensor:
     if not value.requires_grad:
-        raise ValueError("localized_attack: reconstruct is not differentiable: its result needs no grad")
-    if not all_finite(value.detach()):
-        raise ValueError("localized_attack: reconstruct returned NaN or infinity")
-    (g,) = torch.autograd.grad(value.sum(), e)
-    if not all_finite(g):
-        raise ValueError("localized_attack: the gradient of reconstruct is NaN or infinite")
-    return g
+        raise ValueError("localized_attack: reconstruct must be differentiable, got a result that needs no grad")
+    checks.finite("localized_attack", "the result of reconstruct", value.detach())
+    return checks.finite("localized_attack", "the gradient of reconstruct", torch.autograd.grad(value.sum(), e)[0])
+
+
+def _check_search(where: str, objective: Objective, start: Tensor, eta: Tensor, steps: int, least: int) -> int:
+    checks.function(where, "objective", objective)
+    checks.tensor(where, "start", start, ("b", "m"), COMPLEX)
+    checks.positive(where, "eta", checks.tensor(where, "eta", eta, (len(start),), REAL, start.device))
+    return checks.integer(where, "steps", steps, least)
 
 
 # --- The attack
@@ -409,30 +378,23 @@ def _gradient(value: Tensor, e: Tensor) -> Tensor:
 def evaluate_perturbation(
     reconstruct: Reconstruct, y: Tensor, op: LinearOperator, e: Tensor, phi: Tensor, clean: Any = None
 ) -> Attack:
-    r"""What a perturbation does: both reconstructions of :math:`\rho` (eq. 5) converged.
+    r"""What a perturbation does, with both reconstructions of :math:`\rho` (eq. 5) converged where they can be.
 
     Parameters
     ----------
-    reconstruct : see :func:`localized_attack`.
-    y : measurements ``(..., m)``.
-    op : the forward operator.
+    reconstruct, y, op : see :func:`localized_attack`; ``y`` may be ``(..., m)``.
     e : perturbations ``(..., m)``.
     phi : weights ``(..., n, n)``; all three broadcast.
     clean : what `unperturbed` returned for ``y``, to spare its computation.
-
-    Returns
-    -------
-    Attack : with an empty history.
-
-    Raises
-    ------
-    ValueError : ``reconstruct`` returns NaN or infinity.
     """
-    image, state = unperturbed(reconstruct, y) if clean is None else clean
-    perturbed, _ = _solve(reconstruct, y + e, state)
-    rho, r = perturbed - image, op.A_dagger(e)
-    if not all_finite(rho):
-        raise ValueError("evaluate_perturbation: reconstruct returned NaN or infinity")
+    where = "evaluate_perturbation"
+    check_measurements(where, y, op)
+    checks.tensor(where, "e", e, (op.m,), COMPLEX, y.device)
+    checks.finite(where, "phi", checks.tensor(where, "phi", phi, (op.n, op.n), WEIGHTS, y.device))
+    checks.broadcast(where, y=y.shape[:-1], e=e.shape[:-1], phi=phi.shape[:-2])
+    image, state = _clean(where, reconstruct, y, clean)
+    perturbed, state = _solve(where, reconstruct, y + e, state)
+    rho, r = checks.finite(where, "the result of reconstruct", perturbed - image), op.A_dagger(e)
     return Attack(
         e=e,
         image_perturbation=r,
@@ -440,20 +402,16 @@ def evaluate_perturbation(
         objective=torch.linalg.vector_norm(phi * rho, dim=(-2, -1)),
         amplification=amplification(rho, r),
         history=rho.real.new_empty(2, 0, *rho.shape[:-2]),
+        criterion=getattr(state, "criterion", AS_RETURNED),
     )
 
 
 def unperturbed(reconstruct: Reconstruct, y: Tensor) -> tuple[Tensor, Any]:
-    """The converged reconstruction of ``y``, ``(..., n, n)``, and a state for nearby problems to start from, or None.
-
-    Parameters
-    ----------
-    reconstruct : see :func:`localized_attack`.
-    y : measurements ``(..., m)``.
-    """
-    return _solve(reconstruct, y, None)
+    """The converged reconstruction of ``y``, ``(..., n, n)``, and a state to start nearby problems from, or None."""
+    return _clean("unperturbed", reconstruct, checks.tensor("unperturbed", "y", y, ("m",), COMPLEX), None)
 
 
+@torch.enable_grad()
 def localized_attack(
     reconstruct: Reconstruct,
     y: Tensor,
@@ -480,13 +438,15 @@ def localized_attack(
     Parameters
     ----------
     reconstruct : any differentiable map from measurements ``(b, m)`` to images ``(b, n, n)``; it is given a batch even
-        if ``y`` has none. Two methods are used if it has them (:class:`lib.tv.TVReconstruction` does):
+        if ``y`` has none, and must treat each vector of it alone and always alike (a ``torch.nn.Module``: in evaluation
+        mode). Two methods are used if it has them (:class:`lib.tv.TVReconstruction` does):
         ``resume(y, state)``, which returns an image and a state from which a call with nearby measurements goes on, and
-        ``solve(y, state)``, the same without derivative and converged. The result is always evaluated with ``solve``.
+        ``solve(y, state)``, the same without derivative and converged. The result is always evaluated with ``solve``,
+        and `Attack.criterion` says whether there was one.
     y : measurements ``(m,)`` or ``(b, m)``.
     op : the forward operator.
     noise_rel : :math:`\eta / \|y\|_2`, in (0, 1).
-    phi : weights ``(n, n)`` or ``(b, n, n)``, see :func:`disk_weight`.
+    phi : weights ``(n, n)`` or ``(b, n, n)``, real or bool, see :func:`disk_weight`.
     optimiser : `power_ascent`, `restarted_ascent` or `projected_adam`, or a ``functools.partial`` of one.
     start : the first e; by default the spike at the centre of mass of phi, of norm :math:`\eta`.
     reference : the reconstruction that the optimiser counts the artifact from; by default the converged one. The
@@ -498,12 +458,8 @@ def localized_attack(
     Returns
     -------
     Attack : with :math:`\|e\|_2 = \eta` for the ascents.
-
-    Raises
-    ------
-    TypeError, ValueError : ``noise_rel`` or ``phi`` is not as described; ``reconstruct`` is not a function, not
-        differentiable, or it returns NaN, infinity or images of another shape.
     """
+    checks.function("localized_attack", "optimiser", optimiser)
     problem = _problem(reconstruct, y, op, noise_rel, phi, start, reference, clean, modulus)
     tried, candidates, state = optimiser(problem.objective, problem.start, problem.eta)
     found = [_best(candidates, lambda i: i.objective)]
@@ -514,12 +470,14 @@ def localized_attack(
     chosen = torch.stack([peak(a.artifact) if by_peak else a.objective for a in results]).argmax(0)
     picked = {
         field.name: torch.stack([getattr(a, field.name) for a in results])[chosen, torch.arange(len(chosen))]
-        for field in fields(Attack)[:-1]
+        for field in fields(Attack)[:-2]
     }
-    attack = Attack(**picked, history=torch.stack([torch.stack([i.objective, i.peak]) for i in tried], 1))
+    history = torch.stack([torch.stack([i.objective, i.peak]) for i in tried], 1)
+    attack = Attack(**picked, history=history, criterion=results[0].criterion)
     return _take(attack, 0) if y.ndim == 1 and phi.ndim == 2 else attack
 
 
+@torch.enable_grad()
 def grid_attack(
     reconstruct: Reconstruct,
     y: Tensor,
@@ -544,20 +502,14 @@ def grid_attack(
         None refines all.
     screening_steps : how many steps those are. 3 suit `power_ascent` with `fast_tv`; 0 look at the spike's artifact.
     progress : show a progress bar.
-
-    Returns
-    -------
-    GridAttack
-
-    Raises
-    ------
-    ValueError : ``screen`` or another argument is out of range.
     """
+    check_measurements("grid_attack", y, op)
     if y.ndim != 1:
-        raise ValueError(f"grid_attack: expected y of shape ({op.m},), got {tuple(y.shape)}")
+        raise ValueError(f"grid_attack: y must have shape ({op.m},), got {tuple(y.shape)}")
     locations = location_grid(op.n, count)
-    if screen is not None and not (isinstance(screen, Integral) and 1 <= screen <= len(locations)):
-        raise ValueError(f"grid_attack: screen must be an integer between 1 and {len(locations)}, got {screen!r}")
+    screen = None if screen is None else checks.integer("grid_attack", "screen", screen, 1, len(locations))
+    screening_steps = checks.integer("grid_attack", "screening_steps", screening_steps, 0)
+    noise_rel = checks.number("grid_attack", "noise_rel", noise_rel, 0, 1)
     clean = unperturbed(reconstruct, y)
     refined = torch.arange(len(locations))
     if screen is not None:
@@ -610,41 +562,35 @@ def _problem(
     modulus: bool = False,
 ) -> _Problem:
     """Check the arguments of `localized_attack` and bring them to one batch."""
-    check_measurements("localized_attack", y, op)
-    if not 0 < noise_rel < 1:
-        raise ValueError(f"localized_attack: noise_rel must lie in (0, 1), got {noise_rel!r}")
-    if phi.shape[-2:] != (op.n, op.n):
-        raise ValueError(f"localized_attack: expected phi (..., {op.n}, {op.n}), got {tuple(phi.shape)}")
-    if not bool((phi != 0).any(-1).any(-1).all()):
-        raise ValueError("localized_attack: phi is all 0: a disk without a pixel?")
+    where = "localized_attack"
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError(f"{where}: torch.inference_mode must be off, got it on: there are no derivatives in it")
+    check_measurements(where, y, op)
+    _check_operator(where, op)
+    noise_rel = checks.number(where, "noise_rel", noise_rel, 0, 1)
+    phi = checks.finite(where, "phi", checks.tensor(where, "phi", phi, (op.n, op.n), WEIGHTS))
+    y = checks.finite(where, "y", y.detach().clone())  # a copy, as one from inference_mode could not be differentiated
     if y.ndim > 2 or phi.ndim > 3 or (y.ndim == 2 and phi.ndim == 3 and len(y) != len(phi)):
-        raise ValueError(
-            f"localized_attack: expected one batch dimension at most, got y {tuple(y.shape)} and phi {tuple(phi.shape)}"
-        )
-    if not all_finite(phi):
-        raise ValueError("localized_attack: phi is not finite")
-    y = y.detach()
-    if not bool((torch.linalg.vector_norm(y, dim=-1) > 0).all()):
-        raise ValueError("localized_attack: y is 0, and so is the norm that e may have")
-    image, state = unperturbed(reconstruct, y) if clean is None else clean
+        shapes = f"{tuple(y.shape)} and {tuple(phi.shape)}"
+        raise ValueError(f"{where}: y and phi must have one batch dimension at most, the same, got {shapes}")
+    for name, empty in (("y", y.norm(dim=-1) == 0), ("phi", (phi == 0).flatten(-2).all(-1))):
+        if bool(empty.any()):
+            raise ValueError(f"{where}: {name} must not be 0 (for phi: a disk without a pixel?)")
+    image, state = _clean(where, reconstruct, y, clean)
     if image.shape != (*y.shape[:-1], op.n, op.n):
-        raise ValueError(f"localized_attack: reconstruct returned {tuple(image.shape)} for y {tuple(y.shape)}")
+        raise ValueError(f"{where}: reconstruct must return {(op.n, op.n)} for each y, got {tuple(image.shape)}")
     b = len(y) if y.ndim == 2 else len(phi) if phi.ndim == 3 else 1
-    phi, y = phi.abs().to(y.device, y.real.dtype).expand(b, op.n, op.n), y.expand(b, op.m)
+    phi, y = phi.to(y.device, y.real.dtype).abs().expand(b, op.n, op.n), y.expand(b, op.m)
     eta = noise_rel * torch.linalg.vector_norm(y, dim=-1)
-    start = spike_perturbation(op, _centre(phi), eta) if start is None else start.detach().to(y.dtype)
-    if start.shape not in ((op.m,), (b, op.m)):
-        raise ValueError(f"localized_attack: expected start ({op.m},) or ({b}, {op.m}), got {tuple(start.shape)}")
+    start = spike_perturbation(op, _centre(phi), eta) if start is None else _one_or_each("start", start, (op.m,), b)
+    start = start.to(y.device, y.dtype)
     start = (op.symmetrize(start) if op.real else start).expand(b, op.m)  # type: ignore[attr-defined]
     length = torch.linalg.vector_norm(start, dim=-1)
     if not bool((torch.isfinite(length) & (length > 0)).all()):
-        raise ValueError("localized_attack: start must be finite and not 0 (for op.real: in its real part)")
-    reference = image if reference is None else reference.detach()
-    if reference.shape not in ((op.n, op.n), (b, op.n, op.n)):
         raise ValueError(
-            f"localized_attack: expected reference ({op.n}, {op.n}) or ({b}, {op.n}, {op.n}), "
-            f"got {tuple(reference.shape)}"
+            f"{where}: start must be finite and not 0 (for op.real: in its real part), got {length.tolist()}"
         )
+    reference = image if reference is None else _one_or_each("reference", reference, (op.n, op.n), b)
 
     def objective_of(e: Tensor, at: Any) -> tuple[Tensor, Tensor, Any]:
         e = _Projection.apply(e, op.symmetrize) if op.real else e  # type: ignore[attr-defined]
@@ -667,8 +613,9 @@ class _Projection(torch.autograd.Function):
 
 
 def _take(attack: Attack, i: int) -> Attack:
-    batched = {name: value[i] for name, value in vars(attack).items() if name != "history"}
-    return Attack(**batched, history=attack.history[..., i])
+    """The i-th of a batch of attacks."""
+    batched = {field.name: getattr(attack, field.name)[i] for field in fields(Attack)[:-2]}
+    return Attack(**batched, history=attack.history[..., i], criterion=attack.criterion)
 
 
 def _centre(phi: Tensor) -> Tensor:
@@ -679,35 +626,82 @@ def _centre(phi: Tensor) -> Tensor:
     return centre.clamp(max=phi.shape[-1] - 1)  # rounding
 
 
-def _checked_mu(name: str, mu: Sequence[float] | Tensor, n: int) -> Tensor:
-    mu = torch.as_tensor(mu, dtype=torch.float64)
-    if mu.shape[-1:] != (2,) or not bool(((mu >= 0) & (mu <= n - 1)).all()):
-        raise ValueError(f"{name}: mu must hold rows and columns in [0, {n - 1}], got {mu.tolist()}")
-    return mu
+def _check_operator(where: str, op: LinearOperator) -> None:
+    checks.operator(where, op)
+    checks.operator(where, op, *(["symmetrize"] if op.real else []))
 
 
-def _checked_eta(name: str, eta: float | Tensor) -> Tensor:
-    eta = torch.as_tensor(eta)
-    if not bool(((eta > 0) & torch.isfinite(eta)).all()):
-        raise ValueError(f"{name}: eta must be positive and finite, got {eta.tolist()}")
-    return eta
+def _checked_mu(where: str, mu: Sequence[float] | Tensor, n: int) -> Tensor:
+    try:
+        found = torch.as_tensor(mu, dtype=torch.float64)
+        inside = found.shape[-1:] == (2,) and bool(((found >= 0) & (found <= n - 1)).all())
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{where}: mu must be rows and columns, numbers, got {checks.shown(mu)}") from None
+    if not inside:
+        raise ValueError(f"{where}: mu must hold rows and columns in [0, {n - 1}], got {checks.shown(found.tolist())}")
+    return found
+
+
+def _one_or_each(name: str, value: Tensor, tail: tuple[int, ...], b: int) -> Tensor:
+    """One tensor for all problems, or one for each."""
+    checks.tensor("localized_attack", name, value, tail, (*REAL, *COMPLEX))
+    if value.shape not in (tail, (b, *tail)):
+        raise ValueError(f"localized_attack: {name} must have shape {tail} or {(b, *tail)}, got {tuple(value.shape)}")
+    return value.detach()
+
+
+# --- What is asked of a reconstruction
 
 
 def _resume(reconstruct: Reconstruct, y: Tensor, state: Any) -> tuple[Tensor, Any]:
     if hasattr(reconstruct, "resume"):
-        return reconstruct.resume(y, state)
-    return reconstruct(y), None
+        return _pair("objective", "reconstruct.resume must return", reconstruct.resume(y, state))
+    return checks.function("objective", "reconstruct", reconstruct)(y), None
 
 
 @torch.no_grad()
-def _solve(reconstruct: Reconstruct, y: Tensor, state: Any) -> tuple[Tensor, Any]:
+def _solve(where: str, reconstruct: Reconstruct, y: Tensor, state: Any) -> tuple[Tensor, Any]:
     if hasattr(reconstruct, "solve"):
-        return reconstruct.solve(y, state)
-    if not callable(reconstruct):
-        raise TypeError(f"localized_attack: reconstruct must be a function of the measurements, got {reconstruct!r}")
+        return _pair(where, "reconstruct.solve must return", reconstruct.solve(y, state))
     flat = y.reshape(-1, y.shape[-1])
     image = reconstruct(flat)
     if not isinstance(image, Tensor) or image.ndim != 3 or len(image) != len(flat):
-        shown = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
-        raise ValueError(f"localized_attack: reconstruct returned {shown} for y {tuple(flat.shape)}, not images")
+        shown = tuple(image.shape) if isinstance(image, Tensor) else checks.shown(image)
+        raise ValueError(f"{where}: reconstruct must return images (b, n, n) for y {tuple(flat.shape)}, got {shown}")
     return image.reshape(*y.shape[:-1], *image.shape[-2:]), None
+
+
+def _pair(where: str, what: str, result: Any) -> tuple[Tensor, Any]:
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Tensor):
+        raise TypeError(f"{where}: {what} an image and a state, got {checks.shown(result)}")
+    return result
+
+
+def _clean(where: str, reconstruct: Reconstruct, y: Tensor, clean: tuple[Tensor, Any] | None) -> tuple[Tensor, Any]:
+    """`unperturbed`, unless it is given; in any case a look at what reconstructs."""
+    if not callable(reconstruct) and not hasattr(reconstruct, "resume"):
+        raise TypeError(f"{where}: reconstruct must be a function of y, got {checks.shown(reconstruct)}")
+    for owner in (reconstruct, getattr(reconstruct, "__self__", None)):  # of model and model.forward
+        if isinstance(owner, torch.nn.Module) and any(module.training for module in owner.modules()):
+            raise ValueError(f"{where}: reconstruct must be in evaluation mode, got training mode; call its eval()")
+    for name in ("resume", "solve"):
+        if hasattr(reconstruct, name):
+            try:
+                inspect.signature(getattr(reconstruct, name)).bind(y, None)
+            except TypeError as error:
+                raise TypeError(f"{where}: reconstruct.{name} must take y and a state, got {error}") from None
+            except ValueError:  # a builtin does not tell
+                pass
+    if clean is not None:
+        return _pair(where, "clean must be", clean)
+    image, state = _solve(where, reconstruct, y, None)
+    if not hasattr(reconstruct, "solve") and y.numel():
+        flat = y.reshape(-1, y.shape[-1])  # the first one alone; if it is alone, beside another
+        again, _ = _solve(where, reconstruct, flat[:1] if len(flat) > 1 else torch.cat([flat, flat / 2]), None)
+        first = image.reshape(-1, *image.shape[-2:])[0]
+        if bool((again[0] - first).abs().max() > AGREEMENT * first.abs().max()):
+            raise ValueError(
+                f"{where}: reconstruct must give the same image for the same y, whatever is in its batch, got two that "
+                "differ: is it random, or a model in training mode?"
+            )
+    return image, state

@@ -14,7 +14,8 @@ from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib.operators import MaskedFourier, check_measurements, radial_mask
+from lib import checks
+from lib.operators import REAL, MaskedFourier, check_measurements, radial_mask
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 N, LINES = 256, 40  # the problem that the paper trains for
@@ -42,6 +43,14 @@ class Sizes:
     first: int
     fold: int
     inversion_noise: float
+
+    def __post_init__(self) -> None:
+        checks.number("Sizes", "inversion_noise", self.inversion_noise, 0, least=True)
+        for name, value in [*vars(self).items()][:-1]:
+            for size in checks.instance("Sizes", name, value, tuple) if name in ("down", "up") else (value,):
+                checks.integer("Sizes", name, size, 1)
+        if len(self.up) != len(self.down):
+            raise ValueError(f"Sizes: up must have as many blocks as down, {len(self.down)}, got {len(self.up)}")
 
     @property
     def divisor(self) -> int:
@@ -77,16 +86,13 @@ class Tiramisu(nn.Module):
     Dense blocks on the way down, each followed by batch norm, a 1 x 1 convolution and a 2 x 2 maximum; one at the
     bottom; on the way up transposed convolutions of stride 2, each joined with the channels of the same size on the way
     down and followed by a dense block that passes on only its new channels. The last convolution starts at zero, so
-    that training starts from the identity in :math:`z + \mathrm{net}(z)`.
-
-    Parameters
-    ----------
-    sizes : the sizes of the network; 2 channels in and out, real and imaginary part.
+    that training starts from the identity in :math:`z + \mathrm{net}(z)`. It has 2 channels in and
+    out, real and imaginary part.
     """
 
     def __init__(self, sizes: Sizes):
         super().__init__()
-        self.sizes = sizes
+        self.sizes = checks.instance("Tiramisu", "sizes", sizes, Sizes)
         growth, channels = sizes.growth, sizes.first
         ends = 2 * sizes.fold**2
         self.first = nn.Conv2d(ends, channels, 3, padding=1)
@@ -116,8 +122,11 @@ class Tiramisu(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(batch, 2, n, n)`` real to the same; n a multiple of ``sizes.divisor``."""
-        if x.shape[-1] % self.sizes.divisor or x.shape[-2] % self.sizes.divisor:
-            raise ValueError(f"Tiramisu: sides must be multiples of {self.sizes.divisor}, got {tuple(x.shape[-2:])}")
+        checks.tensor("Tiramisu", "x", x, ("b", 2, "n", "n"), REAL)
+        if any(side % self.sizes.divisor or not side for side in x.shape[-2:]):
+            raise ValueError(
+                f"Tiramisu: x must have sides that {self.sizes.divisor} divides, got {tuple(x.shape[-2:])}"
+            )
         x = self.first(functional.pixel_unshuffle(x, self.sizes.fold))
         skips = []
         for block, pool in zip(self.down, self.pool, strict=True):
@@ -142,16 +151,12 @@ class LearnedInversion(nn.Module):
         C_{jk} + i S_{jk} = \tfrac{1}{\sqrt n} e^{2\pi i jk/n},
 
     plus Gaussian noise of standard deviation ``noise``:math:`/\sqrt n` in each entry.
-
-    Parameters
-    ----------
-    op : the forward operator, for its mask.
-    noise : size of the initial noise.
     """
 
     def __init__(self, op: MaskedFourier, noise: float):
         super().__init__()
-        self.op = op
+        self.op = checks.instance("LearnedInversion", "op", op, MaskedFourier)
+        noise = checks.number("LearnedInversion", "noise", noise, 0, least=True)
         index = torch.arange(op.n, dtype=torch.float64)
         angle = 2 * math.pi / op.n * (index[:, None] * index % op.n)
         cos, sin = angle.cos() / math.sqrt(op.n), angle.sin() / math.sqrt(op.n)
@@ -176,14 +181,10 @@ class Reconstruction(nn.Module):
 
     Parameters
     ----------
-    op : the forward operator, on the CPU; ``.to(device)`` moves it, too.
+    op : the forward operator, on the CPU, n a multiple of ``sizes.divisor``; ``.to(device)`` moves it, too.
     sizes : sizes of the network.
     learned : whether the inversion is learned.
     seed : seed of the initial weights.
-
-    Raises
-    ------
-    ValueError : ``op.n`` is not a multiple of ``sizes.divisor``.
 
     >>> op = MaskedFourier(radial_mask(32, 8))
     >>> sizes = Sizes((3, 4, 5), 6, (5, 4, 3), growth=16, first=32, fold=2, inversion_noise=1 / 256)
@@ -195,9 +196,10 @@ class Reconstruction(nn.Module):
 
     def __init__(self, op: MaskedFourier, sizes: Sizes, learned: bool, seed: int = 0):
         super().__init__()
-        if op.n % sizes.divisor:
-            raise ValueError(f"Reconstruction: n must be a multiple of {sizes.divisor}, got {op.n}")
-        self.op = op
+        self.op, seed = checks.instance("Reconstruction", "op", op, MaskedFourier), checks.seed("Reconstruction", seed)
+        checks.instance("Reconstruction", "learned", learned, bool)
+        if op.n % checks.instance("Reconstruction", "sizes", sizes, Sizes).divisor:
+            raise ValueError(f"Reconstruction: op must have a side that {sizes.divisor} divides, got {op.n}")
         with torch.random.fork_rng(devices=()):
             torch.random.default_generator.manual_seed(seed)  # not that of a GPU, which would stay reset
             self.net = Tiramisu(sizes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -243,13 +245,17 @@ class Reconstruction(nn.Module):
         return torch.complex(z[:, 0], z[:, 1]).to(y.dtype).reshape(*y.shape[:-1], self.op.n, self.op.n)
 
 
-@functools.cache
 def fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 pays: on GPUs and processors with instructions for it (twice as fast a step)."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if device.type == "cuda":
+    if checks.instance("fast_bfloat16", "device", device, torch.device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return cpuinfo.exists() and "avx512_bf16" in cpuinfo.read_text()
+    return "avx512_bf16" in _cpuinfo()
+
+
+@functools.cache
+def _cpuinfo() -> str:
+    path = Path("/proc/cpuinfo")
+    return path.read_text() if path.exists() else ""
 
 
 def load_network(
@@ -271,13 +277,16 @@ def load_network(
 
     Raises
     ------
-    ValueError : an unknown name, or a file that is not the one of the manifest.
+    ValueError : a file is not the one of the manifest.
     FileNotFoundError : weights or manifest are missing. The message says which command makes them.
     """
-    folder = Path(folder)
+    checks.one_of("load_network", "name", name, NETWORKS)
+    folder, device = (
+        Path(checks.instance("load_network", "folder", folder, str, Path)),
+        checks.device("load_network", device),
+    )
+    checks.instance("load_network", "preset", preset, str)
     key, remedy = f"{name}-{preset}", f"`make train NETWORK={name} PRESET={preset}` makes it"
-    if name not in NETWORKS:
-        raise ValueError(f"load_network: name must be one of {NETWORKS}, got {name!r}")
     entry = read_manifest(folder).get(key)
     if entry is None:
         raise FileNotFoundError(f"load_network: no trained {key} in {folder.name}/manifest.json; {remedy}")
@@ -292,8 +301,7 @@ def load_network(
         if hashlib.sha256(content).hexdigest() != file["sha256"]:
             raise ValueError(f"{shown} has another SHA-256 than the manifest says; {remedy} anew")
         state |= load(content)
-    sizes = Sizes(**entry["sizes"] | {side: tuple(entry["sizes"][side]) for side in ("down", "up")})
-    network = Reconstruction(MaskedFourier(radial_mask(N, LINES)), sizes, learned=name == "tirafl")
+    network = Reconstruction(MaskedFourier(radial_mask(N, LINES)), _sizes(entry), learned=name == "tirafl")
     counters = {k: v for k, v in network.state_dict().items() if not v.is_floating_point()}  # of batch norm; not stored
     try:
         network.load_state_dict({name: value.float() for name, value in state.items()} | counters)
@@ -316,10 +324,20 @@ def read_manifest(folder: Path = WEIGHTS) -> dict[str, dict]:
 
     Raises
     ------
-    ValueError : the file is not JSON.
+    ValueError : the file is not such a manifest.
     """
-    path = Path(folder) / "manifest.json"
+    path = Path(checks.instance("read_manifest", "folder", folder, str, Path)) / "manifest.json"
     try:
-        return json.loads(path.read_text()) if path.exists() else {}
-    except json.JSONDecodeError as error:
-        raise ValueError(f"read_manifest: {path.parent.name}/{path.name} is not JSON: {error}; restore it") from None
+        found = json.loads(path.read_bytes()) if path.exists() else {}
+        for entry in found.values():
+            _sizes(entry)
+            if not all({"name", "bytes", "sha256"} <= set(file) for file in entry["files"]):
+                raise KeyError("name, bytes or sha256")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"read_manifest: {path.parent.name}/{path.name} is damaged, {what}; restore it") from None
+    return found
+
+
+def _sizes(entry: dict) -> Sizes:
+    return Sizes(**entry["sizes"] | {side: tuple(entry["sizes"][side]) for side in ("down", "up")})

@@ -1,14 +1,18 @@
 """The forward model: masks, the masked Fourier operator, what any other operator must offer, the gradient, noise."""
 
 import math
+import warnings
 from collections.abc import Callable
-from numbers import Integral
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from lib import checks
+
 GOLDEN_ANGLE = math.pi * (math.sqrt(5) - 1) / 2  # between successive lines, radians
+REAL, COMPLEX = (torch.float32, torch.float64), (torch.complex64, torch.complex128)
 
 
 def radial_mask(n: int, lines: int) -> Tensor:
@@ -22,28 +26,24 @@ def radial_mask(n: int, lines: int) -> Tensor:
 
     Parameters
     ----------
-    n : image side, at least 2.
+    n : image side, 2 to 16384.
     lines : number of lines through the zero frequency, at least 1.
 
     Returns
     -------
     ``(n, n)`` bool tensor, zero frequency at ``[n//2, n//2]``.
 
-    Raises
-    ------
-    ValueError : ``n`` or ``lines`` is out of range.
-
     >>> [int(radial_mask(256, lines).sum()) for lines in (25, 40, 80)]
     [6990, 10941, 20908]
     """
-    for name, value, least in (("n", n, 2), ("lines", lines, 1)):
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-            raise ValueError(f"radial_mask: {name} must be an integer >= {least}, got {value!r}")
+    n, lines = checks.integer("radial_mask", "n", n, 2, checks.SIDE), checks.integer("radial_mask", "lines", lines, 1)
     k = torch.arange(n, dtype=torch.float64) - n // 2
     mask = torch.zeros(n, n, dtype=torch.bool)
     for line in range(lines):
         angle = line * GOLDEN_ANGLE
         mask |= (k[:, None] * math.cos(angle) + k * math.sin(angle)).abs() <= 0.5
+        if bool(mask.all()):
+            break
     return mask
 
 
@@ -107,9 +107,14 @@ class MaskedFourier:
     Pixel [0, 0] is the origin of the transform. The authors centre the image, too; that only turns the phases of the
     measurements.
 
+    Images are square. A rectangular one is padded with zeros before it is measured. Where measurements come from a
+    rectangular grid, pad its mask with False instead, zero frequency on zero frequency: y stays as it is, and the image
+    comes out on n x n pixels of the same field of view, interpolated along its shorter side.
+
     Parameters
     ----------
-    mask : ``(n, n)`` bool tensor (or one of zeros and ones), zero frequency at ``[n//2, n//2]``.
+    mask : ``(n, n)`` bool tensor (or one of zeros and ones), zero frequency at ``[n//2, n//2]``. One in the order of
+        ``numpy.fft``, zero frequency at [0, 0], needs an ``fftshift`` first; there is a warning.
     real : whether the unknown is a real image, as phantoms are: reconstructions are then real, at half the cost, and
         attacks keep to real image perturbations. Measurements are complex in any case, and their noise may be.
 
@@ -120,11 +125,6 @@ class MaskedFourier:
     real : as given.
     device : of the mask; images and measurements have to be there.
 
-    Raises
-    ------
-    TypeError, ValueError : the mask, an image or a measurement vector has the wrong type, shape, dtype or
-        device. The message names the operator and both shapes.
-
     >>> op = MaskedFourier(radial_mask(32, 6))
     >>> y = op.A(torch.ones(5, 32, 32))
     >>> y.shape == (5, op.m), y.dtype
@@ -132,19 +132,29 @@ class MaskedFourier:
     """
 
     def __init__(self, mask: Tensor, real: bool = False):
-        if not isinstance(mask, Tensor):
-            raise TypeError(f"MaskedFourier: mask must be a tensor (see torch.from_numpy), got {type(mask).__name__}")
-        if mask.ndim != 2 or mask.shape[0] != mask.shape[1]:
-            raise ValueError(f"MaskedFourier: mask must have shape (n, n), got {tuple(mask.shape)}")
+        checks.tensor("MaskedFourier", "mask", mask, ("n", "n"))
+        if mask.ndim != 2 or mask.shape[0] != mask.shape[1] or not 1 <= len(mask) <= checks.SIDE:
+            raise ValueError(
+                f"MaskedFourier: mask must have shape (n, n), n from 1 to {checks.SIDE}, got {tuple(mask.shape)}; "
+                "for rectangles see the documentation of MaskedFourier"
+            )
         if mask.dtype != torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
-            raise ValueError("MaskedFourier: mask must be binary, got other values than 0 and 1")
+            raise ValueError("MaskedFourier: mask must hold zeros and ones, got other values")
         if not bool(mask.any()):
-            raise ValueError(f"MaskedFourier: mask of shape {tuple(mask.shape)} is empty: no frequency is sampled")
+            raise ValueError(f"MaskedFourier: mask must sample a frequency, got zeros of shape {tuple(mask.shape)}")
         self.mask = mask.to(torch.bool, copy=True)
         self.device = mask.device
-        self.real = bool(real)
+        self.real = checks.instance("MaskedFourier", "real", real, bool)
         self.n = n = mask.shape[0]
         self.m = int(self.mask.sum())
+        if n >= 10:  # the 5 x 5 lowest frequencies, and those that would be the lowest in the other order
+            centred = (self.mask.roll((2 - at, 2 - at), (0, 1))[:5, :5].sum() for at in (n // 2, 0))
+            if next(centred) + 15 <= next(centred):
+                warnings.warn(
+                    "MaskedFourier: mask has few low frequencies: if its zero frequency is at [0, 0], apply "
+                    "torch.fft.fftshift to it",
+                    stacklevel=2,
+                )
         rows, columns = ((k - n // 2) % n for k in self.mask.nonzero(as_tuple=True))  # in the order of torch.fft
         self._index = rows * n + columns
         # the transform of a real image is stored for k_1 = 0, ..., n/2; the others are conjugates of those at -k
@@ -179,11 +189,11 @@ class MaskedFourier:
 
     def to(self, device: str | torch.device) -> "MaskedFourier":
         """The same operator on another device."""
-        return MaskedFourier(self.mask.to(device), self.real)
+        return MaskedFourier(self.mask.to(checks.device("MaskedFourier.to", device)), self.real)
 
     def A(self, x: Tensor) -> Tensor:
         r"""Measurements :math:`y = \mathcal{A}x`: images ``(..., n, n)`` to vectors ``(..., m)`` (eq. 1)."""
-        _check("MaskedFourier.A", "x", x, (self.n, self.n), (*_REAL, *_COMPLEX), self.device)
+        checks.tensor("MaskedFourier.A", "x", x, (self.n, self.n), (*REAL, *COMPLEX), self.device)
         if x.numel() == 0:  # the FFT libraries refuse an empty batch
             return x.new_zeros(*x.shape[:-2], self.m, dtype=torch.promote_types(x.dtype, torch.complex64))
         if x.is_complex():
@@ -202,7 +212,7 @@ class MaskedFourier:
         r"""See `LinearOperator`: :math:`\mathrm{Re}\,\mathcal{A}^* y` of an operator for real images."""
         check_measurements("MaskedFourier.real_adjoint", y, self)
         if not self.real:
-            raise ValueError("MaskedFourier.real_adjoint: the operator is for complex images; see its argument real")
+            raise ValueError("MaskedFourier.real_adjoint: real must be True, got an operator for complex images")
         return _real_inverse(torch.view_as_complex(self._spectrum(y)))
 
     def k_space(self, y: Tensor) -> Tensor:
@@ -216,6 +226,8 @@ class MaskedFourier:
 
     def x_update(self, y: Tensor, rho: Tensor) -> Callable[..., Tensor]:
         """See `LinearOperator`; exact, since both terms are diagonal in the Fourier domain."""
+        check_measurements("MaskedFourier.x_update", y, self)
+        checks.tensor("MaskedFourier.x_update", "rho", rho, y.shape[:-1], REAL, self.device)
         weight, laplacian = self._weight.to(rho.dtype), self._laplacian.to(rho.dtype)
         inverse = torch.addcmul(weight, rho[:, None, None, None], laplacian).reciprocal_()
         # y is added in k-space: as an image, its rounding errors at frequencies without data would be divided by rho
@@ -260,6 +272,8 @@ class MaskedFourier:
 
     def adjoint_dagger(self, g: Tensor) -> Tensor:
         r"""See `LinearOperator`: :math:`\mathcal{A} g`, and twice that at k where a real image has to serve -k, too."""
+        kinds = REAL if self.real else (*REAL, *COMPLEX)
+        checks.tensor("MaskedFourier.adjoint_dagger", "g", g, (self.n, self.n), kinds, self.device)
         return self._samples(g, self._conjugate * (1.0 + ~self._paired[:, None])) if self.real else self.A(g)
 
     def symmetrize(self, y: Tensor) -> Tensor:
@@ -276,6 +290,8 @@ def _real_inverse(spectrum: Tensor) -> Tensor:
     n = spectrum.shape[-2]
     if spectrum.numel() == 0:
         return spectrum.real.new_zeros(*spectrum.shape[:-1], n)
+    if spectrum.device.type != "cpu":  # where the copies below would be as many kernels
+        return torch.fft.irfft2(spectrum, s=(n, n), norm="ortho")
     flat = spectrum.reshape(-1, *spectrum.shape[-2:])
     columns = torch.fft.ifft(flat, dim=-2, norm="ortho")  # comes with rows and columns swapped in memory
     rows = torch.empty_like(flat)
@@ -284,33 +300,10 @@ def _real_inverse(spectrum: Tensor) -> Tensor:
     return torch.fft.irfft(rows, n=n, norm="ortho").view(*spectrum.shape[:-1], n)
 
 
-_REAL = (torch.float32, torch.float64)
-_COMPLEX = (torch.complex64, torch.complex128)
-
-
-def check_measurements(name: str, y: Tensor, op: LinearOperator) -> None:
-    """That y is a complex tensor ``(..., m)`` where the operator is; errors begin with ``name``."""
-    _check(name, "y", y, (op.m,), _COMPLEX, op.device)
-
-
-def _check(
-    name: str,
-    argument: str,
-    value: Tensor,
-    tail: tuple[int, ...],
-    dtypes: tuple[torch.dtype, ...],
-    device: torch.device | None,
-) -> None:
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{name}: expected {argument} to be a tensor, got {type(value).__name__}")
-    if tuple(value.shape[-len(tail) :]) != tail:
-        expected = ", ".join(map(str, tail))
-        raise ValueError(f"{name}: expected {argument} of shape (..., {expected}), got {tuple(value.shape)}")
-    if value.dtype not in dtypes:
-        names = ", ".join(str(d).removeprefix("torch.") for d in dtypes)
-        raise TypeError(f"{name}: expected {argument} of dtype {names}, got {value.dtype}")
-    if device is not None and value.device != device:
-        raise ValueError(f"{name}: mask on {device}, {argument} on {value.device}; use op.to")
+def check_measurements(where: str, y: Tensor, op: LinearOperator) -> None:
+    """That y is a complex tensor ``(..., m)`` where the operator is; errors begin with ``where``."""
+    checks.operator(where, op)
+    checks.tensor(where, "y", y, (op.m,), COMPLEX, op.device)
 
 
 def gradient(x: Tensor) -> Tensor:
@@ -319,42 +312,15 @@ def gradient(x: Tensor) -> Tensor:
     .. math::
         (\nabla x)_{0,ij} = x_{i+1,j} - x_{ij}, \qquad (\nabla x)_{1,ij} = x_{i,j+1} - x_{ij},
 
-    with indices modulo n. Linear, differentiable, real or complex.
-
-    Parameters
-    ----------
-    x : images ``(..., n, n)``.
-
-    Returns
-    -------
-    ``(..., 2, n, n)``, same dtype.
-
-    Raises
-    ------
-    ValueError : the last two dimensions are missing.
+    with indices modulo n, ``(..., 2, n, n)`` of images ``(..., n, n)``. Linear, differentiable, real or complex.
     """
-    if x.ndim < 2:
-        raise ValueError(f"gradient: expected shape (..., n, n), got {tuple(x.shape)}")
+    checks.tensor("gradient", "x", x, ("n", "n"), (*REAL, *COMPLEX))
     return torch.stack([x.roll(-1, -2) - x, x.roll(-1, -1) - x], dim=-3)
 
 
 def gradient_adjoint(p: Tensor) -> Tensor:
-    r"""Adjoint :math:`\nabla^* p`, minus the periodic divergence with backward differences.
-
-    Parameters
-    ----------
-    p : fields ``(..., 2, n, n)``.
-
-    Returns
-    -------
-    ``(..., n, n)``, same dtype.
-
-    Raises
-    ------
-    ValueError : ``p`` has no dimension of size 2 in third place from the end.
-    """
-    if p.ndim < 3 or p.shape[-3] != 2:
-        raise ValueError(f"gradient_adjoint: expected shape (..., 2, n, n), got {tuple(p.shape)}")
+    r"""Adjoint :math:`\nabla^* p`, ``(..., n, n)`` of fields ``(..., 2, n, n)``: backward differences, with a minus."""
+    checks.tensor("gradient_adjoint", "p", p, (2, "n", "n"), (*REAL, *COMPLEX))
     down, right = p.unbind(-3)
     return down.roll(1, -2) - down + right.roll(1, -1) - right
 
@@ -362,16 +328,12 @@ def gradient_adjoint(p: Tensor) -> Tensor:
 def laplacian_symbol(n: int, dtype: torch.dtype = torch.float64, device: str | torch.device = "cpu") -> Tensor:
     r"""Fourier symbol of :math:`\nabla^*\nabla`: :math:`4\sin^2(\pi k_0/n) + 4\sin^2(\pi k_1/n)`.
 
-    Parameters
-    ----------
-    n : image side.
-    dtype : real dtype of the result.
-    device : where it is made.
-
-    Returns
-    -------
-    ``(n, n)``, in the order of ``torch.fft``.
+    ``(n, n)``, of a real ``dtype``, in the order of ``torch.fft``.
     """
+    checks.integer("laplacian_symbol", "n", n, 1, checks.SIDE)
+    if dtype not in REAL:
+        raise TypeError(f"laplacian_symbol: dtype must be torch.float32 or torch.float64, got {checks.shown(dtype)}")
+    device = checks.device("laplacian_symbol", device)
     squared = 4 * torch.sin(math.pi * torch.fft.fftfreq(n, dtype=torch.float64, device=device)) ** 2
     return (squared[:, None] + squared).to(dtype)
 
@@ -379,26 +341,27 @@ def laplacian_symbol(n: int, dtype: torch.dtype = torch.float64, device: str | t
 def add_noise(y: Tensor, noise_rel: float, seed: int) -> Tensor:
     r"""``y`` plus complex Gaussian noise of norm exactly ``noise_rel`` times :math:`\|y\|_2`, for each vector.
 
+    The noise of vector number i of a batch depends on ``seed``, i and m alone, not on how many there are.
+
     Parameters
     ----------
-    y : measurements ``(..., m)``, complex.
+    y : measurements ``(..., m)``, complex, as the result.
     noise_rel : relative noise level :math:`\eta/\|y\|_2`, at least 0.
-    seed : seed of the noise; the same on every machine.
-
-    Returns
-    -------
-    ``(..., m)``, the dtype of ``y``.
-
-    Raises
-    ------
-    ValueError : ``noise_rel`` is negative or not finite.
-    TypeError : ``y`` is not complex.
+    seed : seed of the noise, in [0, 2**32); the same on every machine.
     """
-    if not y.is_complex():
-        raise TypeError(f"add_noise: y must be complex, got {y.dtype}")
-    if not (noise_rel >= 0 and math.isfinite(noise_rel)):
-        raise ValueError(f"add_noise: noise_rel must be a number >= 0, got {noise_rel!r}")
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(y.shape, dtype=torch.complex128, generator=generator).to(y.device, y.dtype)
+    checks.tensor("add_noise", "y", y, ("m",), COMPLEX)
+    noise_rel = checks.number("add_noise", "noise_rel", noise_rel, 0, least=True)
+    noise = gaussian(y.shape, checks.seed("add_noise", seed)).to(y.device, y.dtype)
     size = torch.linalg.vector_norm(y, dim=-1, keepdim=True) / torch.linalg.vector_norm(noise, dim=-1, keepdim=True)
     return y + noise_rel * size * noise
+
+
+def gaussian(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Standard complex Gaussian vectors, complex128 ``(..., m)``: one stream for each vector, named by seed and number.
+
+    The first stream is ``seed`` itself, the others are spawned from it.
+    """
+    count = math.prod(shape[:-1])
+    seeds = [seed, *np.random.SeedSequence(seed).generate_state(max(count - 1, 0)).tolist()][:count]
+    drawn = [torch.randn(shape[-1], dtype=COMPLEX[1], generator=torch.Generator().manual_seed(s)) for s in seeds]
+    return torch.stack(drawn).reshape(shape) if drawn else torch.zeros(shape, dtype=COMPLEX[1])

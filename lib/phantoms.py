@@ -1,11 +1,12 @@
 """Test images: random piecewise linear ellipses from a seed, and the Shepp-Logan phantom."""
 
 import math
-from numbers import Integral
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from lib import checks
 
 MAX_ELLIPSES = 14
 
@@ -24,7 +25,7 @@ def ellipses(count: int, n: int = 256, seed: int = 0, first: int = 0, device: st
     Parameters
     ----------
     count : number of images, at least 0.
-    n : pixels per side, at least 8 (a coarser grid can miss all ellipses).
+    n : pixels per side, 8 to 16384 (a coarser grid can miss all ellipses).
     seed : integer in [0, 2**32) that names the stream.
     first : index of the first image, at least 0.
     device : where the images are drawn.
@@ -33,18 +34,12 @@ def ellipses(count: int, n: int = 256, seed: int = 0, first: int = 0, device: st
     -------
     ``(count, n, n)`` float32 tensor in [0, 1]; each image has maximum 1.
 
-    Raises
-    ------
-    ValueError : ``count``, ``n``, ``seed`` or ``first`` is out of range.
-
     >>> ellipses(2, n=64, seed=5, first=1).shape
     torch.Size([2, 64, 64])
     """
-    for name, value, least in (("count", count, 0), ("n", n, 8), ("seed", seed, 0), ("first", first, 0)):
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-            raise ValueError(f"ellipses: {name} must be an integer >= {least}, got {value!r}")
-    if seed >= 2**32 or first + count > 2**32:  # NumPy mixes seed and number in words of 32 bits
-        raise ValueError(f"ellipses: seed must be < 2**32 and first + count <= 2**32, got {seed!r}, {first + count!r}")
+    n, seed = checks.integer("ellipses", "n", n, 8, checks.SIDE), checks.seed("ellipses", seed)
+    first = checks.integer("ellipses", "first", first, 0, 2**32)  # NumPy mixes seed and number in words of 32 bits
+    count, device = checks.integer("ellipses", "count", count, 0, 2**32 - first), checks.device("ellipses", device)
     parameters = np.zeros((count, MAX_ELLIPSES, 9))
     for i in range(count):
         drawn = _draw_ellipses(np.random.default_rng([seed, first + i]))
@@ -83,23 +78,10 @@ def _draw_ellipses(rng: np.random.Generator) -> np.ndarray:
 def shepp_logan(n: int = 256) -> Tensor:
     """The Shepp-Logan head phantom with Toft's contrasts, from the package phantominator.
 
-    Piecewise constant, unlike :func:`ellipses`: its gradient is exactly sparse.
-
-    Parameters
-    ----------
-    n : pixels per side, at least 2.
-
-    Returns
-    -------
-    ``(n, n)`` float32 tensor in [0, 1].
-
-    Raises
-    ------
-    ValueError : ``n`` is smaller than 2.
+    Piecewise constant, unlike :func:`ellipses`: its gradient is exactly sparse. ``(n, n)`` float32 tensor in [0, 1].
     """
     from phantominator import shepp_logan as draw  # slow to import, and seldom needed
 
-    if not isinstance(n, Integral) or n < 2:
-        raise ValueError(f"shepp_logan: n must be an integer >= 2, got {n!r}")
+    n = checks.integer("shepp_logan", "n", n, 2, checks.SIDE)
     image = np.asarray(draw(n), dtype=np.float32)
     return torch.from_numpy(np.clip(image, 0, 1))

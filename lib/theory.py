@@ -1,7 +1,9 @@
 r"""Section 5 in one dimension: exact recovery by l1 and TV minimization, proofs of it, and the amplification it forces.
 
-NumPy and SciPy only. Signals are ``(n,)`` with n even. Frequencies are integers in {-n/2+1, ..., n/2}; measurements
-are in the order of ``omega``. A few lines show the argument of the paper:
+NumPy and SciPy only. A signal x or z is a vector ``(n,)`` of finite numbers, n even. ``omega`` holds the frequencies
+that are measured, ``(m,)`` distinct integers from -n/2 + 1 to n/2. Measurements y and dual vectors q are ``(m,)``, in
+the order of ``omega``. Randomness comes from ``rng``, such as ``np.random.default_rng(0)``. Results are complex128
+unless they say otherwise. A few lines show the argument of the paper:
 
 >>> rng = np.random.default_rng(0)
 >>> omega = sample_frequencies(2**16, 120, rng)
@@ -16,8 +18,8 @@ are in the order of ``omega``. A few lines show the argument of the paper:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -25,8 +27,9 @@ import scipy.fft
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
-from lib import measures
+from lib import checks, measures
 
+LONGEST = 2**30  # of signals; one of complex numbers takes 16 GB
 EPS = np.finfo(np.float64).eps
 Pair = tuple[NDArray, NDArray]  # elements (t, z) of n cones {|z| <= t}: real (n,) and complex (n,)
 
@@ -37,96 +40,39 @@ Pair = tuple[NDArray, NDArray]  # elements (t, z) of n cones {|z| <= t}: real (n
 def fourier(z: ArrayLike) -> NDArray:
     r"""The unitary transform :math:`(\mathcal{F}_n z)_k = n^{-1/2} \sum_j z_j e^{-2\pi i k j/n}`, k = -n/2+1, ..., n/2.
 
-    Parameters
-    ----------
-    z : signal ``(n,)``, n even.
-
-    Returns
-    -------
-    ``(n,)`` complex128, in the order of the frequencies.
-
-    Raises
-    ------
-    ValueError : ``z`` is not a finite vector of even length.
-
     >>> np.round(fourier([1, 0, 0, 0]).real, 12).tolist(), np.round(fourier([1, -1, 1, -1]).real, 12).tolist()
     ([0.5, 0.5, 0.5, 0.5], [0.0, 0.0, 0.0, 2.0])
     """
-    z = _signal("fourier", z)
+    z = _signal("fourier", "z", z)
     return np.roll(scipy.fft.fft(z.astype(complex), norm="ortho"), len(z) // 2 - 1)
 
 
 def measure(z: ArrayLike, omega: ArrayLike) -> NDArray:
-    r"""Measurements :math:`\mathcal{A}_n z = P_{\Omega_n} \mathcal{F}_n z`.
-
-    Parameters
-    ----------
-    z : signal ``(n,)``, n even.
-    omega : frequencies ``(m,)``, distinct integers in {-n/2+1, ..., n/2}.
-
-    Returns
-    -------
-    ``(m,)`` complex128.
-
-    Raises
-    ------
-    ValueError, TypeError : ``z`` or ``omega`` is not as described.
-    """
-    z = _signal("measure", z)
+    r"""Measurements :math:`\mathcal{A}_n z = P_{\Omega_n} \mathcal{F}_n z` of a signal, ``(m,)``."""
+    z = _signal("measure", "z", z)
     return _forward(z, _frequencies("measure", omega, len(z)))
 
 
 def zero_filled(y: ArrayLike, omega: ArrayLike, n: int) -> NDArray:
-    r""":math:`\mathcal{A}_n^\dagger y = \mathcal{A}_n^* y`: the coefficients that were not measured are set to zero.
-
-    Parameters
-    ----------
-    y : measurements ``(m,)``.
-    omega : frequencies ``(m,)``, distinct integers in {-n/2+1, ..., n/2}.
-    n : length of the signal, even.
-
-    Returns
-    -------
-    ``(n,)`` complex128.
-
-    Raises
-    ------
-    ValueError, TypeError : an argument is not as described.
-    """
+    r""":math:`\mathcal{A}_n^\dagger y = \mathcal{A}_n^* y`, ``(n,)``: coefficients that were not measured are zero."""
     omega = _frequencies("zero_filled", omega, n)
-    return _adjoint(_measurements("zero_filled", y, omega), omega, n)
+    return _adjoint(_measurements("zero_filled", "y", y, omega), omega, n)
 
 
 def gradient(z: ArrayLike) -> NDArray:
     r"""Periodic backward differences :math:`(\nabla z)_j = z_j - z_{(j-1) \bmod n}`, as in the proof of Theorem 5.2.
 
-    Parameters
-    ----------
-    z : signal ``(n,)``, n even.
-
-    Returns
-    -------
-    ``(n,)`` float64 or complex128.
-
-    Raises
-    ------
-    ValueError, TypeError : ``z`` is not as described.
+    Of a real signal they are float64.
     """
-    z = _signal("gradient", z)
+    z = _signal("gradient", "z", z)
     return z - np.roll(z, 1)
 
 
 def gradient_factor(omega: ArrayLike, n: int) -> NDArray:
-    r"""What :math:`\nabla` multiplies the frequency k by, :math:`1 - e^{-2\pi i k/n}`, for k in ``omega``; complex128.
-
-    Parameters
-    ----------
-    omega : frequencies, of any shape.
-    n : length of the signal, positive.
-    """
-    if n < 1:
-        raise ValueError(f"gradient_factor: n must be 1 or more, got {n!r}")
-    return -np.expm1(-2j * np.pi * np.asarray(omega) / n)  # expm1: no cancellation at low frequencies
+    r"""What :math:`\nabla` multiplies frequencies k of any shape by, :math:`1 - e^{-2\pi i k/n}`."""
+    omega = _numbers("gradient_factor", "omega", omega)
+    # expm1: no cancellation at low frequencies
+    return -np.expm1(-2j * np.pi * omega / checks.integer("gradient_factor", "n", n, 1))
 
 
 def sample_frequencies(n: int, m: int, rng: np.random.Generator, zero: bool = False) -> NDArray:
@@ -136,24 +82,10 @@ def sample_frequencies(n: int, m: int, rng: np.random.Generator, zero: bool = Fa
     repetition contains such a draw (both made on one probability space), and more measurements of x never spoil its
     being the unique minimiser: the probability of recovery is at least as large.
 
-    Parameters
-    ----------
-    n : length of the signal, even.
-    m : number of frequencies, 1 to n.
-    rng : source of randomness, such as ``np.random.default_rng(0)``.
-    zero : add the frequency 0, as in Theorem 5.2: :math:`\Omega_n = \{0\} \cup \Omega'` with ``m`` frequencies in
-        :math:`\Omega'`. The set has m or m + 1 elements.
-
-    Returns
-    -------
-    int64 vector, increasing.
-
-    Raises
-    ------
-    ValueError, TypeError : ``n`` is odd or below 2, ``m`` is out of range.
+    With ``zero``, 0 is added as in Theorem 5.2, :math:`\Omega_n = \{0\} \cup \Omega'`, so that there are m or m + 1.
+    The result is int64, increasing.
     """
-    _check_even("sample_frequencies", n)
-    _check_integer("sample_frequencies", "m", m, 1, n)
+    n, m, rng = _drawn("sample_frequencies", n, "m", m, 1, 0, rng)
     drawn = rng.choice(n, m, replace=False) - n // 2 + 1
     return np.union1d(drawn, [0]) if zero else np.sort(drawn)
 
@@ -161,12 +93,9 @@ def sample_frequencies(n: int, m: int, rng: np.random.Generator, zero: bool = Fa
 def sample_low_frequencies(n: int, m: int, rng: np.random.Generator) -> NDArray:
     r"""0 and ``m`` frequencies drawn with probability proportional to :math:`1/\max(1, |k|)`, without repetition.
 
-    Poon (2015), the paper's [20], concentrates its mask on low frequencies by this law.
-
-    Parameters and errors as for :func:`sample_frequencies`. Returns an increasing int64 vector.
+    Poon (2015), the paper's [20], concentrates its mask on low frequencies by this law. Int64, increasing.
     """
-    _check_even("sample_low_frequencies", n)
-    _check_integer("sample_low_frequencies", "m", m, 1, n)
+    n, m, rng = _drawn("sample_low_frequencies", n, "m", m, 1, 0, rng)
     k = np.arange(-n // 2 + 1, n // 2 + 1)
     weight = 1 / np.maximum(1, np.abs(k))
     return np.union1d(rng.choice(k, m, replace=False, p=weight / weight.sum()), [0])
@@ -181,44 +110,27 @@ def spike(n: int) -> NDArray:
 
 
 def rectangle(n: int, width: int) -> NDArray:
-    r"""The artifact :math:`\rho_n = (1, \dots, 1, 0, \dots, 0)` with ``width`` ones, float64 ``(n,)``.
-
-    Raises
-    ------
-    ValueError, TypeError : ``n`` is odd or below 2, ``width`` is not in {0, ..., n}.
-    """
-    _check_even("rectangle", n)
-    _check_integer("rectangle", "width", width, 0, n)
-    return (np.arange(n) < width).astype(float)
+    r"""The artifact :math:`\rho_n = (1, \dots, 1, 0, \dots, 0)` with ``width`` ones, 0 to n; float64 ``(n,)``."""
+    n = _even("rectangle", n)
+    return (np.arange(n) < checks.integer("rectangle", "width", width, 0, n)).astype(float)
 
 
 def spike_train(n: int, s: int, rng: np.random.Generator) -> NDArray:
-    """``s`` entries of modulus 1 and random phase at random places other than 0, where the artifact will be.
-
-    Raises
-    ------
-    ValueError, TypeError : ``n`` is odd or below 2, ``s`` is not in {0, ..., n - 1}.
-    """
-    _check_even("spike_train", n)
-    _check_integer("spike_train", "s", s, 0, n - 1)
+    """``s`` entries of modulus 1 and random phase at random places other than 0, where the artifact will be."""
+    n, s, rng = _drawn("spike_train", n, "s", s, 0, 1, rng)
     x = np.zeros(n, complex)
     x[1 + rng.choice(n - 1, s, replace=False)] = np.exp(2j * np.pi * rng.random(s))
     return x
 
 
 def steps(n: int, s: int, rng: np.random.Generator) -> NDArray:
-    """A piecewise constant signal, complex, with ``s`` jumps: 0, or 2 and more, since jumps add up to zero.
+    """A piecewise constant signal with ``s`` jumps: 0, or 2 to n - 2, since jumps add up to zero.
 
     The values between jumps are standard complex Gaussian. There is no jump at 0 nor 1, where a spike has its own.
-
-    Raises
-    ------
-    ValueError, TypeError : ``n`` is odd or below 2, ``s`` is 1 or not in {0, ..., n - 2}.
     """
-    _check_even("steps", n)
-    _check_integer("steps", "s", s, 0, n - 2)
+    n, s, rng = _drawn("steps", n, "s", s, 0, 2, rng)
     if s == 1:
-        raise ValueError("steps: s must not be 1: the jumps of a periodic signal add up to zero")
+        raise ValueError("steps: s must be 0, or 2 and more, got 1: the jumps of a periodic signal add up to zero")
     jumps = np.zeros(n, int)
     jumps[2 + rng.choice(n - 2, s, replace=False)] = 1
     values = rng.standard_normal((2, max(s, 1))).T @ [1, 1j] / np.sqrt(2)
@@ -247,37 +159,24 @@ def amplification(artifact: ArrayLike, omega: ArrayLike) -> Amplification:
     If x and :math:`x + \rho` are both recovered, the perturbation :math:`e = \mathcal{A}\rho` of the measurements
     adds :math:`\rho` to the reconstruction, and :math:`r = \mathcal{A}^\dagger e` to the zero-filled image. For the
     spike, ``linf`` is n/m and ``l2`` is :math:`\sqrt{n/m}`. Whether both are recovered is for :func:`certify_l1`,
-    :func:`certify_tv` or the solvers to say.
-
-    Parameters
-    ----------
-    artifact : :math:`\rho` ``(n,)``, not zero, n even.
-    omega : frequencies ``(m,)``, distinct integers in {-n/2+1, ..., n/2}.
-
-    Returns
-    -------
-    Amplification : infinite where the artifact has no measurements at all.
-
-    Raises
-    ------
-    ValueError, TypeError : ``artifact`` or ``omega`` is not as described.
+    :func:`certify_tv` or the solvers to say. Where :math:`\rho \ne 0` has no measurements at all, it is infinite.
 
     >>> found = amplification(rectangle(256, 4), [-3, 0, 2, 50])
     >>> round(found.linf, 2), found.bound
     (19.86, 16.0)
     """
-    artifact = _signal("amplification", artifact)
+    artifact = _signal("amplification", "artifact", artifact)
     n = len(artifact)
     omega = _frequencies("amplification", omega, n)
     support = np.flatnonzero(artifact)
     if not len(support):
-        raise ValueError("amplification: artifact must not be zero")
+        raise ValueError("amplification: artifact must not be zero, got zeros")
     entries = artifact[support]
     few = len(support) * len(omega) < n
     e = _columns(omega, support, n) @ entries if few else _forward(artifact, omega)
     size, r_largest, e_norm = np.abs(entries), _largest(e, omega, n), float(np.linalg.norm(e))
     return Amplification(
-        linf=float(measures.amplification(entries, np.array([r_largest]), axes=1)) if r_largest else math.inf,
+        linf=float(measures.peak(entries, axes=1)) / r_largest if r_largest else math.inf,
         l2=float(np.linalg.norm(entries)) / e_norm if e_norm else math.inf,  # norm(r) = norm(e)
         bound=float(size.max() / size.sum()) * n / len(omega),
     )
@@ -337,26 +236,11 @@ def certify_l1(x: ArrayLike, omega: ArrayLike, dual: ArrayLike | None = None) ->
     it is at most residual / (smallest singular value) away, which moves :math:`\mathcal{A}^* q` by at most
     :math:`\sqrt{m/n}` times that. Errors of the transform are bounded in l2 (Higham, 2002, Theorem 24.2), ten times
     more generously than for radix 2. Both are in ``allowance``, so ``unique`` is a statement about the signal exactly
-    as stored.
-
-    Parameters
-    ----------
-    x : signal ``(n,)``, n even. Its support is where it is not exactly zero.
-    omega : frequencies ``(m,)``, distinct integers in {-n/2+1, ..., n/2}.
-    dual : a vector ``(m,)`` to start from, such as ``basis_pursuit(...).dual``.
-
-    Returns
-    -------
-    Certificate : x = 0 is always the unique minimiser.
-
-    Raises
-    ------
-    ValueError, TypeError : an argument is not as described.
+    as stored: its support is where it is not exactly zero. ``dual`` may be ``basis_pursuit(...).dual``.
     """
-    x = _signal("certify_l1", x)
+    x = _signal("certify_l1", "x", x)
     omega = _frequencies("certify_l1", omega, len(x))
-    q = np.zeros(len(omega), complex) if dual is None else _measurements("certify_l1", dual, omega)
-    return _certify(x, omega, q)
+    return _certify(x, omega, _measurements("certify_l1", "dual", 0 * omega if dual is None else dual, omega))
 
 
 def certify_tv(x: ArrayLike, omega: ArrayLike, dual: ArrayLike | None = None) -> Certificate:
@@ -366,29 +250,15 @@ def certify_tv(x: ArrayLike, omega: ArrayLike, dual: ArrayLike | None = None) ->
     measurements, then :math:`\nabla z = \nabla x` for every minimiser z, and the frequency 0 tells the mean. Every
     gradient has coefficient 0 at the frequency 0; this is used as a measurement.
 
-    Without 0 in ``omega`` nothing can be proved, because all x + c have the same measurements and total variation.
-
-    Parameters
-    ----------
-    x : signal ``(n,)``, n even. It jumps where two neighbours are not exactly equal.
-    omega : frequencies ``(m,)``, distinct integers in {-n/2+1, ..., n/2}.
-    dual : a vector ``(m,)`` for the gradient to start from, such as ``tv_pursuit(...).dual``.
-
-    Returns
-    -------
-    Certificate : of the gradient; ``sparsity`` is the number of jumps.
-
-    Raises
-    ------
-    ValueError, TypeError : an argument is not as described.
+    Without 0 in ``omega`` nothing can be proved, because all x + c have the same measurements and total variation. The
+    certificate is that of the gradient; ``sparsity`` is the number of jumps. ``dual`` may be ``tv_pursuit(...).dual``.
     """
-    x = _signal("certify_tv", x)
-    omega = _frequencies("certify_tv", omega, len(x))
-    g = gradient(x)
+    x = _signal("certify_tv", "x", x)
+    omega, g = _frequencies("certify_tv", omega, len(x)), gradient(x)
+    q = _measurements("certify_tv", "dual", 0 * omega if dual is None else dual, omega)
     if not (omega == 0).any():
         reason = "without the frequency 0, x + c is as good"
         return Certificate(False, reason, math.inf, 0.0, 0.0, int(np.count_nonzero(g)), len(omega), len(x))
-    q = np.zeros(len(omega), complex) if dual is None else _measurements("certify_tv", dual, omega)
     return _certify(g, omega, q)
 
 
@@ -396,12 +266,11 @@ def _certify(x: NDArray, omega: NDArray, q: NDArray) -> Certificate:
     n, m = len(x), len(omega)
     support = np.flatnonzero(x)
     s = len(support)
-    if s == 0:
+    if s == 0:  # always the unique minimiser
         return Certificate(True, "", 0.0, 1.0, 0.0, s, m, n)
     if s > m:
         return Certificate(False, "more non-zero entries than measurements", math.inf, 0.0, 0.0, s, m, n)
-    signs = _signs(x[support])
-    columns = _columns(omega, support, n)
+    signs, columns = _signs(x[support]), _columns(omega, support, n)
     values, vectors = scipy.linalg.eigh(_gram(columns, omega, support, n), check_finite=False)
     transform = 32 * EPS * np.log2(n)  # relative error of a Fourier transform in l2
     least = values[0] - s * (transform + (m + s + 16) * EPS)  # a lower bound on the squared singular value
@@ -470,27 +339,13 @@ def nonnegative_dual(support: ArrayLike, omega: ArrayLike, n: int) -> NDArray:
 
     The trigonometric polynomial :math:`1 - \kappa \prod_{t \in T} \sin^2(\pi (j - t)/n)` has degree s = \|T\|. It is 1
     on T and lies in [0, 1) elsewhere on the grid, with :math:`\kappa` one over the largest product. It shows that
-    *every* non-negative signal on T is recovered, however close its spikes (De Castro and Gamboa, 2012, the paper's
-    [10]).
-
-    Parameters
-    ----------
-    support : indices T of the non-zero entries, integers in {0, ..., n - 1}.
-    omega : frequencies ``(m,)``; all of {-s, ..., s} must be among them.
-    n : length of the signal, even.
-
-    Returns
-    -------
-    ``(m,)`` complex128, the coefficients of the polynomial.
-
-    Raises
-    ------
-    ValueError, TypeError : an argument is not as described.
+    *every* non-negative signal on T, indices from 0 to n - 1, is recovered, however close its spikes (De Castro and
+    Gamboa, 2012, the paper's [10]). All of {-s, ..., s} must be in ``omega``.
     """
     omega = _frequencies("nonnegative_dual", omega, n)
-    support = np.unique(support)
-    if support.size and (support.dtype.kind not in "iu" or support[0] < 0 or support[-1] >= n):
-        raise ValueError(f"nonnegative_dual: support must hold integers in {{0, ..., {n - 1}}}, got {support}")
+    support = np.unique(_numbers("nonnegative_dual", "support", support if np.size(support) else omega[:0], "iu"))
+    if support.size and not 0 <= support[0] <= support[-1] < n:
+        raise ValueError(f"nonnegative_dual: support must hold integers from 0 to {n - 1}, got {support}")
     missing = np.setdiff1d(np.arange(-len(support), len(support) + 1), omega)
     if missing.size:
         raise ValueError(f"nonnegative_dual: omega must contain -s, ..., s for s = {len(support)}, lacks {missing}")
@@ -506,24 +361,12 @@ def separated_dual(x: ArrayLike, c: int) -> NDArray:
     Candès and Fernandez-Granda (2014), the paper's [6], interpolate the signs on the support, with vanishing
     derivatives, by a combination of :math:`K(j - t)` and :math:`K'(j - t)`, :math:`t \in T`. K is the square of a
     Fejér kernel, so the combination is a trigonometric polynomial of degree c. They prove that it stays below 1
-    elsewhere if :math:`c \ge 128` and the spikes are at least 2n/c apart.
-
-    Parameters
-    ----------
-    x : signal ``(n,)``, n even.
-    c : cut-off frequency, 2 to n/2 - 1.
-
-    Returns
-    -------
-    ``(2c + 1,)`` complex128, for ``omega = np.arange(-c, c + 1)``.
-
-    Raises
-    ------
-    ValueError, TypeError : an argument is not as described.
+    elsewhere if :math:`c \ge 128` and the spikes are at least 2n/c apart. The cut-off frequency c may be 2 to n/2 - 1;
+    the result is for ``omega = np.arange(-c, c + 1)``.
     """
-    x = _signal("separated_dual", x)
+    x = _signal("separated_dual", "x", x)
     n = len(x)
-    _check_integer("separated_dual", "c", c, 2, n // 2 - 1)
+    c = checks.integer("separated_dual", "c", c, 2, n // 2 - 1)
     omega, support = np.arange(-c, c + 1), np.flatnonzero(x)
     fejer = np.maximum(0, 1 - np.abs(np.arange(-(c // 2), c // 2 + 1)) / (c // 2 + 1))
     weight = np.zeros(2 * c + 1)
@@ -543,8 +386,8 @@ class Pursuit:
 
     Attributes
     ----------
-    signal : ``(n,)`` complex128.
-    dual : ``(m,)`` complex128, q with :math:`\|\mathcal{A}^* q\|_\infty \le 1`, of the gradient in :func:`tv_pursuit`.
+    signal : ``(n,)``.
+    dual : ``(m,)``, q with :math:`\|\mathcal{A}^* q\|_\infty \le 1`, of the gradient in :func:`tv_pursuit`.
     objective : :math:`\|z\|_1` or :math:`\|\nabla z\|_1` of ``signal``.
     gap : ``objective`` minus the dual value; nothing with these measurements has an objective below the difference.
     residual : :math:`\|\mathcal{A} z - y\|_2`, at rounding level.
@@ -585,8 +428,7 @@ def basis_pursuit(y: ArrayLike, omega: ArrayLike, n: int, *, tol: float = 1e-8, 
 
     Parameters
     ----------
-    y : measurements ``(m,)``.
-    omega : frequencies ``(m,)``, distinct integers in {-n/2+1, ..., n/2}.
+    y, omega : the measurements and their frequencies.
     n : length of the signal, even.
     tol : relative duality gap to reach. Rounding limits the iteration to about 1e-9, and to 1e-7 where the non-zero
         entries differ by a factor of a million; polishing, where it succeeds, gets to 1e-14. ``converged`` tells.
@@ -596,14 +438,8 @@ def basis_pursuit(y: ArrayLike, omega: ArrayLike, n: int, *, tol: float = 1e-8, 
     -------
     Pursuit : one minimiser where there are several. A small gap proves a small objective, not a small distance from
         a given signal; for this there is :func:`certify_l1`.
-
-    Raises
-    ------
-    ValueError, TypeError : an argument is not as described.
     """
-    omega = _frequencies("basis_pursuit", omega, n)
-    y = _measurements("basis_pursuit", y, omega)
-    _check_solver("basis_pursuit", tol, max_iter)
+    y, omega, tol = _data("basis_pursuit", y, omega, n, tol, max_iter)
     z, q, n_iter = _minimise(y, omega, n, tol, max_iter)
     return _pursuit(z, q, float(np.abs(z).sum()), y, y, omega, tol, n_iter)
 
@@ -613,19 +449,10 @@ def tv_pursuit(y: ArrayLike, omega: ArrayLike, n: int, *, tol: float = 1e-8, max
 
     With :math:`g = \nabla z` it is the problem of :func:`basis_pursuit` for g: its measurements are
     :math:`(1 - e^{-2\pi i k/n})\, y_k`, and 0 at the frequency 0, measured or not, because g is a gradient. Then z is
-    the sum of g, with the mean that :math:`y_0` tells.
-
-    Without 0 in ``omega`` the mean is unknown; then the minimiser of mean 0 is returned.
-
-    Parameters and errors as for :func:`basis_pursuit`.
-
-    Returns
-    -------
-    Pursuit : ``dual`` has the size of ``omega``, and one more entry at the end if 0 is not in ``omega``.
+    the sum of g, with the mean that :math:`y_0` tells. Without 0 in ``omega`` the minimiser of mean 0 is returned, and
+    ``dual`` has one more entry at the end.
     """
-    omega = _frequencies("tv_pursuit", omega, n)
-    y = _measurements("tv_pursuit", y, omega)
-    _check_solver("tv_pursuit", tol, max_iter)
+    y, omega, tol = _data("tv_pursuit", y, omega, n, tol, max_iter)
     data, frequencies = gradient_factor(omega, n) * y, omega
     if not (omega == 0).any():
         data, frequencies = np.append(data, 0), np.append(omega, 0)
@@ -682,14 +509,12 @@ def _least_squares(matrix: NDArray, right: NDArray) -> tuple:
 def _interior_point(y: NDArray, omega: NDArray, n: int, tol: float, max_iter: int) -> tuple[NDArray, NDArray, int]:
     r"""Primal-dual path following for :math:`|z_j| \le t_j` and :math:`|u_j| \le 1`, with :math:`u = \mathcal{A}^* q`.
 
-    Primal point p = (t, z), dual slack s = (1, -u), scaling W with :math:`W s = W^{-1} p = \lambda` (Nesterov and Todd,
-    1998; the formulas are those of Vandenberghe, 2010, "The CVXOPT linear and quadratic cone program solvers"). Both
-    points are strictly feasible from the start on.
+    Primal point p = (t, z), dual slack s = (1, -u). The formulas are those of Vandenberghe (2010), "The CVXOPT linear
+    and quadratic cone program solvers". Both points are strictly feasible from the start on.
     """
-    m, one, zero = len(omega), np.ones(n), np.zeros(n)
-    differences, sums = (omega[:, None] - omega) % n, (omega[:, None] + omega) % n
-    q, u = np.zeros(m, complex), np.zeros(n, complex)
-    z = _adjoint(y, omega, n)
+    one, zero = np.ones(n), np.zeros(n)
+    places = (omega[:, None] - omega) % n, (omega[:, None] + omega) % n
+    q, u, z = np.zeros(len(omega), complex), np.zeros(n, complex), _adjoint(y, omega, n)
     t = np.full(n, 2 * np.abs(z).max())
     best, best_gap, n_iter = (z, q), math.inf, 0
     while True:
@@ -701,30 +526,12 @@ def _interior_point(y: NDArray, omega: NDArray, n: int, tol: float, max_iter: in
         gap = objective - np.vdot(q, y).real
         if gap < best_gap:
             best, best_gap = (feasible, q), gap
-        det_p, det_s = _det(p), _det(s)
         done = gap <= tol * objective or n * mu <= 1e-3 * tol * objective
-        if done or n_iter == max_iter or min(det_p.min(), det_s.min()) <= 0:  # 0: at the boundary, by rounding
+        if done or n_iter == max_iter or min(_det(p).min(), _det(s).min()) <= 0:  # 0: at the boundary, by rounding
             return *best, n_iter
-        # the scaling: W x = beta (2 v (v, x) - J x), J (t, z) = (t, -z)
-        root_p, root_s = np.sqrt(det_p), np.sqrt(det_s)
-        beta = np.sqrt(root_p / root_s)
-        w = t / root_p + 1 / root_s, z / root_p + u / root_s
-        w_scale = np.sqrt(2 + 2 * _inner(p, s) / (root_p * root_s))
-        w = w[0] / w_scale, w[1] / w_scale
-        v = np.sqrt((w[0] + 1) / 2), w[1] / np.sqrt(2 * (w[0] + 1))
-
-        def scaled(x: Pair, v: Pair = v, beta: NDArray = beta) -> Pair:
-            k = 2 * _inner(v, x)
-            return beta * (k * v[0] - x[0]), beta * (k * v[1] + x[1])
-
-        # W^2 restricted to z is d -> a d + b conj(d); its matrix between measurements is Toeplitz plus Hankel
-        a, b = beta**2 * (1 + np.abs(w[1]) ** 2), beta**2 * w[1] ** 2
-        toeplitz, hankel = scipy.fft.fft(a)[differences] / n, scipy.fft.fft(b)[sums] / n
-        plus, minus = toeplitz + hankel, toeplitz - hankel
-        matrix = np.block([[plus.real, -minus.imag], [plus.imag, minus.real]])
-        matrix[np.diag_indices(2 * m)] *= 1 + 1e-14
+        scaled, a, b = _scaling(p, s)
         try:
-            factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+            solve = _normal_equations(a, b, places)
         except scipy.linalg.LinAlgError:  # as far as rounding allows
             return *best, n_iter
         lam = scaled(s)
@@ -734,10 +541,9 @@ def _interior_point(y: NDArray, omega: NDArray, n: int, tol: float, max_iter: in
             first = (lam[0] * target[0] - (lam[1].conj() * target[1]).real) / _det(lam)
             both = first, (target[1] - first * lam[1]) / lam[0]
             right = drift - _forward(scaled(both)[1], omega)
-            dq, left = np.zeros(m, complex), right
+            dq, left = np.zeros(len(omega), complex), right
             for _ in range(2):  # the second time refines
-                step = scipy.linalg.cho_solve(factor, np.concatenate([left.real, left.imag]), check_finite=False)
-                dq = dq + step[:m] + 1j * step[m:]
+                dq = dq + solve(left)
                 du = _adjoint(dq, omega, n)
                 left = right - _forward(a * du + b * du.conj(), omega)
             w_ds = scaled((zero, -du))
@@ -745,7 +551,7 @@ def _interior_point(y: NDArray, omega: NDArray, n: int, tol: float, max_iter: in
             return dq, du, scaled(w_dp), w_dp, w_ds
 
         square = _product(lam, lam)
-        _, du, dp, w_dp, w_ds = direction((-square[0], -square[1]))
+        _, du, dp, w_dp, w_ds = direction((-square[0], -square[1]))  # Mehrotra's predictor, then the corrector
         step_p, step_s = min(1, _longest(p, dp)), min(1, _longest(s, (zero, -du)))
         after = _inner((t + step_p * dp[0], z + step_p * dp[1]), (one, -u - step_s * du)).mean()
         centre, second = mu * max(0, after / mu) ** 3, _product(w_dp, w_ds)
@@ -753,6 +559,40 @@ def _interior_point(y: NDArray, omega: NDArray, n: int, tol: float, max_iter: in
         step_p, step_s = min(1, 0.99 * _longest(p, dp)), min(1, 0.99 * _longest(s, (zero, -du)))
         t, z, q = t + step_p * dp[0], z + step_p * dp[1], q + step_s * dq
         u, n_iter = _adjoint(q, omega, n), n_iter + 1
+
+
+def _scaling(p: Pair, s: Pair) -> tuple[Callable[[Pair], Pair], NDArray, NDArray]:
+    """W with W s = W^-1 p (Nesterov and Todd, 1998), and its square on the z: d -> a d + b conj(d).
+
+    W x = beta (2 v (v, x) - J x), J (t, z) = (t, -z).
+    """
+    root_p, root_s = np.sqrt(_det(p)), np.sqrt(_det(s))
+    beta = np.sqrt(root_p / root_s)
+    w_scale = np.sqrt(2 + 2 * _inner(p, s) / (root_p * root_s))
+    w = (p[0] / root_p + s[0] / root_s) / w_scale, (p[1] / root_p - s[1] / root_s) / w_scale
+    v = np.sqrt((w[0] + 1) / 2), w[1] / np.sqrt(2 * (w[0] + 1))
+
+    def scaled(x: Pair) -> Pair:
+        k = 2 * _inner(v, x)
+        return beta * (k * v[0] - x[0]), beta * (k * v[1] + x[1])
+
+    return scaled, beta**2 * (1 + np.abs(w[1]) ** 2), beta**2 * w[1] ** 2
+
+
+def _normal_equations(a: NDArray, b: NDArray, places: tuple[NDArray, NDArray]) -> Callable[[NDArray], NDArray]:
+    """The solution d of A (a A* d + b conj(A* d)) = r as a function of r: a Toeplitz plus a Hankel matrix."""
+    n, m = len(a), len(places[0])
+    toeplitz, hankel = (scipy.fft.fft(symbol)[place] / n for symbol, place in zip((a, b), places, strict=True))
+    plus, minus = toeplitz + hankel, toeplitz - hankel
+    matrix = np.block([[plus.real, -minus.imag], [plus.imag, minus.real]])
+    matrix[np.diag_indices(2 * m)] *= 1 + 1e-14
+    factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+
+    def solve(r: NDArray) -> NDArray:
+        step = scipy.linalg.cho_solve(factor, np.concatenate([r.real, r.imag]), check_finite=False)
+        return step[:m] + 1j * step[m:]
+
+    return solve
 
 
 def _inner(x: Pair, y: Pair) -> NDArray:
@@ -792,60 +632,62 @@ def _adjoint(q: NDArray, omega: NDArray, n: int) -> NDArray:
     return scipy.fft.ifft(spectrum, norm="ortho", overwrite_x=True)
 
 
-def _check_even(function: str, n: object) -> None:
-    if not isinstance(n, Integral) or isinstance(n, bool):
-        raise TypeError(f"{function}: n must be an integer, got {n!r}")
-    if n < 2 or n % 2:
-        raise ValueError(f"{function}: n must be even and at least 2, got {n}")
+def _even(where: str, n: Any) -> int:
+    n = checks.integer(where, "n", n, 2, LONGEST)
+    if n % 2:
+        raise ValueError(f"{where}: n must be even and at least 2, got {n}")
+    return n
 
 
-def _check_integer(function: str, name: str, value: Any, least: int, most: int) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"{function}: {name} must be an integer, got {value!r}")
-    if not least <= int(value) <= most:
-        raise ValueError(f"{function}: {name} must lie in {{{least}, ..., {most}}}, got {value}")
+def _drawn(
+    where: str, n: Any, name: str, count: Any, least: int, less: int, rng: Any
+) -> tuple[int, int, np.random.Generator]:
+    """n, a count from ``least`` to n - less, and a generator."""
+    n, rng = _even(where, n), checks.instance(where, "rng", rng, np.random.Generator)
+    return n, checks.integer(where, name, count, least, n - less), rng
 
 
-def _check_solver(function: str, tol: float, max_iter: int) -> None:
-    if not 0 < tol < 1:
-        raise ValueError(f"{function}: tol must lie in (0, 1), got {tol!r}")
-    _check_integer(function, "max_iter", max_iter, 1, 10**6)
+def _numbers(where: str, name: str, value: Any, kinds: str = "biufc") -> NDArray:
+    """A finite array of these kinds of numbers, in NumPy's letters."""
+    try:
+        found = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # ragged lists, tensors on a GPU
+        found = np.empty(0, object)
+    if found.dtype.kind not in kinds:
+        expected = "integers" if kinds == "iu" else "numbers"
+        raise TypeError(f"{where}: {name} must hold {expected}, got {checks.shown(value)}")
+    if not np.isfinite(found).all():
+        raise ValueError(f"{where}: {name} must be finite, got NaN or infinity in it")
+    return found
 
 
-def _signal(function: str, z: ArrayLike) -> NDArray:
-    z = np.asarray(z)
-    if z.ndim != 1 or len(z) < 2 or len(z) % 2:
-        raise ValueError(f"{function}: a signal has shape (n,) with n even and at least 2, got {z.shape}")
-    if z.dtype.kind not in "biufc":
-        raise TypeError(f"{function}: a signal holds numbers, got {z.dtype}")
-    if not np.isfinite(z).all():
-        raise ValueError(f"{function}: the signal is not finite")
+def _signal(where: str, name: str, z: Any) -> NDArray:
+    z = _numbers(where, name, z)
+    if z.ndim != 1 or not 2 <= len(z) <= LONGEST or len(z) % 2:
+        raise ValueError(f"{where}: {name} must have shape (n,) with n even and at least 2, got {z.shape}")
     return z.astype(complex if z.dtype.kind == "c" else float, copy=False)
 
 
-def _frequencies(function: str, omega: ArrayLike, n: int) -> NDArray:
-    _check_even(function, n)
-    omega = np.asarray(omega)
+def _frequencies(where: str, omega: Any, n: Any) -> NDArray:
+    n, omega = _even(where, n), _numbers(where, "omega", omega, "iu")
     if omega.ndim != 1 or omega.size == 0:
-        raise ValueError(f"{function}: omega must be a vector of frequencies, not empty, got shape {omega.shape}")
-    if omega.dtype.kind not in "iu":
-        raise TypeError(f"{function}: omega must hold integers, got {omega.dtype}")
-    omega = omega.astype(np.int64, copy=False)
-    wrong = omega[(omega <= -n // 2) | (omega > n // 2)]
-    if wrong.size:
-        raise ValueError(f"{function}: frequencies must lie in {{{-n // 2 + 1}, ..., {n // 2}}}, got {wrong[0]}")
+        raise ValueError(f"{where}: omega must have shape (m,), not empty, got {omega.shape}")
     values, counts = np.unique(omega, return_counts=True)
-    if len(values) < len(omega):
-        raise ValueError(f"{function}: frequency {values[counts > 1][0]} is repeated")
-    return omega
+    for wrong in values[(values <= -n // 2) | (values > n // 2)][:1]:
+        raise ValueError(f"{where}: omega must hold integers from {-n // 2 + 1} to {n // 2}, got {wrong}")
+    for wrong in values[counts > 1][:1]:
+        raise ValueError(f"{where}: omega must hold each frequency once, got {wrong} {counts.max()} times")
+    return omega.astype(np.int64, copy=False)
 
 
-def _measurements(function: str, y: ArrayLike, omega: NDArray) -> NDArray:
-    y = np.asarray(y)
+def _measurements(where: str, name: str, y: Any, omega: NDArray) -> NDArray:
+    y = _numbers(where, name, y)
     if y.shape != omega.shape:
-        raise ValueError(f"{function}: expected {len(omega)} measurements, one for each frequency, got shape {y.shape}")
-    if y.dtype.kind not in "biufc":
-        raise TypeError(f"{function}: measurements are numbers, got {y.dtype}")
-    if not np.isfinite(y).all():
-        raise ValueError(f"{function}: the measurements are not finite")
+        raise ValueError(f"{where}: {name} must have shape {omega.shape}, as omega has, got {y.shape}")
     return y.astype(complex)
+
+
+def _data(where: str, y: Any, omega: Any, n: Any, tol: Any, max_iter: Any) -> tuple[NDArray, NDArray, float]:
+    omega = _frequencies(where, omega, n)
+    checks.integer(where, "max_iter", max_iter, 1)
+    return _measurements(where, "y", y, omega), omega, checks.number(where, "tol", tol, 0, 1)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib import _kernels
-from lib.operators import LinearOperator, check_measurements, gradient, gradient_adjoint, laplacian_symbol
+from lib import _kernels, checks
+from lib.operators import (
+    COMPLEX,
+    REAL,
+    LinearOperator,
+    check_measurements,
+    gradient,
+    gradient_adjoint,
+    laplacian_symbol,
+)
 
 LAMBDA_TABLE = Path(__file__).resolve().parent.parent / "results" / "lambda.csv"
 RELAXATION = 1.9  # over-relaxation alpha in (0, 2)
@@ -56,14 +62,12 @@ def project(v: Tensor, t: Tensor, norm: Norm = separable) -> Tensor:
 
     Parameters
     ----------
-    v : fields ``(b, 2, n, n)``, real or complex.
+    v : fields ``(b, 2, n, n)``, real or complex, as the result.
     t : radii ``(b,)``.
     norm : `separable`, `anisotropic` or `isotropic`.
-
-    Returns
-    -------
-    ``(b, 2, n, n)``.
     """
+    checks.tensor("project", "v", v, ("b", 2, "n", "n"), (*REAL, *COMPLEX))
+    checks.tensor("project", "t", t, v.shape[:1], REAL, v.device)
     d, t = _parts(v), t[:, None, None, None, None]
     d = d.clamp(-t, t) if norm is separable else d * (t / torch.maximum(norm(d), t))
     return torch.view_as_complex(d) if v.is_complex() else d[..., 0]
@@ -153,21 +157,11 @@ def tv_objective(x: Tensor, y: Tensor, op: LinearOperator, lam: float | Tensor, 
     Parameters
     ----------
     x : images ``(..., n, n)``, real or complex.
-    y : measurements ``(..., m)``.
-    op : the forward operator.
-    lam : regularization parameter, a number or one for each image.
-    norm : `separable`, `anisotropic` or `isotropic`.
-
-    Returns
-    -------
-    float64 tensor with the batch shape.
-
-    Raises
-    ------
-    TypeError, ValueError : shapes or dtypes that do not fit ``op``.
+    y, op, lam, norm : the problem; see :func:`reconstruct_tv`.
     """
-    check_measurements("tv_objective", y, op)
-    lam = torch.as_tensor(lam, dtype=torch.float64, device=y.device)
+    lam = _checked_problem("tv_objective", y, op, lam, norm)
+    checks.tensor("tv_objective", "x", x, (op.n, op.n), (*REAL, *COMPLEX), y.device)
+    checks.broadcast("tv_objective", x=x.shape[:-2], y=y.shape[:-1], lam=lam.shape)
     return _squared(op.A(x) - y) / 2 + lam * _total(gradient(x), norm)
 
 
@@ -197,13 +191,11 @@ def certificate(
     Returns
     -------
     Certificate : valid only where ``infeasibility`` is at rounding level.
-
-    Raises
-    ------
-    TypeError, ValueError : ``p`` has another shape, or ``lam`` is not positive and finite.
     """
-    lam = _checked_lam("certificate", lam, y.device)
+    lam = _checked_problem("certificate", y, op, lam, norm)
     p = _checked_dual("certificate", p, op)
+    checks.tensor("certificate", "x", x, (op.n, op.n), REAL if op.real else (*REAL, *COMPLEX), y.device)
+    checks.broadcast("certificate", x=x.shape[:-2], p=p.shape[:-3], y=y.shape[:-1], lam=lam.shape)
     g = gradient_adjoint(p)
     q = op.adjoint_dagger(g)  # type: ignore[attr-defined]  # optional in the protocol
     outside, length = _squared((g - _adjoint(op, q)).flatten(-2)).sqrt(), _squared(p.flatten(-3)).sqrt()
@@ -229,18 +221,11 @@ def feasible_dual(p: Tensor, op: LinearOperator, lam: float | Tensor, norm: Norm
     ----------
     p : fields ``(..., 2, n, n)``, real or complex; for ``op.real`` the real part is taken.
     op, lam, norm : the problem; see :func:`certificate`. ``lam`` and the batch shape of ``p`` broadcast.
-
-    Returns
-    -------
-    ``(..., 2, n, n)``, real or complex, as the operator's unknown.
-
-    Raises
-    ------
-    TypeError, ValueError : ``p`` has another shape, or ``lam`` is not positive and finite.
     """
-    lam = _checked_lam("feasible_dual", lam, p.device)
-    p = _checked_dual("feasible_dual", p, op)
-    return _feasible(p.expand(*torch.broadcast_shapes(p.shape[:-3], lam.shape), *p.shape[-3:]), op, lam, norm)[0]
+    p, norm = _checked_dual("feasible_dual", p, op), checks.function("feasible_dual", "norm", norm)
+    lam = checks.positive("feasible_dual", "lam", lam, torch.float64, p.device)
+    batch = checks.broadcast("feasible_dual", p=p.shape[:-3], lam=lam.shape)
+    return _feasible(p.expand(*batch, *p.shape[-3:]), op, lam, norm)[0]
 
 
 def _feasible(p: Tensor, op: LinearOperator, lam: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
@@ -254,6 +239,8 @@ def _feasible(p: Tensor, op: LinearOperator, lam: Tensor, norm: Norm) -> tuple[T
 
 def _laplacian_inverse(g: Tensor) -> Tensor:
     """The pseudo-inverse of grad* grad, applied to images ``(..., n, n)``."""
+    if g.numel() == 0:  # the FFT libraries refuse an empty batch
+        return g
     n, forward, back = g.shape[-1], torch.fft.rfft2, functools.partial(torch.fft.irfft2, s=g.shape[-2:])
     symbol = laplacian_symbol(n, g.real.dtype, g.device)
     if g.is_complex():
@@ -334,7 +321,7 @@ def v_update(
     -------
     v, b : fields and images, shaped as v and x.
     """
-    if norm is separable and x.device.type == "cpu" and not _is_transformed(x, v):
+    if norm is separable and _kernels.serves(x) and not _is_transformed(x, v):
         if not (torch.is_grad_enabled() and (x.requires_grad or v.requires_grad)):
             return _kernels.v_update(x, v.contiguous(), t, rho, relaxation, ratio, b)
         if ratio is None:  # so in every iteration that is differentiated
@@ -394,7 +381,7 @@ def sweep(x: Tensor, v: Tensor, t: Tensor, rho: Tensor, norm: Norm) -> tuple[Ten
     total, largest, g : :math:`\|\nabla x\|_1` and :math:`\|p\|_*`, ``(b,)`` float64, and :math:`\nabla^* p`. An exact
         x-update makes g equal to :math:`\mathcal{A}^*(y - \mathcal{A}x)`: p is feasible up to rounding and its size.
     """
-    if norm is separable and x.device.type == "cpu":
+    if norm is separable and _kernels.serves(x):
         return _kernels.sweep(x, v, t, rho)
     p = _dual_point(x, v, t, rho, norm)
     return _total(gradient(x), norm), _largest(p, norm), gradient_adjoint(p)
@@ -435,7 +422,9 @@ def reconstruct_tv(
     radius :math:`t = \lambda/\rho`. t is set from :math:`\lambda` and the size of the data and decreases during the
     first iterations, so that no tuning is needed and a rescaled problem takes the same steps.
 
-    Every ten iterations the duality gap of each image is estimated, and where it is small enough, proved. For an
+    Every ten iterations the duality gap of each image is estimated, and where it is small enough, proved. Where
+    :math:`\lambda` is so large that a constant image is optimal, it is returned and proved at once, if
+    :math:`p = \nabla(\nabla^*\nabla)^\dagger\mathcal{A}^*(y - \mathcal{A}x)` proves it. For an
     operator without ``adjoint_dagger`` the primal residual :math:`\nabla x - z` and the dual residual
     :math:`\mathcal{A}^*(\mathcal{A}x - y) + \rho\nabla^* u` stop the iteration instead (Boyd et al., Section 3.3.1),
     at ``tol`` times :math:`\max(\|\nabla x\|, \|z\|)` and :math:`\|\rho\nabla^* u\|`.
@@ -462,8 +451,6 @@ def reconstruct_tv(
 
     Raises
     ------
-    TypeError, ValueError : ``y``, ``lam``, ``tol``, ``max_iter`` or ``init`` is not as described, or ``y`` or
-        ``lam`` is not finite.
     FloatingPointError : objective or gap overflow the dtype of ``y``.
 
     >>> from lib.operators import MaskedFourier, radial_mask
@@ -474,28 +461,23 @@ def reconstruct_tv(
     >>> bool(result.converged), bool((result.image - x).abs().max() < 0.01)
     (True, True)
     """
-    check_measurements("reconstruct_tv", y, op)
+    where = "reconstruct_tv"
+    lam = _checked_problem(where, y, op, lam, norm)
     if y.requires_grad:
-        raise ValueError("reconstruct_tv: y requires grad: use TVReconstruction, or pass y.detach()")
-    if not all_finite(y):
-        raise ValueError("reconstruct_tv: y is not finite: it contains NaN or infinity")
-    lam = _checked_lam("reconstruct_tv", lam, y.device)
-    if not 0 < tol < 1:
-        raise ValueError(f"reconstruct_tv: tol must lie in (0, 1), got {tol!r}")
-    if not callable(norm):
-        raise TypeError(f"reconstruct_tv: norm must be a function such as separable, got {norm!r}")
-    if not isinstance(max_iter, Integral) or isinstance(max_iter, bool) or max_iter < 1:
-        raise ValueError(f"reconstruct_tv: max_iter must be an integer >= 1, got {max_iter!r}")
+        raise ValueError(f"{where}: y must not require grad: use TVReconstruction, or pass y.detach()")
+    checks.finite(where, "y", y)
+    tol, max_iter = checks.number(where, "tol", tol, 0, 1), checks.integer(where, "max_iter", max_iter, 1)
     batch, n = y.shape[:-1], op.n
-    try:
-        lam = lam.expand(batch).reshape(-1)
-    except RuntimeError:
-        raise ValueError(f"reconstruct_tv: lam of shape {tuple(lam.shape)}, batch of shape {tuple(batch)}") from None
+    if checks.broadcast(where, y=batch, lam=lam.shape) != batch:
+        raise ValueError(f"{where}: lam must have a shape that broadcasts to {tuple(batch)}, got {tuple(lam.shape)}")
+    lam = lam.expand(batch).reshape(-1)
+    if on_check is not None:
+        checks.function(where, "on_check", on_check)
     if isinstance(init, Tensor):
         init = Iterate(init, y.real.new_zeros(2, n, n))
-    start = _expanded("reconstruct_tv: init", init, batch, op, y)
-    if init is not None and not (all_finite(start.image) and all_finite(start.dual)):
-        raise ValueError("reconstruct_tv: init is not finite: it contains NaN or infinity")
+    start = _expanded(where, "init", init, batch, op, y)
+    if init is not None:
+        checks.finite(where, "init", start.image), checks.finite(where, "init", start.dual)
     y = y.reshape(-1, op.m).resolve_conj()
     result = TVResult(
         image=torch.empty_like(start.image, memory_format=torch.contiguous_format),
@@ -508,106 +490,141 @@ def reconstruct_tv(
     )
     with torch.no_grad():
         for i in torch.arange(len(y), device=y.device).split(_chunk(y, n)):
-            _solve(y[i], start.image[i], start.dual[i], lam[i], op, norm, tol, max_iter, i, result, on_check)
+            data = _adjoint(op, y[i])
+            problems = _Problems(op, norm, tol, i, y[i], lam[i], data, _unexplained(op, y[i], data))
+            _solve(problems, start.image[i], start.dual[i], max_iter, result, on_check)
     if not bool(torch.isfinite(result.objective).all()) or bool(result.gap.isinf().any()):
         raise FloatingPointError(f"reconstruct_tv: overflow in {y.dtype}: rescale y and lam, or use complex128")
     shaped = {name: a.reshape(batch + a.shape[1:]) for name, a in vars(result).items() if isinstance(a, Tensor)}
-    return replace(result, **shaped)
+    return replace(result, **shaped)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class _Problems:
+    """Problems of a flat batch: their places in it, y, lambda, A* y, and the squared norm of what no image explains."""
+
+    op: LinearOperator
+    norm: Norm
+    tol: float
+    index: Tensor
+    y: Tensor
+    lam: Tensor
+    data: Tensor
+    rest: Tensor
+
+    def __getitem__(self, i: Tensor) -> _Problems:
+        return replace(self, **{name: getattr(self, name)[i] for name in ("index", "y", "lam", "data", "rest")})
+
+    def proof(self, x: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A feasible dual point near p, and the objective and the gap that it proves of x."""
+        p, q = _feasible(p, self.op, self.lam, self.norm)
+        objective = tv_objective(x, self.y, self.op, self.lam, self.norm)
+        return p, objective, objective - _dual_objective(q, self.y, self.rest)
+
+    def store(self, result: TVResult, n_iter: int, converged: Tensor, **fields: Tensor) -> None:
+        """Write what was found at their places of ``result``."""
+        for name, value in fields.items():
+            getattr(result, name).index_copy_(0, self.index, value)
+        result.n_iter[self.index], result.converged[self.index] = n_iter, converged
 
 
 def _solve(
-    y: Tensor,
+    problems: _Problems,
     x: Tensor,
     p: Tensor,
-    lam: Tensor,
-    op: LinearOperator,
-    norm: Norm,
-    tol: float,
     max_iter: int,
-    index: Tensor,
     result: TVResult,
     on_check: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None] | None,
 ) -> None:
-    """`reconstruct_tv` for the images ``index`` of a flat batch; they leave it one by one, into ``result``."""
-    data = _adjoint(op, y)
-    unit = _threshold_unit(y, lam, data)
-    t, t_last = ((a * unit).to(y.real.dtype) for a in THRESHOLD)
-    rho = (lam / t).to(t.dtype)
+    """`reconstruct_tv` for some problems, from x and the dual field p; they leave one by one, into ``result``."""
+    op, norm, tol = problems.op, problems.norm, problems.tol
+    if result.criterion == "proved":
+        left = ~_constants(problems, result)
+        if not bool(left.all()):
+            problems, x, p = problems[left], x[left], p[left]
+    unit = _threshold_unit(problems.y, problems.lam, problems.data)
+    t, t_last = ((a * unit).to(x.real.dtype) for a in THRESHOLD)
+    rho = (problems.lam / t).to(t.dtype)
     v, b = v_update(x, p / rho[:, None, None, None], t, rho, norm, relaxation=1)  # z = grad x, as far as u allows
-    rest = _unexplained(op, y, data)
-    n_iter, solve = 0, op.x_update(y, rho)
-    while len(index):
+    n_iter, solve = 0, op.x_update(problems.y, rho)
+    while len(t):
         steps = min(CHECK_EVERY, max_iter - n_iter)
         for k in range(steps):
             if k > 0:
                 v, b = v_update(x, v, t, rho, norm, b=b)  # z, u, and b = rho grad*(z - u)
             x = solve(b)  # (A*A + rho grad* grad)^-1 (A* y + b)
         n_iter += steps
-        objective, gap, done = _check(x, v, t, rho, y, data, rest, lam, op, norm, tol)
-        spent = torch.full_like(index, n_iter)
+        objective, gap, done = _check(problems, x, v, t, rho)
         if on_check is not None:
-            on_check(spent, index, x, objective, gap)
-        ended = done | (spent >= max_iter)
-        if bool(ended.any()):
-            i = ended.nonzero().flatten()
+            on_check(torch.full_like(problems.index, n_iter), problems.index, x, objective, gap)
+        i = (done | (n_iter >= max_iter)).nonzero().flatten()
+        if len(i):
+            ended, objective, gap = problems[i], objective[i], gap[i]
             p = _dual_point(x[i], v[i], t[i], rho[i], norm)
             if result.criterion == "proved":
-                p, q = _feasible(p, op, lam[i], norm)
-                objective = tv_objective(x[i], y[i], op, lam[i], norm)
-                gap = objective - _dual_objective(q, y[i], rest[i])
+                p, objective, gap = ended.proof(x[i], p)
                 done[i] = gap <= tol * objective  # rounding can spoil a proof: then iterate on
             else:
-                p = project(p, lam[i].to(t.dtype), norm)
-                objective, gap = objective[i], gap[i]
-            settled = done[i] | (spent[i] >= max_iter)
-            to, i, p, objective, gap = (a[settled] for a in (index[i], i, p, objective, gap))
-            for name, value in (("image", x[i]), ("dual", p), ("objective", objective), ("gap", gap)):
-                getattr(result, name).index_copy_(0, to, value)
-            result.n_iter[to], result.converged[to] = spent[i], done[i]
-            keep = torch.ones_like(done).index_fill(0, i, False)
-            if not bool(keep.any()):
+                p = project(p, ended.lam.to(t.dtype), norm)
+            out = done[i] | (n_iter >= max_iter)
+            found = {"image": x[i], "dual": p, "objective": objective, "gap": gap}
+            ended[out].store(result, n_iter, done[i][out], **{name: value[out] for name, value in found.items()})
+            left = torch.ones_like(done).index_fill(0, i[out], False)
+            if not bool(left.any()):
                 return
-            if not bool(keep.all()):
-                y, x, v, data, rest, lam, t, t_last, rho, index = (
-                    a[keep] for a in (y, x, v, data, rest, lam, t, t_last, rho, index)
-                )
+            if not bool(left.all()):
+                problems = problems[left]
+                x, v, t, t_last, rho = (a[left] for a in (x, v, t, t_last, rho))
         ratio = (t_last / t).clamp(min=THRESHOLD_DECAY)
         v, b = v_update(x, v, t, rho / ratio, norm, ratio=ratio)
         if bool((ratio < 1).any()) or len(rho) < len(done):
             t, rho = t * ratio, rho / ratio
-            solve = op.x_update(y, rho)
+            solve = op.x_update(problems.y, rho)
 
 
-def _check(
-    x: Tensor,
-    v: Tensor,
-    t: Tensor,
-    rho: Tensor,
-    y: Tensor,
-    data: Tensor,
-    rest: Tensor,
-    lam: Tensor,
-    op: LinearOperator,
-    norm: Norm,
-    tol: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _constants(problems: _Problems, result: TVResult) -> Tensor:
+    """Store constant minimisers, where p = grad (grad* grad)^+ A*(y - A x) proves them, and tell which these are."""
+    op, lam, data, one = problems.op, problems.lam, problems.data, torch.ones_like(problems.data[:1]).real
+    constant = torch.zeros_like(lam, dtype=torch.bool)
+    response = op.A(one)  # its best multiple leaves a g = A*(y - A x) of mean 0
+    size = _squared(response).to(one.dtype)
+    c = torch.where(size > torch.finfo(one.dtype).eps * op.n**2, data.sum((-2, -1)) / size, 0)[:, None, None]
+    g = data - c * _adjoint(op, response)
+    i = (g.abs().amax((-2, -1)) <= 4 * math.sqrt(2.1) * lam).nonzero().flatten()  # |grad* p|, if p is in the ball
+    p = gradient(_laplacian_inverse(g[i]))
+    if len(i):
+        inside = _largest(p, problems.norm) <= lam[i]
+        i, p = i[inside], p[inside]
+    if len(i):
+        x = (c * one)[i]
+        p, objective, gap = problems[i].proof(x, p)
+        proved = gap <= problems.tol * objective
+        found = {"image": x, "dual": p, "objective": objective, "gap": gap}
+        i = i[proved]
+        problems[i].store(result, 0, proved[proved], **{name: value[proved] for name, value in found.items()})
+        constant[i] = True
+    return constant
+
+
+def _check(problems: _Problems, x: Tensor, v: Tensor, t: Tensor, rho: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Objective, gap, and whether an image is done: by the gap, or where the operator offers none, by residuals."""
-    total, largest, g = sweep(x, v, t, rho, norm)
+    op, y, lam, tol = problems.op, problems.y, problems.lam, problems.tol
+    total, largest, g = sweep(x, v, t, rho, problems.norm)
     if not hasattr(op, "adjoint_dagger"):
-        r = gradient(x) - v + project(v, t, norm)  # grad x - z
-        misfit = op.A(x) - y
-        multiplier = rho[:, None, None] * gradient_adjoint(project(v, t, norm))
-        s = _adjoint(op, misfit) + multiplier
+        d, u = gradient(x), project(v, t, problems.norm)
+        z, misfit = v - u, op.A(x) - y
+        multiplier = rho[:, None, None] * gradient_adjoint(u)
+        r, s = d - z, _adjoint(op, misfit) + multiplier  # primal and dual residual
         least = torch.finfo(t.dtype).eps  # of what counts as more than rounding
-        sizes = [_squared(a.flatten(1)) for a in (gradient(x), gradient(x) - r, multiplier)]
-        primal = torch.maximum(torch.maximum(sizes[0], sizes[1]), least * _squared(x.flatten(1)))
-        dual = torch.maximum(sizes[2], least * _squared(data.flatten(1)))
-        done = (_squared(r.flatten(1)) <= tol**2 * primal) & (_squared(s.flatten(1)) <= tol**2 * dual)
+        sizes = [_squared(a.flatten(1)) for a in (d, z, multiplier, x, problems.data, r, s)]
+        primal = torch.maximum(torch.maximum(sizes[0], sizes[1]), least * sizes[3])
+        dual = torch.maximum(sizes[2], least * sizes[4])
+        done = (sizes[5] <= tol**2 * primal) & (sizes[6] <= tol**2 * dual)
         return _squared(misfit) / 2 + lam * total, torch.full_like(total, math.nan), done
     q = op.adjoint_dagger(g)  # y - A x, from the x-update: the difference itself would be lost in rounding
     scale = lam / torch.maximum(largest, lam)  # of the dual point, into the ball
     misfit, inner = _squared(q), (_parts(q).double() * _parts(y)).sum((-2, -1))
-    objective = (misfit + rest) / 2 + lam * total
+    objective = (misfit + problems.rest) / 2 + lam * total
     gap = misfit / 2 + lam * total - (scale * inner - scale**2 * misfit / 2)
     return objective, gap, gap <= tol * objective
 
@@ -631,10 +648,6 @@ class TVReconstruction:
     norm : `separable`, `anisotropic` or `isotropic`.
     tol : relative duality gap of :meth:`solve`.
 
-    Raises
-    ------
-    TypeError, ValueError : a parameter is out of range, or ``y`` or a start does not fit ``op``.
-
     >>> from lib.operators import MaskedFourier, radial_mask
     >>> op = MaskedFourier(radial_mask(16, 4))
     >>> y = op.A(torch.eye(16)).requires_grad_()
@@ -651,18 +664,12 @@ class TVReconstruction:
     tol: float = 1e-3
 
     def __post_init__(self) -> None:
-        if isinstance(self.lam, Tensor) and self.lam.ndim:
-            raise ValueError(f"TVReconstruction: lam must be one number, got shape {tuple(self.lam.shape)}")
-        if not callable(self.norm):
-            raise TypeError(f"TVReconstruction: norm must be a function such as separable, got {self.norm!r}")
-        for name in ("lam", "threshold"):
-            value = torch.as_tensor(1.0 if getattr(self, name) is None else getattr(self, name))
-            if not bool(((value > 0) & torch.isfinite(value)).all()):
-                raise ValueError(f"TVReconstruction: {name} must be positive and finite, got {value.tolist()}")
-        if not isinstance(self.iterations, Integral) or isinstance(self.iterations, bool) or self.iterations < 1:
-            raise ValueError(f"TVReconstruction: iterations must be an integer >= 1, got {self.iterations!r}")
-        if not 0 < self.tol < 1:
-            raise ValueError(f"TVReconstruction: tol must lie in (0, 1), got {self.tol!r}")
+        where = "TVReconstruction"
+        checks.operator(where, self.op), checks.function(where, "norm", self.norm)
+        checks.number(where, "lam", self.lam, 0), checks.number(where, "tol", self.tol, 0, 1)
+        checks.integer(where, "iterations", self.iterations, 1)
+        if self.threshold is not None:
+            checks.positive(where, "threshold", self.threshold)
 
     def __call__(self, y: Tensor) -> Tensor:
         return self.resume(y)[0]
@@ -670,17 +677,14 @@ class TVReconstruction:
     def resume(self, y: Tensor, start: TVResult | Iterate | None = None) -> tuple[Tensor, Iterate]:
         """The differentiable image after ``iterations`` iterations, and where they ended.
 
-        Parameters
-        ----------
-        y : measurements ``(..., m)``, complex64 or complex128.
-        start : where to begin, broadcast to the batch shape of ``y``; at zero if None.
+        ``start`` is where they begin, broadcast to the batch shape of ``y``; zero if None.
         """
         check_measurements("TVReconstruction", y, self.op)
         batch, count = y.shape[:-1], math.prod(y.shape[:-1])
         if self.threshold is not None and torch.as_tensor(self.threshold).numel() not in (1, count):
-            length = torch.as_tensor(self.threshold).numel()
-            raise ValueError(f"TVReconstruction: {length} thresholds, batch of shape {tuple(batch)}")
-        begin = _expanded("TVReconstruction: start", start, batch, self.op, y)
+            shapes = f"{tuple(torch.as_tensor(self.threshold).shape)} and {tuple(batch)}"
+            raise ValueError(f"TVReconstruction: threshold must be one, or one for each y, got shapes {shapes}")
+        begin = _expanded("TVReconstruction", "start", start, batch, self.op, y)
         if not count:
             return begin.image.reshape(*batch, self.op.n, self.op.n), begin
         data = _adjoint(self.op, y.reshape(count, self.op.m), values=self.threshold is None)  # see `x_update`
@@ -717,6 +721,7 @@ class TVReconstruction:
         ------
         RuntimeError : an image has not converged after 20 000 iterations.
         """
+        check_measurements("TVReconstruction.solve", y, self.op)
         result = reconstruct_tv(
             y.detach(), self.op, self.lam, tol=self.tol, max_iter=20_000, init=start, norm=self.norm
         )
@@ -730,19 +735,16 @@ class TVReconstruction:
 # --- Helpers
 
 
-def _checked_lam(name: str, lam: float | Tensor, device: torch.device) -> Tensor:
-    try:
-        lam = torch.as_tensor(lam, dtype=torch.float64, device=device)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{name}: lam must be a number or a tensor, got {lam!r}") from None
-    if not bool((torch.isfinite(lam) & (lam > 0)).all()):
-        raise ValueError(f"{name}: lam must be positive and finite, got {lam.tolist()}")
-    return lam
+def _checked_problem(where: str, y: Tensor, op: LinearOperator, lam: float | Tensor, norm: Norm) -> Tensor:
+    """lam as a float64 tensor, of a problem that has been checked."""
+    check_measurements(where, y, op)
+    checks.function(where, "norm", norm)
+    return checks.positive(where, "lam", lam, torch.float64, y.device)
 
 
-def _checked_dual(name: str, p: Tensor, op: LinearOperator) -> Tensor:
-    if p.shape[-3:] != (2, op.n, op.n):
-        raise ValueError(f"{name}: expected p of shape (..., 2, {op.n}, {op.n}), got {tuple(p.shape)}")
+def _checked_dual(where: str, p: Tensor, op: LinearOperator) -> Tensor:
+    checks.operator(where, op, "adjoint_dagger")
+    checks.tensor(where, "p", p, (2, op.n, op.n), (*REAL, *COMPLEX), op.device)
     return p.real if op.real else p.to(p.dtype.to_complex())
 
 
@@ -757,35 +759,23 @@ def _chunk(y: Tensor, n: int) -> int:
     return max(1, (2**19 if y.device.type == "cpu" else 2**24) // n**2)
 
 
-def _expanded(name: str, start: TVResult | Iterate | None, batch: torch.Size, op: LinearOperator, y: Tensor) -> Iterate:
+def _expanded(
+    where: str, name: str, start: TVResult | Iterate | None, batch: torch.Size, op: LinearOperator, y: Tensor
+) -> Iterate:
     """Where to start, in a flat batch and in the operator's domain."""
     n, kind, count = op.n, y.real.dtype if op.real else y.dtype, math.prod(batch)
     if start is None:
         zero = torch.zeros((), dtype=kind, device=y.device)
         return Iterate(zero.expand(count, n, n), zero.expand(count, 2, n, n))
-    if not isinstance(start, (TVResult, Iterate)):
-        raise TypeError(f"{name} must be a TVResult or an Iterate (or, for init, a tensor), got {type(start).__name__}")
-    image, dual = start.image, start.dual
-    for part, field in (("image", image), ("dual", dual)):
-        if field.device != y.device:
-            raise ValueError(f"{name}.{part} on {field.device}, y on {y.device}")
-    try:
-        if image.shape[-2:] == (n, n) and dual.shape[-3:] == (2, n, n):
-            image, dual = image.expand(*batch, n, n), dual.expand(*batch, 2, n, n)
-            image, dual = (a.real if op.real else a for a in (image, dual))
-            return Iterate(image.reshape(count, n, n).to(kind), dual.reshape(count, 2, n, n).to(kind))
-    except RuntimeError:
-        pass
-    raise ValueError(
-        f"{name} has image {tuple(image.shape)} and dual {tuple(dual.shape)}, "
-        f"expected {(*batch, n, n)} and {(*batch, 2, n, n)}"
-    )
-
-
-def all_finite(a: Tensor) -> bool:
-    """Whether there is neither NaN nor infinity in ``a``."""
-    # the sum, a single pass, cannot miss one; if it overflows, it takes another look
-    return bool(torch.isfinite(a.sum())) or bool(torch.isfinite(a).all())
+    checks.instance(where, name, start, TVResult, Iterate)
+    fields = []
+    for part, value, tail in (("image", start.image, (n, n)), ("dual", start.dual, (2, n, n))):
+        checks.tensor(where, f"{name}.{part}", value, tail, device=y.device)
+        if checks.broadcast(where, y=batch, **{f"{name}.{part}": value.shape[: -len(tail)]}) != batch:
+            raise ValueError(f"{where}: {name}.{part} must broadcast to {(*batch, *tail)}, got {tuple(value.shape)}")
+        value = value.real if op.real else value
+        fields.append(value.expand(*batch, *tail).reshape(count, *tail).to(kind))
+    return Iterate(*fields)
 
 
 def calibrated_lambda(noise_rel: float, lines: int) -> float:
@@ -833,7 +823,21 @@ def _calibration() -> dict[tuple[int, float], float]:
     """The best lambda of results/lambda.csv for each (lines, noise_rel)."""
     if not LAMBDA_TABLE.exists():
         return {}
-    with LAMBDA_TABLE.open(newline="") as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: -float(row["error_mean"]))
-    # the smallest error comes last and stays
-    return {(int(row["lines"]), float(row["noise_rel"])): float(row["lam"]) for row in rows}
+    best: dict[tuple[int, float], tuple[float, float]] = {}  # the error and its lambda
+    header, *lines = LAMBDA_TABLE.read_bytes().decode(errors="replace").split("\n")
+    for number, line in enumerate(lines, 2):
+        row = dict(zip(header.split(","), line.split(","), strict=False)) if line.strip() else {}
+        try:
+            values = [float(row[name]) for name in ("lines", "noise_rel", "error_mean", "lam")] if row else []
+            if not all(0 < value < math.inf for value in values) or (row and number > len(lines)):
+                raise ValueError
+        except (KeyError, ValueError):
+            name = f"{LAMBDA_TABLE.parent.name}/{LAMBDA_TABLE.name}"
+            expected = "positive lines, noise_rel, error_mean and lam"
+            message = f"calibrated_lambda: {name}: line {number}: expected {expected}, got {line[:60]!r}"
+            raise ValueError(f"{message}; make calibrate computes it anew") from None
+        if row:
+            count, noise, error, lam = values
+            key = int(count), noise
+            best[key] = min(best.get(key, (math.inf, 0.0)), (error, lam))
+    return {key: lam for key, (_, lam) in best.items()}

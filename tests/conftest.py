@@ -42,6 +42,11 @@ def site(tmp_path_factory):
             shutil.copyfile(ROOT / name, clone / name)
         else:
             (clone / name).unlink(missing_ok=True)
+    # what a user may have beside the book: it takes in what its contents name
+    for name in ("out.ipynb", "notebooks/my copy.ipynb"):
+        shutil.copyfile(clone / "notebooks" / "cs_mri.ipynb", clone / name)
+    for name in ("README-mine.md", "book/draft.md"):
+        (clone / name).write_text("# Notes\n\n{numref}`fig-nowhere` and [a file](nowhere.md)\n", encoding="utf-8")
     build = [str(Path(sys.executable).with_name("jupyter-book")), "build", ".", "-W", "-n", "--keep-going"]
     done = subprocess.run(
         build, cwd=clone, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(clone)}

@@ -133,6 +133,27 @@ def test_more_threads_than_rows_do_no_harm():
 # --- The derivative
 
 
+def test_without_numba_the_formulas_are_what_remains():
+    code = """
+import sys
+sys.modules["numba"] = None  # no such module
+import torch
+from lib.attack import disk_weight, fast_tv, localized_attack
+from lib.operators import MaskedFourier, radial_mask
+op = MaskedFourier(radial_mask(16, 5), real=True)
+x = torch.zeros(16, 16, dtype=torch.float64)
+x[3:9, 4:12] = 1
+y = op.A(x)
+attack = localized_attack(fast_tv(op, 1e-2, 0.05 * y.norm()), y, op, 0.05, disk_weight(16, (8, 8), 2))
+print(float(attack.amplification))
+"""
+    found = subprocess.check_output([sys.executable, "-c", code], text=True)
+    expected = subprocess.check_output(
+        [sys.executable, "-c", code.replace('sys.modules["numba"] = None', "")], text=True
+    )
+    assert float(found) == pytest.approx(float(expected), rel=1e-3)
+
+
 def textbook(y, op, lam, t, iterations, norm):
     """The iteration in complex numbers, through which autograd finds its way."""
     rho, v = lam / t, torch.zeros(len(y), 2, op.n, op.n, dtype=y.dtype)
@@ -289,7 +310,7 @@ def test_a_reconstruction_can_be_solved_and_says_if_it_cannot():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("lam", value) for value in (0, math.nan, torch.ones(2))),
+        *(("lam", value) for value in (0, math.nan, torch.ones(2), None)),
         *(("threshold", value) for value in (-1.0, torch.tensor([1.0, 0.0]))),
         *(("iterations", value) for value in (0, 2.5)),
         ("tol", 0),
@@ -303,7 +324,7 @@ def test_a_wrong_parameter_is_named(name, value):
 
 def test_measurements_of_another_length_are_refused():
     op, y = some_problem(8, True)
-    with pytest.raises(ValueError, match="TVReconstruction: expected y of shape"):
+    with pytest.raises(ValueError, match="TVReconstruction: y must have shape"):
         TVReconstruction(op, 1.0)(y[:, :-1])
 
 
@@ -319,13 +340,13 @@ def test_measurements_of_another_length_are_refused():
 )
 def test_a_start_that_does_not_fit_is_refused(start):
     op, y = some_problem(8, True)
-    with pytest.raises((TypeError, ValueError), match="TVReconstruction: start"):
+    with pytest.raises((TypeError, ValueError), match="TVReconstruction: .*start"):
         TVReconstruction(op, 1.0).resume(y.expand(2, op.m), start)
 
 
 def test_thresholds_must_be_as_many_as_images():
     op, y = some_problem(8, True)
-    with pytest.raises(ValueError, match="3 thresholds"):
+    with pytest.raises(ValueError, match=r"threshold .*got shapes \(3,\)"):
         TVReconstruction(op, 1.0, threshold=torch.ones(3))(y.expand(2, op.m))
 
 

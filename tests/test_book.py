@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -166,3 +169,18 @@ def test_the_build_fails_on_outside_assets_only(tmp_path, body, css, outside):
     assert len(warnings) == len(outside) and all(map(str.endswith, warnings, outside)), done.stderr
     assert done.returncode == bool(outside)
     assert "thebe" not in (tmp_path / "_build" / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("port", ["99999", "0", "-1", "http", ""])
+def test_a_port_that_is_none_is_named(port):
+    command = [sys.executable, str(ROOT / "book" / "serve.py"), "--", port]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 2 and f"must be a number from 1 to 65535, got {port}" in done.stderr
+
+
+def test_a_port_in_use_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        command = [sys.executable, str(ROOT / "book" / "serve.py"), port]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 2 and re.fullmatch(rf"serve: port {port}: .*in use\n", done.stderr)

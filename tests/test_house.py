@@ -8,7 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("runs", "figures", "explorer")
 STOREYS = (  # each uses only those before it
-    {"measures", "phantoms", "operators", "_kernels"},
+    {"checks", "_kernels"},
+    {"measures", "phantoms", "operators"},
     {"tv", "networks", "theory"},
     {"attack"},
     *({package} for package in PACKAGES),

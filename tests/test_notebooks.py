@@ -14,7 +14,7 @@ from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "book"))
-from execute import COLAB, execute  # noqa: E402  (a script of the book)
+from execute import COLAB, execute, main  # noqa: E402  (a script of the book)
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -143,3 +143,13 @@ def test_a_notebook_that_fails_is_left_as_it_was(tmp_path):
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
         execute(path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", '{"nbformat": 4, "cells": [3]}', '{"nbformat": "x"}', "\0\0"])
+def test_a_file_that_is_no_notebook_is_named_and_left_as_it_was(tmp_path, monkeypatch, capsys, content):
+    path = tmp_path / "bad.ipynb"
+    path.write_text(content)
+    monkeypatch.setattr(sys, "argv", ["execute.py", str(path), str(tmp_path / "none.ipynb")])
+    assert main() == 1 and path.read_text() == content
+    text = capsys.readouterr().err
+    assert f"{path}: " in text and "none.ipynb: FileNotFoundError" in text and "Traceback" not in text

@@ -74,6 +74,10 @@ def test_each_chapter_and_each_module_is_a_page(site, pages):
     assert {f"book/api/{module.split('.')[1]}" for module in MODULES} <= built
 
 
+def test_the_book_is_small_enough_to_send(site):
+    assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < 30e6
+
+
 def test_every_internal_link_and_anchor_leads_somewhere(site, pages):
     dead = []
     for path, page in pages.items():
@@ -231,6 +235,19 @@ def test_names_in_docstrings_become_links():
     assert linked("see `reconstruct_tv`", "lib.attack") == "see ``reconstruct_tv``"  # not a name there
     assert linked("a `lib.attack.Attack`", "lib.runs") == "a :py:obj:`lib.attack.Attack <lib.attack.Attack>`"
     assert linked("of `lib.tv`, ``x`` and :math:`y`", "lib.attack") == "of :py:mod:`lib.tv`, ``x`` and :math:`y`"
+
+
+def test_an_address_with_a_query_breaks_no_page(site, browser):
+    tab, errors = browser.new_page(), []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    for name in ("notebooks/cs_mri.html", "book/index.html", "genindex.html"):
+        tab.goto((site / name).as_uri() + "?q=foo")
+    tab.close()
+    assert errors == []
+
+
+def test_only_the_contents_are_published(site):
+    assert not [*site.rglob("out*.html"), *site.rglob("my copy*"), *site.rglob("README*"), *site.rglob("draft*")]
 
 
 @pytest.mark.parametrize(

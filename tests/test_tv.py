@@ -126,20 +126,12 @@ def test_the_objective_is_summed_in_double_precision():
     assert math.isclose(tv_objective(0 * x, y, op, 0.7), torch.linalg.vector_norm(misfit) ** 2 / 2, rel_tol=1e-13)
 
 
-@pytest.mark.parametrize("tail", [14, 1])
-def test_the_objective_refuses_measurements_of_the_wrong_length(tail):
+@pytest.mark.parametrize("length", [14, 1])
+def test_the_objective_refuses_measurements_of_the_wrong_length(length):
     # A length of 1 would broadcast and give a number without meaning.
     op = MaskedFourier(radial_mask(8, 2))
-    with pytest.raises(ValueError, match=rf"expected y of shape \(\.\.\., 15\), got \({tail},\)"):
-        tv_objective(random(8, 8), random(tail), op, 1.0)
-
-
-def test_the_objective_refuses_images_of_the_wrong_shape_or_dtype():
-    op = MaskedFourier(radial_mask(8, 2))
-    with pytest.raises(ValueError, match=r"expected x of shape \(\.\.\., 8, 8\), got \(7, 8\)"):
-        tv_objective(random(7, 8), random(15), op, 1.0)
-    with pytest.raises(TypeError, match="got torch.int64"):
-        tv_objective(torch.ones(8, 8, dtype=torch.int64), random(15), op, 1.0)
+    with pytest.raises(ValueError, match=rf"tv_objective: y .*15.*got \({length},\)"):
+        tv_objective(random(8, 8), random(length), op, 1.0)
 
 
 # --- The minimiser
@@ -180,13 +172,32 @@ def test_with_a_full_mask_a_step_edge_shrinks_as_computed_by_hand():
         assert (result.image - expected).abs().max() < 1e-4
 
 
-def test_a_large_lambda_leaves_the_mean():
-    op, x = MaskedFourier(radial_mask(16, 5)), block(16)
+@pytest.mark.parametrize("real", [True, False], ids=["real", "complex"])
+@pytest.mark.parametrize("lam", [30.0, 1e20])
+@each_norm
+def test_a_large_lambda_leaves_the_mean_proved_without_iterating(norm, lam, real):
+    op, x = MaskedFourier(radial_mask(16, 5), real), block(16)
     y = op.A(x)
-    result = reconstruct_tv(y, op, 100.0, tol=1e-6)
-    assert (result.image - x.mean()).abs().max() < 1e-4
+    lams = torch.tensor([lam, lam, 1e-3], dtype=torch.float64)
+    result = reconstruct_tv(torch.stack([y, 1e-6 * y, y]), op, lams, tol=1e-6, norm=norm)
+    assert (result.n_iter[:2] == 0).all() and result.n_iter[2] > 0 and result.converged[:2].all()
+    proof = certificate(result.image[0], result.dual[0], y, op, lam, norm)
+    assert proof.infeasibility < 1e-11 and proof.gap <= 1e-6 * proof.objective
+    assert torch.allclose(result.image[2], reconstruct_tv(y, op, 1e-3, tol=1e-6, norm=norm).image, atol=1e-9)
+    result = reconstruct_tv(y, op, lam, norm=norm)
+    assert (result.image - x.mean()).abs().max() < 1e-12
     variance = torch.linalg.vector_norm(y) ** 2 - (16 * x.mean()) ** 2  # what the mean does not explain
-    assert math.isclose(result.objective, variance / 2, rel_tol=1e-5)
+    assert math.isclose(result.objective, variance / 2, rel_tol=1e-12)
+
+
+def test_where_a_constant_image_is_not_optimal_it_is_not_returned():
+    # just below the lambda from which on p proves it, and where the mean is not measured
+    op, y = problem()
+    lam = float(tv._largest(gradient(tv._laplacian_inverse(op.A_adjoint(y) - op.A_adjoint(y).mean())), separable))
+    assert reconstruct_tv(y, op, 1.001 * lam).n_iter == 0 < reconstruct_tv(y, op, 0.999 * lam).n_iter
+    op = MaskedFourier(mask_of_kind("headless", 12), real=True)
+    result = reconstruct_tv(op.A(noisy_block(12, True)), op, 1e3)
+    assert result.n_iter == 0 and (result.image == 0).all() and result.converged
 
 
 @pytest.mark.parametrize(("n", "image"), [(32, block(32)), (33, block(33)), (64, shepp_logan(64).double())])
@@ -210,7 +221,7 @@ def test_a_gradient_sparse_image_is_recovered_exactly_in_the_noiseless_limit(n, 
 def test_a_constant_image_is_recovered_at_once(dtype, value):
     op, x = MaskedFourier(radial_mask(16, 4)), torch.full((16, 16), value, dtype=dtype)
     result = reconstruct_tv(op.A(x), op, 0.1)
-    assert result.converged and result.n_iter == 10
+    assert result.converged and result.n_iter <= 10
     assert torch.allclose(result.image, x.to(result.image.dtype), atol=1e-6)
 
 
@@ -345,19 +356,6 @@ def test_lambda_given_as_a_number_is_not_rounded_to_single_precision(lam):
     p = 100 * random(2, 12, 12)
     assert torch.equal(feasible_dual(p, op, lam), feasible_dual(p, op, double))
     assert certificate(x, feasible_dual(p, op, lam), y, op, lam).infeasibility < 1e-12
-
-
-def test_a_proof_of_the_wrong_size_or_without_lambda_is_refused():
-    op, x, p = MaskedFourier(radial_mask(12, 3)), random(12, 12), random(2, 12, 12)
-    y = random(op.m)
-    for wrong in (random(2, 13, 13), random(12, 12)):
-        with pytest.raises(ValueError, match=r"certificate: expected p of shape \(..., 2, 12, 12\), got"):
-            certificate(x, wrong, y, op, 0.1)
-    for lam in (0.0, math.nan):
-        with pytest.raises(ValueError, match="certificate: lam must be positive and finite, got"):
-            certificate(x, p, y, op, lam)
-        with pytest.raises(ValueError, match="feasible_dual: lam must be positive and finite, got"):
-            feasible_dual(p, op, lam)
 
 
 def test_the_proof_takes_batches_with_one_lambda_each():
@@ -763,7 +761,7 @@ def test_results_are_repeatable_to_the_last_bit():
 
 def test_measurements_that_require_grad_are_refused_and_not_silently_detached():
     op, y = problem()
-    with pytest.raises(ValueError, match=r"y requires grad: use TVReconstruction, or pass y.detach\(\)"):
+    with pytest.raises(ValueError, match=r"y must not require grad.*y.detach\(\)"):
         reconstruct_tv(y.requires_grad_(), op, 0.01)
 
 
@@ -809,39 +807,22 @@ OPERATOR, VECTOR = MaskedFourier(radial_mask(8, 2)), random(3, 15)
 @pytest.mark.parametrize(
     ("name", "value", "error"),
     [
-        *(("y", value, ValueError) for value in (torch.full((15,), math.nan + 0j), torch.full((15,), 1j * math.inf))),
-        *(("y", value, ValueError) for value in (random(14), random(8, 8), random(15).to("meta"))),
-        *(("y", value, TypeError) for value in (torch.ones(15), torch.ones(15, dtype=torch.int64), np.ones(15))),
-        *(("lam", value, ValueError) for value in (0, -1e-3, math.nan, math.inf, torch.tensor([1.0, 0.0, 1.0]))),
-        *(("lam", value, ValueError) for value in (torch.ones(2), torch.ones(3, 1))),
-        *(("lam", value, TypeError) for value in ("a", None)),
-        *(("tol", value, ValueError) for value in (0.0, 1, -1e-3, math.nan)),
-        *(("max_iter", value, ValueError) for value in (0, 10.0, True)),
+        *(("y", value, ValueError) for value in (torch.full((15,), math.nan + 0j), random(14), random(15).to("meta"))),
+        *(("lam", value, ValueError) for value in (0, math.nan, torch.tensor([1.0, 0.0, 1.0]), torch.ones(2))),
+        *(("lam", value, ValueError) for value in (torch.ones(3, 1), torch.ones(2, 3))),
+        *(("tol", value, ValueError) for value in (0.0, 1, math.nan)),
+        *(("max_iter", value, TypeError) for value in (10.0, True)),
         ("norm", "isotropic", TypeError),
         *(("init", value, TypeError) for value in ("zero", np.zeros((8, 8)))),
         *(("init", value, ValueError) for value in (torch.ones(7, 8), torch.ones(2, 8, 8), torch.ones(1, 1))),
         ("init", torch.full((8, 8), math.nan), ValueError),
+        ("init", tv.Iterate(torch.zeros(8, 8), torch.full((2, 8, 8), math.nan)), ValueError),
     ],
 )
 def test_a_wrong_input_is_refused_by_its_name(name, value, error):
     arguments = {"y": VECTOR, "op": OPERATOR, "lam": 0.1} | {name: value}
     with pytest.raises(error, match=f"reconstruct_tv: .*{name}"):
         reconstruct_tv(**arguments)
-
-
-def test_a_previous_result_of_another_size_is_refused():
-    op, y = problem()
-    other = reconstruct_tv(*reversed(problem(n=16)), 0.01, max_iter=5)
-    with pytest.raises(ValueError, match="init has image"):
-        reconstruct_tv(y, op, 0.01, init=other)
-
-
-def test_a_previous_result_with_a_dual_point_that_is_not_finite_is_refused():
-    op, y = problem()
-    start = reconstruct_tv(y, op, 0.01, max_iter=5)
-    start.dual[0, 0, 3, 3] = math.nan
-    with pytest.raises(ValueError, match="init is not finite: it contains NaN or infinity"):
-        reconstruct_tv(y, op, 0.01, init=start)
 
 
 def test_overflow_is_an_error_and_not_a_wrong_proof():
@@ -919,3 +900,22 @@ def test_the_best_grid_point_of_each_mask_and_level_is_taken(calibration_file):
     )
     assert tv._calibration() == {(40, 0.01): 0.002, (40, 0.1): 0.02}
     assert math.isclose(calibrated_lambda(0.01, 40), 0.002, rel_tol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("line", "number"),
+    [
+        ("40,0.01,0.003,nan,x\n", 3),
+        ("40,0.01,inf,0.01,x\n", 3),
+        ("40,0.01,-0.003,0.01,x\n", 3),
+        ("40,0.01,0.003\n", 3),
+        ("=======\n", 3),
+        ("40,0.01,0.003,0.0\0,x\n", 3),
+        ("40,0.01,0.003,0.0", 3),  # the rest is cut off
+        ("\n40,0.01,0.003,,x\n", 4),
+    ],
+)
+def test_a_damaged_table_changes_no_lambda_but_is_named(calibration_file, line, number):
+    calibration_file.write_text("lines,noise_rel,lam,error_mean,version\n40,0.01,0.002,0.04,x\n" + line)
+    with pytest.raises(ValueError, match=rf"lambda.csv: line {number}: expected positive .*; make calibrate computes"):
+        calibrated_lambda(0.01, 40)

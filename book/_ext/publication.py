@@ -90,6 +90,8 @@ MENDED = {'<div role="list" class="citation-list">': '<div class="citation-list"
 INLINE = {"summary": ("p",), "pre": ("div",)}
 # no line begins with the full stop after a formula, which is a box to the browser
 FORMULA = re.compile(r'<span class="math notranslate nohighlight">[^<]*</span>[.,;:!?)’-]+')
+# the theme has the search on every page, where it fails on an address with ?q=; only its own page needs it
+SEARCH = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>')
 FORWARD = """<!DOCTYPE html>
 <html lang="en"><head>
 <meta charset="utf-8"><meta http-equiv="refresh" content="0; url={page}"><title>{title}</title></head>
@@ -124,6 +126,14 @@ def forward(app, exception):
         index.write_text(FORWARD.format(page=page, title=escape(app.config.html_title)), encoding="utf-8")
 
 
+def without_search(app, exception):
+    """Leave the search to its own page."""
+    for page in Path(app.outdir).rglob("*.html") if app.builder.format == "html" and not exception else ():
+        html = page.read_text(encoding="utf-8")
+        if page.name != "search.html" and SEARCH.search(html):
+            page.write_text(SEARCH.sub("", html), encoding="utf-8")
+
+
 def _with_names(html):
     return str(html).replace("<summary>", '<summary aria-label="Show or hide the pages below">')
 
@@ -134,4 +144,5 @@ def setup(app):
     app.connect("config-inited", decide)
     app.connect("html-page-context", mend, priority=900)
     app.connect("build-finished", forward)
+    app.connect("build-finished", without_search)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

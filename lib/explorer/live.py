@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lib import checks
 from lib.attack import (
     Attack,
     Iterates,
@@ -36,6 +37,7 @@ from lib.runs.section4 import LEVELS, METHODS
 from lib.runs.section4 import LINES as MASKS
 from lib.tv import TVReconstruction, calibrated_lambda
 
+NOISE_RANGE = (0.001, NOISE[-1])
 PAGE = """<div class="explorer" data-view="full">
 <p>The explorer: it needs scripts or, in Jupyter, a run of this cell.</p>
 </div>"""
@@ -56,6 +58,9 @@ def page_lambda(noise_rel: float, lines: int) -> float:
     True
     """
     low, next_ = LEVELS[:2]
+    noise_rel = checks.number(
+        "page_lambda", "noise_rel", noise_rel, NOISE_RANGE[0], NOISE_RANGE[1], least=True, most=True
+    )
     if noise_rel >= low:
         return calibrated_lambda(noise_rel, lines)
     first, second = (math.log(calibrated_lambda(level, lines)) for level in (low, next_))
@@ -94,10 +99,6 @@ class Explorer:
     lines : lines of the mask, 25 to 80; the networks know 40.
     image : a name of `IMAGES`.
     method : "tv", "tira" or "tirafl".
-
-    Raises
-    ------
-    ValueError : a parameter is out of range.
     """
 
     def __init__(
@@ -109,21 +110,16 @@ class Explorer:
         image: str = "ellipses",
         method: str = "tv",
     ):
-        ranges = (
-            ("noise_rel", noise_rel, 0.001, 0.2),
-            ("mu[0]", mu[0], 0, N - 1),
-            ("mu[1]", mu[1], 0, N - 1),
-            ("sigma", sigma, 0, 15),
-            ("lines", lines, MASKS[0], MASKS[-1]),
+        where = "Explorer"
+        noise_rel = checks.number(where, "noise_rel", noise_rel, *NOISE_RANGE, least=True, most=True)
+        if not hasattr(mu, "__len__") or len(mu) != 2:
+            raise ValueError(f"{where}: mu must be a row and a column, got {checks.shown(mu)}")
+        mu = [checks.integer(where, f"mu[{i}]", mu[i], 0, N - 1) for i in range(2)]
+        sigma, lines = (
+            checks.integer(where, "sigma", sigma, 0, 15),
+            checks.integer(where, "lines", lines, MASKS[0], MASKS[-1]),
         )
-        for name, value, low, high in ranges:
-            if not low <= value <= high:
-                raise ValueError(f"Explorer: {name} must lie in [{low}, {high}], got {value!r}")
-            if name != "noise_rel" and value != int(value):
-                raise ValueError(f"Explorer: {name} must be a whole number, got {value!r}")
-        for name, choice, known in (("image", image, tuple(IMAGES)), ("method", method, METHODS)):
-            if choice not in known:
-                raise ValueError(f"Explorer: {name} must be one of {known}, got {choice!r}")
+        checks.one_of(where, "image", image, tuple(IMAGES)), checks.one_of(where, "method", method, METHODS)
         names = [("TV", "tv"), (f"Tira ({PRESET})", "tira"), (f"TiraFL ({PRESET})", "tirafl")]
         layout = {"style": {"description_width": "8em"}, "continuous_update": False}
         noise = {"min": -1, "max": math.log10(20), "step": 0.01, "readout_format": ".2g"}

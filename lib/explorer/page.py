@@ -13,6 +13,7 @@ from lib.explorer.pictures import GAP, around, side_by_side
 from lib.networks import N
 from lib.runs.calibration import NOISE
 from lib.runs.frames import COUNT, FRAMES, HALF, PRESET, STEP, decode, encode, example_image, level_file
+from lib.runs.options import program
 from lib.runs.section4 import LEVELS, LINES, METHODS
 from lib.runs.tables import write_bytes
 from lib.tv import calibrated_lambda
@@ -39,6 +40,8 @@ def write_page() -> None:
 
 def still(noise_rel: float = 0.04, mu: tuple[int, int] = (112, 80)) -> bytes:
     """A WebP of the explorer's first view, from its frame: x + r for each method, below it rec(y + e), with TV's e."""
+    if noise_rel not in LEVELS or [*mu] not in location_grid(N, COUNT).tolist():
+        raise ValueError(f"still: noise_rel and mu must be those of a frame, got {noise_rel!r}, {mu!r}")
     pictures = json.loads((FRAMES / level_file(noise_rel)).read_text())
     whole, close = (STEP * (decode(picture) - 128) for picture in pictures[f"{mu[0]},{mu[1]}"])
     tiles = [tile.clone() for tile in whole[:N].split(N, 1)]  # of TV's e
@@ -53,4 +56,4 @@ def still(noise_rel: float = 0.04, mu: tuple[int, int] = (112, 80)) -> bytes:
 
 
 if __name__ == "__main__":
-    write_page()
+    program(write_page)

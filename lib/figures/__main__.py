@@ -18,6 +18,7 @@ from lib.phantoms import ellipses
 from lib.runs import attacks, table1, transfer
 from lib.runs.attacks import Configuration, Outcome
 from lib.runs.frames import EXAMPLE
+from lib.runs.options import program
 from lib.runs.section4 import LEVELS, LINES
 from lib.runs.tables import RESULTS, read_table
 from lib.tv import calibrated_lambda, reconstruct_tv
@@ -118,4 +119,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 if __name__ == "__main__":
     matplotlib.use("Agg")
-    main()
+    program(main)

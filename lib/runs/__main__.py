@@ -5,8 +5,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from lib.runs.cluster import program
-from lib.runs.options import add_scheduler, count, fails, positive, share
+from lib.runs.options import add_scheduler, count, fails, positive, program, share
 
 TABLES = {  # module and what gives the table there; imported when it is wanted, as that takes seconds
     "lambda": "calibration:table",
@@ -18,6 +17,7 @@ TABLES = {  # module and what gives the table there; imported when it is wanted,
     "transfer": "transfer:table",
     "networks_error": "comparison:TABLE",
     "theory_growth": "theory:GROWTH",
+    "theory_few": "theory:FEW",
     "theory_masks": "theory:MASKS",
     "theory_transition": "theory:TRANSITION",
     "frames": "frames:table",

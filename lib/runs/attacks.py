@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -52,7 +53,7 @@ class Configuration:
     lines : lines of the mask; 40 for the networks.
     noise_rel : :math:`\eta/\|y\|_2`.
     optimiser : ``"ours"``, `lib.attack.power_ascent` (`restarted_ascent` for networks); ``"authors"``, the search as
-        they ran it, at all locations for TV (`lib.runs.authors_attack`), with rho = 1 instead of theirs as
+        they ran it, at all locations for TV (``lib.runs.authors_attack``), with rho = 1 instead of theirs as
         ``"authors-rho-1"``; or ``"adam"``, theirs on our TV solver.
     grid : the attack is made at ``grid**2`` locations.
     sigma : radius of the disks, in pixels.
@@ -63,8 +64,7 @@ class Configuration:
 
     Raises
     ------
-    ValueError : a field is out of range; the message says what is expected. (Ranges that the functions called check
-        themselves are left to them.)
+    ValueError : a field is out of range that no function called checks itself.
     """
 
     method: str = "tv"
@@ -130,18 +130,14 @@ def weights(method: str, network: str) -> str:
 
 
 def setting(configuration: Configuration) -> str:
-    """What the result depends on besides the configuration: lambda, or the checksum of the weights.
-
-    (A network's gradients also depend on whether the processor has bfloat16; the perturbation found is evaluated in
-    single precision.)
-    """
+    """What the result depends on besides the configuration: lambda, or the checksum of the weights."""
     if configuration.method != "tv":
         return weights(configuration.method, configuration.network)
     if not configuration.optimiser.startswith("authors"):
         return f"lambda={_lambda(configuration):.3g}"
     try:
         return "lambda={:.3g}, rho={:.3g}".format(*_penalised(configuration))
-    except ValueError:
+    except LookupError:
         return "unsearched"
 
 
@@ -166,17 +162,9 @@ def reconstruction(configuration: Configuration, y: Tensor, op: MaskedFourier) -
 
 
 def attack(configuration: Configuration, image: int, mu: Sequence[int] | Tensor | None = None) -> Outcome:
-    """The attack of Section 3 on one image: every location, or the screened ones, and the highest artifact of all.
+    """The attack of Section 3 on the phantom of this number: the highest artifact of all locations, or of the screened.
 
-    Parameters
-    ----------
-    configuration : what to attack, and how.
-    image : number of the phantom.
-    mu : attack this location alone, row and column.
-
-    Raises
-    ------
-    RuntimeError : a reconstruction does not reach its tolerance.
+    ``mu``, row and column, is the only location if it is given. A reconstruction that does not converge: RuntimeError.
     """
     x, op, y = measurements(configuration, image)
     if configuration.optimiser != "ours":
@@ -299,8 +287,9 @@ def of_today(rows: pd.DataFrame, settings: Callable[[Configuration], str]) -> pd
     fields = [field.name for field in dataclasses.fields(Configuration)]
     today: dict[Any, str] = {}
     for key, group in rows.groupby(fields, sort=False):
-        today |= dict.fromkeys(group.index, settings(Configuration(**dict(zip(fields, key, strict=True)))))
-    return rows[rows["setting"] == pd.Series(today)].reset_index(drop=True)
+        with contextlib.suppress(ValueError):  # a damaged row is not of today
+            today |= dict.fromkeys(group.index, settings(Configuration(**dict(zip(fields, key, strict=True)))))
+    return rows[rows["setting"] == pd.Series(today, index=rows.index, dtype=str)].reset_index(drop=True)
 
 
 def kept(configuration: Configuration, image: int) -> Outcome | None:
@@ -376,5 +365,5 @@ def _penalised(one: Configuration) -> tuple[float, float]:
     if one.optimiser == "authors":
         return found.lam, found.rho
     if found.at_rho_1 is None:
-        raise ValueError(f"{one.lines} lines, noise {one.noise_rel}: no point with rho = 1 is tied with the best")
+        raise LookupError(f"{one.lines} lines, noise {one.noise_rel}: no point with rho = 1 is tied with the best")
     return found.at_rho_1

@@ -9,15 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib.attack import (
-    CHUNK,
-    Reconstruct,
-    disk_weight,
-    localized_attack,
-    projected_adam,
-    random_start,
-    unperturbed,
-)
+from lib.attack import CHUNK, Reconstruct, disk_weight, localized_attack, projected_adam, random_start, unperturbed
 from lib.measures import peak
 from lib.operators import LinearOperator
 from lib.runs.plain_admm import plain_admm

@@ -64,14 +64,14 @@ def load_checkpoint(path: Path, network: Reconstruction, optimizer: torch.optim.
 
     Raises
     ------
-    ValueError : the file is cut off, or of another network.
+    ValueError : the file is damaged, or of another network.
     """
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it cannot be iterated)
             metadata = file.metadata()
-        if metadata.get("sha256", digest := _digest(tensors, metadata["clock"])) != digest:  # older ones have none
-            raise RuntimeError("damaged")
+        if metadata["sha256"] != _digest(tensors, metadata["clock"]):
+            raise ValueError("damaged")
         clock = Clock(**json.loads(metadata["clock"]))
         network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import multiprocessing
-import os
 import queue
 import signal
 import sys
@@ -14,11 +12,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from multiprocessing import resource_tracker
 from typing import Any
 
 import dask
 from dask.system import CPU_COUNT
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
+from distributed.utils import LoopRunner
 
 from lib.runs.provenance import code_hash, provenance
 
@@ -51,13 +51,25 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
         "distributed.scheduler.allowed-failures": DEATHS,
         "distributed.nanny.pre-spawn-environ": dict.fromkeys(THREADS, 1) | dict.fromkeys(KEPT, 2**28),
     }
-    options = {"threads_per_worker": 1, "memory_limit": 0, "silence_logs": logging.CRITICAL}
+    options = {"threads_per_worker": 1, "memory_limit": 0, "silence_logs": logging.CRITICAL, "loop": _loop()}
     with (
         dask.config.set(settings),
         LocalCluster(n_workers=workers or CPU_COUNT, dashboard_address="127.0.0.1:0", **options) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+def _loop() -> Any:
+    """An event loop in a thread of its own, whose processes leave Ctrl-C to this one: they inherit what it blocks."""
+    resource_tracker.ensure_running()  # by itself it would start with the first of them, and unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        runner = LoopRunner()
+        runner.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return runner.loop
 
 
 def _client(scheduler: str) -> Client:
@@ -141,23 +153,3 @@ def _lost(future: Future) -> str:
     if isinstance(error, KilledWorker):
         return "KilledWorker: its worker died, twice"
     return f"{type(error).__name__}: {error}" if error else f"the scheduler lost it ({future.status})"
-
-
-def program(main: Callable[[], int]) -> None:
-    """Run a program until SIGINT or SIGTERM, which end it at once, with its workers, and say so in one line.
-
-    What a write has begun is finished before (`lib.runs.tables.uninterrupted`). A user's scheduler drops the tasks of
-    a client that is gone.
-    """
-
-    def stop(number: int, _: object) -> None:
-        print("\nstopped; the same command goes on from here", file=sys.stderr, flush=True)
-        for child in multiprocessing.active_children():
-            child.kill()
-        os._exit(128 + number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    # the process that clears up semaphores behind this one would say so
-    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
-    sys.exit(main())

@@ -6,19 +6,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from lib.networks import LINES, NETWORKS, N, load_network, read_manifest
-from lib.operators import MaskedFourier, add_noise, radial_mask
-from lib.phantoms import ellipses
+from lib.operators import MaskedFourier, radial_mask
 from lib.runs.engine import Table
-from lib.runs.section4 import LEVELS as ATTACKED
+from lib.runs.errors import IMAGES, LEVELS, errors
 from lib.runs.section4 import TEST
 from lib.tv import calibrated_lambda, reconstruct_tv
 
-LEVELS = (0.0, *ATTACKED)  # noise at which errors are recorded
-IMAGES = 50  # phantoms behind a published error
 CLEAN_LAMBDA = 1e-4  # without noise there is nothing to calibrate: as in the chapter on compressed sensing
 
 
@@ -42,35 +38,6 @@ def setting(name: str, noise_rel: float) -> str:
     if name == "tv":
         return f"lambda={tv_lambda(noise_rel):.3g}"
     return "" if name == "zero-filled" else read_manifest()[name]["files"][0]["sha256"][:10]
-
-
-@torch.no_grad()
-def errors(
-    reconstruct: Callable[[Tensor], Tensor], op: MaskedFourier, noise_rel: float, images: int, seed: int
-) -> tuple[Tensor, Tensor]:
-    r"""Relative errors over the first phantoms of a stream, with Gaussian noise of the given size.
-
-    Parameters
-    ----------
-    reconstruct : measurements ``(b, m)`` to images ``(b, n, n)``.
-    op : the forward operator.
-    noise_rel : norm of the noise relative to the measurements. Its seeds are 0, 8, ... for every stream.
-    images : how many phantoms.
-    seed : the stream.
-
-    Returns
-    -------
-    Two ``(images,)`` tensors: :math:`\||z| - x\|_2 / \|x\|_2`, what the eye sees and the loss measures, and
-    :math:`\|z - x\|_2 / \|x\|_2`.
-    """
-    moduli, full = [], []
-    for first in range(0, images, 8):
-        x = ellipses(min(8, images - first), op.n, seed=seed, first=first).to(op.mask.device)
-        z = reconstruct(add_noise(op.A(x), noise_rel, seed=first))
-        norm = torch.linalg.vector_norm(x, dim=(1, 2))
-        moduli.append(torch.linalg.vector_norm(z.abs() - x, dim=(1, 2)) / norm)
-        full.append(torch.linalg.vector_norm(z - x, dim=(1, 2)) / norm)
-    return torch.cat(moduli), torch.cat(full)
 
 
 def cells(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -99,10 +66,4 @@ def compare(method: str, setting: str, noise_rel: float, images: int, seed: int)
     return [row], {}
 
 
-TABLE = Table(
-    "networks_error",
-    cells,
-    compare,
-    groups=("method",),
-    measured=("error_mean", "error_std", "complex_error_mean", "complex_error_std"),
-)
+TABLE = Table("networks_error", cells, compare, groups=("method",))

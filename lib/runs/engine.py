@@ -20,12 +20,24 @@ from typing import Any
 
 import pandas as pd
 from distributed import Client
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from lib.runs.cluster import Cell, computed, connect
 from lib.runs.provenance import code_hash, provenance
-from lib.runs.tables import KEYS, RESULTS, TEXT, Row, key_of, scan, typed, write_bytes, write_rows
+from lib.runs.tables import (
+    KEYS,
+    MEASURED,
+    RESULTS,
+    TEXT,
+    Row,
+    alone,
+    is_whole,
+    key_of,
+    scan,
+    typed,
+    write_bytes,
+    write_rows,
+)
 
 RECOMPUTE = "recompute"  # as the hash of a row: it counts as missing
 RANKS = {"tv": 0, "tira": 1, "tirafl": 2}  # methods are sorted as in the paper, other texts by letter
@@ -48,7 +60,7 @@ class Table:
     compute : a function of a module, from a cell's values to rows and files: by-products, their names (from the
         folder of the CSV file) with their bytes. It runs on a worker.
     groups : the columns in which rows agree that are verified together.
-    measured : the columns that are compared.
+    measured : the columns that are compared; the table's entry of `lib.runs.tables.MEASURED` if not given.
     tolerance : for a row, the relative deviation that verifying allows.
     keys : what tells rows apart; the table's entry of `lib.runs.tables.KEYS` if not given.
     size : rows of a cell.
@@ -61,7 +73,7 @@ class Table:
     cells: Callable[[pd.DataFrame], Iterable[Cell]]
     compute: Callable[..., tuple[Iterable[Mapping[str, Any]], Mapping[str, bytes]]]
     groups: tuple[str, ...]
-    measured: tuple[str, ...]
+    measured: tuple[str, ...] = ()
     tolerance: Callable[[Row], float] = lambda row: 1e-3
     keys: tuple[str, ...] = ()
     size: int = 1
@@ -71,6 +83,7 @@ class Table:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keys", self.keys or KEYS[self.name])
+        object.__setattr__(self, "measured", self.measured or MEASURED.get(self.name, ()))
 
     def hash(self) -> str:
         return self.code or code_hash(self.compute)
@@ -265,7 +278,7 @@ class _File:
             return (
                 len(mine) >= self.table.size
                 and all(row["code"] != RECOMPUTE for row in mine)
-                and all((self.path.parent / name).exists() for name in self.table.files(cell))
+                and all(is_whole(self.path.parent / name) for name in self.table.files(cell))
             )
 
         return [cell for cell in self.cells() if choose(cell) and not there(cell)]
@@ -313,19 +326,8 @@ def _rank(value: str) -> tuple[float, str]:
 def _writing(table: Table, folder: Path) -> Iterator[_File]:
     """The file of a table, for one run at a time; another waits."""
     path = folder / f"{table.name}.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"{path.name}: another run is writing it; waiting for its end", file=sys.stderr, flush=True)
-        lock.acquire()
-    try:
-        for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a run that was killed
-            left.unlink(missing_ok=True)
+    with alone(path):
         yield _File(table, path)
-    finally:
-        lock.release()
 
 
 def _shown(cell: Cell) -> str:

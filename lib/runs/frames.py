@@ -175,7 +175,6 @@ def table(steps: int = NETWORK_STEPS) -> Table:
         functools.partial(cells, steps=steps),
         compute_level,
         groups=("noise_rel",),
-        measured=("peak_r", "peak_rho", "amplification"),
         tolerance=lambda row: 0.02,  # they have three digits, the networks' of a few steps in half precision
         size=COUNT**2 * len(SHOWN),
         files=lambda cell: (level_file(cell["noise_rel"]),),

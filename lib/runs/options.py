@@ -1,8 +1,15 @@
-"""What the programs share: their options, and how they fail."""
+"""What the programs share: their options, how they are stopped, and how they fail."""
 
 import argparse
+import contextlib
+import os
+import signal
 import sys
 from collections.abc import Callable
+
+import psutil
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def count(text: str) -> int:
@@ -47,3 +54,35 @@ def fails(name: str, work: Callable[[], int]) -> int:
     except (ValueError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
+
+
+def stop(number: int, _: object = None) -> None:
+    """End this process at once, and all that it has started, with one line."""
+    for one in SIGNALS:
+        signal.signal(one, signal.SIG_IGN)
+    os.write(2, b"\nstopped; what is finished is kept, the same command does the rest\n")  # print may be interrupted
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if not any(
+                "resource_tracker" in word for word in child.cmdline()
+            ):  # it clears up behind this one, and ends
+                child.kill()
+    os._exit(128 + number)
+
+
+def stop_on_signals() -> None:
+    """Let SIGINT and SIGTERM stop this process.
+
+    What a write has begun is finished before (`lib.runs.tables.uninterrupted`). A user's scheduler drops the tasks of
+    a client that is gone.
+    """
+    for number in SIGNALS:
+        signal.signal(number, stop)
+
+
+def program(main: Callable[[], int | None]) -> None:
+    """Run a program until its end or a signal."""
+    stop_on_signals()
+    # the process that clears up semaphores behind this one would say so
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
+    sys.exit(main())

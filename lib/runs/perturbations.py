@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.runs.tables import ATTACK, RESULTS, key_of
+from lib.runs.tables import ATTACK, RESULTS, is_whole, key_of
 
 
 def kept_files(cell: Mapping[str, Any]) -> tuple[str, ...]:
@@ -36,8 +36,8 @@ def packed(e: Tensor, mu: Tensor) -> bytes:
 
 
 def unpacked(files: Sequence[str]) -> tuple[Tensor, Tensor] | None:
-    """Perturbation and location from the file of a cell, if it has one and that is there."""
-    if not files or not (RESULTS / files[0]).exists():
+    """Perturbation and location from the file of a cell, if it has one and that is there and whole."""
+    if not files or not is_whole(RESULTS / files[0]):
         return None
     with np.load(RESULTS / files[0], allow_pickle=False) as content:
         return torch.from_numpy(content["e"]), torch.from_numpy(content["mu"])

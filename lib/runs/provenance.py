@@ -9,7 +9,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from pathlib import Path
 from lib.runs.tables import ROOT
 
 # These write rows and compute none of them: a change here changes no number.
-PLUMBING = ("lib/runs/engine.py", "lib/runs/cluster.py", "lib/runs/tables.py", "lib/runs/provenance.py")
+PLUMBING = [f"lib/runs/{name}.py" for name in "__init__ cluster engine options provenance tables".split()]
 
 
 @functools.cache
@@ -52,48 +51,72 @@ def code_hash(function: Callable) -> str:
     -------
     Ten digits, hexadecimal.
     """
-    module = sys.modules[function.__module__]
-    path = Path(str(module.__file__)).resolve()
-    return _digest([], [path])
+    path = Path(str(sys.modules[function.__module__].__file__)).resolve()
+    return _digest([(path.read_text(encoding="utf-8"), path)], path.parent)
 
 
 def notebook_hash(path: Path) -> str:
-    """The same of a notebook: its code cells, and the modules that these import from `lib` or from its folder."""
-    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
-    source = "\n".join("".join(cell["source"]) for cell in cells)
-    source = re.sub(r"^\s*[%!].*$", "", source, flags=re.MULTILINE)  # commands of IPython are no Python
-    return _digest([source], list(_imports(source, path.resolve().parent)))
+    """The same of a notebook: of its code cells, and of what they import, run, or name.
+
+    That is modules from `lib`, from the notebook's folder, from folders that a string of theirs names and from
+    PYTHONPATH, and files of Python that a string or a command of IPython names.
+    """
+    from IPython.core.inputtransformer2 import TransformerManager  # slow to import, and needed by sweeps only
+
+    content = json.loads(path.read_bytes())
+    cells = content.get("cells", [{"cell_type": "code", "source": [json.dumps(content)]}])  # of an older format
+    cells = [cell for cell in cells if cell["cell_type"] == "code"]
+    sources = [TransformerManager().transform_cell("".join(cell["source"])) for cell in cells]
+    return _digest([(source, path.resolve()) for source in sources], path.resolve().parent)
 
 
-def _digest(sources: list[str], waiting: list[Path]) -> str:
-    seen: set[Path] = set()
-    while waiting:
-        path = waiting.pop()
-        if path in seen or any(path == ROOT / name for name in PLUMBING):
-            continue
-        seen.add(path)
-        waiting += _imports(path.read_text(encoding="utf-8"), path.parent)
+def _digest(waiting: list[tuple[str, Path]], folder: Path) -> str:
+    """The hash of sources, each with the file it is from, and of all modules that they need."""
+    own = [folder, *(Path(place).resolve() for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place)]
+    places = [] if folder.is_relative_to(ROOT / "lib") else own
+    first, seen = len(waiting), {path for _, path in waiting}
+    for source, here in waiting:  # which grows
+        for path in _needed(source, here, places):
+            if path not in seen and not any(path == ROOT / name for name in PLUMBING):
+                seen.add(path)
+                waiting.append((path.read_text(encoding="utf-8", errors="replace"), path))
     # by name and not by place, so that every checkout has the same
-    sources += [path.read_text(encoding="utf-8") for path in sorted(seen, key=lambda path: (path.name, str(path)))]
-    return hashlib.sha256("\n".join(map(_bare, sources)).encode()).hexdigest()[:10]
+    modules = sorted(waiting[first:], key=lambda module: (module[1].name, str(module[1])))
+    text = "\n".join(_bare(source) for source, _ in (*waiting[:first], *modules))
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def _imports(source: str, folder: Path) -> Iterator[Path]:
-    """The files of the modules that a source imports from lib, or from its own folder if that is not in lib."""
-    places = [ROOT] if folder.is_relative_to(ROOT / "lib") else [folder, ROOT]
-    for node in ast.walk(_tree(source)):
-        names = []
+def _needed(source: str, here: Path, places: list[Path]) -> Iterator[Path]:
+    """The files of Python that a source in the file ``here`` needs; new folders of modules are added to ``places``."""
+    ours = here.is_relative_to(ROOT / "lib")
+    # texts first: they can name the folder of an import
+    for node in sorted(ast.walk(_tree(source)), key=lambda node: not isinstance(node, ast.Constant)):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
-            for place in places if name.split(".")[0] != "lib" else [ROOT]:
-                stem = place / name.replace(".", "/")
-                found = [path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()]
-                if found and (place != ROOT or name.split(".")[0] == "lib"):
-                    yield found[0]
-                    break
+            for alias in node.names:
+                yield from _modules(alias.name, places)
+        elif isinstance(node, ast.ImportFrom):
+            start = [here.parents[node.level - 1]] if node.level else places
+            for alias in node.names:
+                yield from _modules(".".join(filter(None, (node.module, alias.name))), start)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 200 and not ours:
+            yield from _modules(node.value, places)
+            for word in {node.value, *node.value.split()} if "\0" not in node.value else ():
+                path = (here.parent / word).resolve()
+                if path.is_dir() and path not in places:
+                    places.append(path)
+                if path.suffix == ".py" and path.is_file():
+                    yield path
+
+
+def _modules(name: str, places: list[Path]) -> Iterator[Path]:
+    """The files of a module and of the packages it is in."""
+    parts = name.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return
+    for place in [ROOT] if parts[0] == "lib" else places:
+        for k in range(len(parts)):
+            stem = place.joinpath(*parts[: k + 1])
+            yield from (path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file())
 
 
 def _tree(source: str) -> ast.Module:

@@ -71,6 +71,5 @@ TABLE = Table(
     cells,
     compute,
     groups=("method", "network", "noise_rel"),
-    measured=("error_clean", "error_gaussian", "error_adversarial"),
     tolerance=lambda row: 0.02 if row["method"] == "tv" else 0.1,
 )

@@ -12,6 +12,9 @@ import json
 import logging
 import math
 import os
+import re
+import reprlib
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +24,17 @@ from typing import Any
 import nbformat
 import pandas as pd
 import yaml
+from IPython.core.inputtransformer2 import TransformerManager
 
-from lib.runs.cluster import program
 from lib.runs.engine import Report, Table, mark, run
-from lib.runs.options import add_scheduler, fails
+from lib.runs.options import add_scheduler, fails, program
 from lib.runs.provenance import notebook_hash, provenance
 from lib.runs.tables import ROOT, key_of, scan, write_bytes
 
-LARGEST = 100_000  # runs of a sweep
+LARGEST = 100_000  # runs of a sweep, and values in its file
+KEYS = "notebook and parameters, perhaps plot"
+PLAIN = (str, int, float, bool, type(None))
+EXPONENT = re.compile(r"[+-]?\d+e[+-]?\d+", re.IGNORECASE)
 QUIET = {"log_output": False, "extra_arguments": ["--IPKernelApp.log_level=50"]}  # kernels write to our terminal
 RESERVED = ("notebook", "seconds", "threads", *provenance(), "code")  # columns of the table
 
@@ -72,28 +78,50 @@ def read_sweep(path: Path) -> Sweep:
         default there. The message lists the parameters of the notebook.
     FileNotFoundError : there is no such file, or notebook.
     """
+
+    def need(condition: bool, text: str) -> None:
+        if not condition:
+            raise ValueError(f"{path.name}: {text}")
+
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.load(path.read_bytes(), _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path.name}: not YAML: {error}") from None
-    wanted, allowed = {"notebook", "parameters"}, {"notebook", "parameters", "plot"}
-    if not isinstance(content, dict) or not wanted <= set(content) <= allowed:
-        raise ValueError(f"{path.name}: expected the keys notebook and parameters, perhaps plot, got {content!r}")
+    need(_is_small(content), f"expected at most {LARGEST} values, where each alias is written out")
+    wanted, allowed, got = {"notebook", "parameters"}, {"notebook", "parameters", "plot"}, reprlib.repr(content)
+    need(isinstance(content, dict) and wanted <= set(content) <= allowed, f"expected the keys {KEYS}, got {got}")
     parameters, plot = content["parameters"], content.get("plot") or {}
-    if not isinstance(parameters, dict) or not all(isinstance(v, list) and v for v in parameters.values()):
-        raise ValueError(f"{path.name}: expected a list of values for each parameter, got {parameters!r}")
-    if not isinstance(plot, dict) or not set(plot) <= {"x", "y", "group"}:
-        raise ValueError(f"{path.name}: plot: expected x, y, group, got {plot!r}")
-    if math.prod(map(len, parameters.values())) > LARGEST:
-        raise ValueError(f"{path.name}: expected at most {LARGEST} combinations of parameters")
+    lists = isinstance(parameters, dict) and all(isinstance(v, list) and v for v in parameters.values())
+    need(lists, f"expected a list of values for each parameter, got {reprlib.repr(parameters)}")
+    texts = isinstance(plot, dict) and set(plot) <= {"x", "y", "group"} and {*map(type, plot.values())} <= {str}
+    need(texts, f"plot: expected x, y, group and a name for each, got {plot!r}")
+    many = math.prod(map(len, parameters.values())) > LARGEST
+    need(not many, f"expected at most {LARGEST} combinations of parameters")
     notebook = (path.parent / str(content["notebook"])).resolve()
     if not notebook.is_file():
         raise FileNotFoundError(f"{path.name}: there is no notebook {content['notebook']}")
     _check_parameters(notebook, parameters)
-    for name in ("x", "group"):
-        if plot.get(name) is not None and plot[name] not in parameters:
-            raise ValueError(f"{path.name}: plot: {name} must be one of {list(parameters)}, got {plot[name]!r}")
+    for name in {"x", "group"} & set(plot):
+        need(plot[name] in parameters, f"plot: {name} must be one of {list(parameters)}, got {plot[name]!r}")
     return Sweep(notebook, parameters, **plot)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which no key stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [str(key.value) for key, _ in node.value]
+        if len(set(keys)) < len(keys):
+            raise ValueError(f"a key stands twice among {keys}")
+        return super().construct_mapping(node, deep)
+
+
+def _is_small(content: object) -> bool:
+    waiting, seen = [content], 0
+    while waiting and seen <= LARGEST:
+        value, seen = waiting.pop(), seen + 1
+        waiting += [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    return seen <= LARGEST
 
 
 def _known_parameters(notebook: Path) -> dict[str, tuple[str, str]]:
@@ -101,8 +129,9 @@ def _known_parameters(notebook: Path) -> dict[str, tuple[str, str]]:
     try:
         cells = nbformat.read(notebook, 4).cells
         source = next((c.source for c in cells if "parameters" in c.metadata.get("tags", [])), "")
+        source = TransformerManager().transform_cell(source)  # commands of IPython as Python
         tree = ast.parse(source)
-    except (ValueError, AttributeError, KeyError, SyntaxError) as error:
+    except Exception as error:  # whatever is made of JSON of another shape
         raise ValueError(f"{notebook.name} is not a notebook with parameters in Python: {error}") from None
     found = {}
     for node in tree.body:
@@ -127,22 +156,29 @@ def _check_parameters(notebook: Path, parameters: Mapping[str, Sequence[Any]]) -
         try:
             default = ast.literal_eval(known[name][0])
         except (ValueError, SyntaxError):
-            continue  # an expression: its type is not known before it runs
+            default = None  # an expression: its type is not known before it runs
         for value in values:
-            if not _same_kind(value, default):
-                expected = f"expected {type(default).__name__} as {default!r} is, got {value!r}"
-                if isinstance(value, str) and isinstance(default, float):
-                    expected += " (in YAML a number such as 1e-3 is written 1.0e-3)"
-                raise ValueError(f"parameter {name!r}: {expected}: {listed}")
+            number = isinstance(value, str) and not isinstance(default, str) and EXPONENT.fullmatch(value)
+            if number or not _same_kind(value, default):
+                expected = "a number, text, true, false, null or a list of these"
+                expected = expected if default is None else f"{type(default).__name__} as {default!r} is"
+                hint = " (in YAML a number such as 1e-3 is written 1.0e-3)" if number else ""
+                raise ValueError(f"parameter {name!r}: expected {expected}, got {reprlib.repr(value)}{hint}: {listed}")
+            if any(str(value) == str(other) and value != other for other in values):
+                raise ValueError(f"parameter {name!r}: {value!r} is there as a text and as a number: {listed}")
 
 
 def _same_kind(value: object, default: object) -> bool:
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
     if default is None:
-        return isinstance(value, str | int | float | bool | list | None)
+        return all(_same_kind(v, None) for v in value) if isinstance(value, list) else isinstance(value, PLAIN)
     if isinstance(default, list | tuple):
-        return isinstance(value, list) and (not default or all(_same_kind(v, default[0]) for v in value))
+        return isinstance(value, list) and all(_same_kind(v, default[0] if default else None) for v in value)
+    if isinstance(default, dict):
+        return isinstance(value, dict) and _same_kind([*value.values()], None)
     if isinstance(default, float):
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     return type(value) is type(default)
 
 
@@ -191,7 +227,7 @@ def execute(source: str, folder: str, /, **parameters: Any) -> tuple[list[dict[s
         raise NotebookError(f"{outputs[-1].ename}: {outputs[-1].evalue}" if outputs else error, files)
     clear = {}
     for key, value in result(notebook).items():
-        if key in RESERVED or str(value) != str(parameters.get(key, value)):
+        if not key or key in RESERVED or str(value) != str(parameters.get(key, value)):
             key = f"result_{key}"  # a column of ours, or a parameter that the notebook changed
         if key not in parameters:
             clear[key] = value
@@ -273,7 +309,14 @@ def _plot(sweep: Sweep, found: pd.DataFrame, path: Path) -> None:
     figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
     for value, mine in found.groupby(group) if group else [("", found)]:
         spread = mine.groupby(x)[y].agg(["mean", "std"]).fillna(0)
-        ax.errorbar(spread.index, spread["mean"], spread["std"], fmt="o-", capsize=3, label=f"{group} = {value}")
+        ax.errorbar(
+            spread.index,
+            spread["mean"],
+            spread["std"],
+            fmt="o-",
+            capsize=3,
+            label=f"{group} = {value}".replace("$", r"\$"),
+        )
     ax.set(xlabel=x, ylabel=y)
     if group:
         ax.legend(fontsize=8)

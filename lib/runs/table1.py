@@ -17,7 +17,6 @@ from lib.runs.tables import Row, Spread, read_table, spreads
 
 IMAGES = 50
 PAIRS = ("compact", "noisy")  # of networks: trained with little noise, and with the noise of [12]
-NUMBERS = ("alpha", "rho_linf", "r_linf", "rho_l2", "r_l2", "concentration", "error_clean", "error_attacked")
 Cell = tuple[str, int, float]  # method, lines, noise level
 
 
@@ -74,7 +73,6 @@ TABLE = Table(
     cells,
     measure,
     groups=("method", "lines", "noise_rel", "optimiser", "preset"),
-    measured=NUMBERS,
     tolerance=tolerance,
     files=kept_files,
 )

@@ -9,28 +9,35 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
 import math
 import os
+import re
 import signal
+import sys
 import threading
+import time
 import uuid
+import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from filelock import FileLock, Timeout
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
-# Columns of text; every other one has numbers, or True and False. Some texts, as a commit of digits, look like numbers.
+# Columns of text, and of True and False; every other one has numbers. A text, as a commit of digits, can look like one.
 TEXT = frozenset(
     "method setting settings version cpu torch numpy scipy code dtype optimiser preset network target source signal "
-    "order first_m functional problem errors search".split()
+    "order first_m functional problem errors search gpu check task device fault".split()
 )
+TRUTHS = frozenset("certified converged reached bfloat16_used full passed".split())
 # What may be empty: it does not concern the row (a network has no tolerance), or was not recorded.
 OPTIONAL = frozenset("tol gap solved_linf solved_l2 iterations_pixel_1e-3 image_ms_pixel_1e-3 threads".split())
-OPTIONAL |= {"wall_seconds"}
+OPTIONAL |= {"wall_seconds", "deviation", "seconds_cpu", "seconds_gpu", "peak_mb"}
 # What tells the rows of a table apart, in the order in which they are sorted
 ATTACK = ("method", "optimiser", "preset", "network", "lines", "noise_rel", "sigma", "image", "grid", "seed", "n")
 KEYS: dict[str, tuple[str, ...]] = {
@@ -43,10 +50,29 @@ KEYS: dict[str, tuple[str, ...]] = {
     "sensitivity": ("optimiser", "noise_rel", "lam", "rho", "image"),
     "networks_error": ("method", "noise_rel", "images", "seed"),
     "theory_growth": ("log2_n", "problem", "seed"),
+    "theory_few": ("problem", "m", "seed"),
     "theory_masks": ("lines", "image", "seed"),
     "theory_transition": ("signal", "order", "n", "s", "trials", "seed"),
     "explorer/frames": ("noise_rel", "row", "column", "target", "method"),
 }
+ATTACKED = ("alpha", "rho_linf", "r_linf", "rho_l2", "r_l2", "concentration", "error_clean", "error_attacked")
+MEASURED: dict[str, tuple[str, ...]] = {  # the columns with what was found
+    "table1": ATTACKED,
+    "sigma": ATTACKED,
+    "transfer": ("rho_linf", "r_linf", "alpha", "at_peak", "concentration"),
+    "lambda": ("error_mean", "error_std"),
+    "authors_search": ("errors",),
+    "robustness": ("error_clean", "error_gaussian", "error_adversarial"),
+    "sensitivity": ("alpha", "rho_linf"),
+    "networks_error": ("error_mean", "error_std", "complex_error_mean", "complex_error_std"),
+    "theory_growth": ("solved_linf", "solved_l2", "certified", "margin", "singular_value", "linf", "l2"),
+    "theory_few": ("certified", "alpha"),
+    "theory_masks": ("spike", "height", "attack", "error", "converged"),
+    "theory_transition": ("undecided", "first_m"),
+    "explorer/frames": ("peak_r", "peak_rho", "amplification"),
+}
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+STALE = 600  # seconds after which nobody writes a temporary file any more
 Row = dict[str, str]
 
 
@@ -84,7 +110,10 @@ def read_table(name: str, **same: object) -> pd.DataFrame:
     ------
     ValueError : the file is damaged; the message has file, line and column.
     """
-    rows = typed(read_rows(RESULTS / f"{name}.csv", KEYS.get(name, ())))
+    found = read_rows(RESULTS / f"{name}.csv", KEYS.get(name, ()))
+    if found and (lacking := set(MEASURED.get(name, ())) - set(found[0])):
+        raise ValueError(f"{name}.csv: line 1: expected the columns {sorted(lacking)}, too")
+    rows = typed(found)
     for column, value in same.items():
         rows = rows[rows[column] == value] if column in rows else rows.iloc[:0]
     return rows.reset_index(drop=True)
@@ -118,14 +147,13 @@ def scan(path: Path, keys: Sequence[str] = (), text: Collection[str] | None = TE
     """
     if not path.exists():
         return [], []
-    content = path.read_text(encoding="utf-8", errors="replace")
-    reader = csv.reader(io.StringIO(content))
-    columns = next(reader, [])
+    content = path.read_bytes().decode(errors="surrogateescape")
+    _, columns = next(records := _records(content, text), (1, []))
     if len(set(columns)) < max(1, len(columns)) or not all(columns) or not set(keys) <= set(columns):
         raise ValueError(f"{path.name}: line 1: expected the names of the columns, among them {list(keys)}")
     whole, faults, ends = [], [], content.count("\n")
-    for fields in reader:
-        row, line = dict(zip(columns, fields, strict=False)), reader.line_num
+    for line, fields in records:
+        row = dict(zip(columns, fields, strict=False))
         wrong = _fault(row, len(fields), len(columns), text)
         if not wrong and line > ends:
             wrong = "the end of the file is missing"
@@ -142,24 +170,34 @@ def scan(path: Path, keys: Sequence[str] = (), text: Collection[str] | None = TE
     return [row for _, row, key in whole if not key or times[key] == 1], faults
 
 
+def _records(content: str, text: Collection[str] | None) -> Iterator[tuple[int, list[str]]]:
+    """The numbers of lines with their fields. Where not all is text, a record is a line; a quote spoils no other."""
+    csv.field_size_limit(2**31 - 1)
+    pieces = [content] if text is None else content.split("\n")
+    for number, piece in enumerate(pieces):
+        reader = csv.reader(io.StringIO(piece))
+        while True:
+            try:
+                fields = next(reader, None)
+            except csv.Error:
+                fields = ["a field without an end"]
+            if fields is None:
+                break
+            if fields:
+                yield number + reader.line_num, fields
+
+
 def _fault(row: Row, fields: int, columns: int, text: Collection[str] | None) -> str:
     if fields != columns:
         return f"expected {columns} fields, got {fields}"
     for column, value in row.items():
-        if "\0" in value or "\ufffd" in value:
+        if re.search("[\0\udc80-\udcff]", value):
             return f"column {column}: expected text, got {value[:20]!r}"
-        if text is not None and column not in text and not _is_value(value, column in OPTIONAL):
+        fine = value in ("True", "False") if column in TRUTHS else value == "" and column in OPTIONAL
+        number = NUMBER.fullmatch(value) and math.isfinite(float(value))
+        if not (fine or number or text is None or column in text):
             return f"column {column}: expected a finite number, got {value[:40]!r}"
     return ""
-
-
-def _is_value(value: str, optional: bool) -> bool:
-    if value in ("True", "False") or (optional and not value):
-        return True
-    try:
-        return math.isfinite(float(value))
-    except ValueError:
-        return False
 
 
 def key_of(row: Mapping[str, object], keys: Iterable[str], text: Collection[str] | None = TEXT) -> tuple[str, ...]:
@@ -178,8 +216,7 @@ def typed(rows: Sequence[Row]) -> pd.DataFrame:
     """Rows as a data frame: numbers, True and False as such, an empty number as NaN."""
     frame = pd.DataFrame(rows, dtype=str)
     for column in frame:
-        values = {row[column] for row in rows}
-        if values <= {"True", "False"}:
+        if column in TRUTHS and {row[column] for row in rows} <= {"True", "False"}:
             frame[column] = frame[column] == "True"
         elif column not in TEXT:
             frame[column] = pd.to_numeric(frame[column].mask(frame[column] == ""))
@@ -204,7 +241,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode())
+    write_bytes(path, text.getvalue().replace("\0", "\\0").encode(errors="backslashreplace"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -220,6 +257,42 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file is there, and whole as far as its kind tells: the checksums of .npz, the syntax of .json."""
+    try:
+        if path.suffix == ".npz":
+            with zipfile.ZipFile(path) as file:
+                return file.testzip() is None
+        if path.suffix in (".json", ".ipynb"):
+            json.loads(path.read_bytes())
+        return path.is_file()
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """The right to write a file and those beside it, for one process at a time; another says so and waits.
+
+    What a killed one has left half written goes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{path.name}: another run is writing it; waiting for its end", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        for left in path.parent.rglob(".*.tmp"):
+            with contextlib.suppress(OSError):
+                if time.time() - left.stat().st_mtime > STALE:
+                    left.unlink()
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

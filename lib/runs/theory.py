@@ -31,6 +31,7 @@ DIAGRAM_S = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 CONSTANT_N = (64, 128, 256, 512, 1024, 2048)
 CONSTANT_S = (2, 4, 8)
 GROWTH_C, GROWTH_SEEDS = 1.5, 10  # m = ceil(C s log n)
+FEW_N, FEW_M = 256, (8, 12, 16, 24, 32)  # from too few measurements to enough
 MASK_LINES = (10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 130, 160, 200)
 MASK_IMAGES, MASK_LAM, MASK_TOL, MASK_MAX_ITER = 3, 1e-4, 1e-3, 5000
 MASK_NOISE, MASK_SCREEN = 0.04, 4  # of the attacks: noise level, and how many of 64 locations are refined
@@ -223,6 +224,43 @@ def growth(problem: str, log2_n: int, seed: int) -> Rows:
     return [row], {}
 
 
+def few_cells(rows: pd.DataFrame) -> list[dict[str, object]]:
+    """All cells of results/theory_few.csv."""
+    return [
+        {"problem": problem, "m": m, "seed": seed}
+        for m in FEW_M
+        for problem in ("l1", "tv")
+        for seed in range(GROWTH_SEEDS)
+    ]
+
+
+def few(problem: str, m: int, seed: int) -> Rows:
+    """One row of results/theory_few.csv: whether the artifact of a spike is the spike, and whether that is certified.
+
+    ``deviation`` is the largest entry of rho - delta, where delta has the height 1.
+    """
+    tv = problem == "tv"
+    rng = np.random.default_rng([THEORY, FEW_N, m, seed, tv])
+    omega = theory.sample_frequencies(FEW_N, m, rng, zero=tv)
+    x = theory.steps(FEW_N, 4, rng) if tv else theory.spike_train(FEW_N, 3, rng)
+    delta = theory.spike(FEW_N)
+    pursue, certify = (theory.tv_pursuit, theory.certify_tv) if tv else (theory.basis_pursuit, theory.certify_l1)
+    signals = x, x + delta
+    found = [pursue(theory.measure(signal, omega), omega, FEW_N) for signal in signals]
+    rho = found[1].signal - found[0].signal
+    proofs = [certify(s, omega).unique or certify(s, omega, f.dual).unique for s, f in zip(signals, found, strict=True)]
+    row = {
+        "problem": problem,
+        "m": m,
+        "seed": seed,
+        "certified": all(proofs),
+        "deviation": f"{np.abs(rho - delta).max():.3g}",
+        "alpha": f"{amplification(rho, theory.zero_filled(theory.measure(delta, omega), omega, FEW_N), axes=1):.6g}",
+        **VERSIONS,
+    }
+    return [row], {}
+
+
 def mask_cells(rows: pd.DataFrame) -> list[dict[str, object]]:
     """All cells of results/theory_masks.csv."""
     return [{"lines": lines, "image": image, "seed": THEORY} for lines in MASK_LINES for image in range(MASK_IMAGES)]
@@ -265,24 +303,7 @@ def masks(lines: int, image: int, seed: int) -> Rows:
     return [row], {}
 
 
-GROWTH = Table(
-    "theory_growth",
-    growth_cells,
-    growth,
-    groups=("problem", "log2_n"),
-    measured=("solved_linf", "solved_l2", "certified", "margin", "singular_value", "linf", "l2"),
-)
-MASKS = Table(
-    "theory_masks",
-    mask_cells,
-    masks,
-    groups=("lines",),
-    measured=("spike", "height", "attack", "error", "converged"),
-)
-TRANSITION = Table(
-    "theory_transition",
-    transition_cells,
-    transition,
-    groups=("signal", "order", "n"),
-    measured=("undecided", "first_m"),
-)
+GROWTH = Table("theory_growth", growth_cells, growth, groups=("problem", "log2_n"))
+FEW = Table("theory_few", few_cells, few, groups=("problem", "m"))
+MASKS = Table("theory_masks", mask_cells, masks, groups=("lines",))
+TRANSITION = Table("theory_transition", transition_cells, transition, groups=("signal", "order", "n"))

@@ -7,30 +7,21 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from lib.networks import (
-    LINES,
-    NETWORKS,
-    WEIGHTS,
-    N,
-    Reconstruction,
-    fast_bfloat16,
-    load_network,
-    read_manifest,
-)
+from lib.networks import LINES, NETWORKS, WEIGHTS, N, Reconstruction, fast_bfloat16, load_network, read_manifest
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.runs.checkpoints import Clock, load_checkpoint, save_checkpoint
-from lib.runs.cluster import program
-from lib.runs.comparison import IMAGES, LEVELS, errors
-from lib.runs.options import count, fails, positive
+from lib.runs.errors import IMAGES, LEVELS, errors
+from lib.runs.options import count, fails, positive, program
 from lib.runs.provenance import provenance
 from lib.runs.section4 import TEST, TRAINING, VALIDATION
-from lib.runs.tables import RESULTS, ROOT, read_rows, write_bytes, write_rows
+from lib.runs.tables import RESULTS, ROOT, alone, read_rows, write_bytes, write_rows
 from lib.runs.weights import PRESETS, save_network
 
 CHECKPOINTS = ROOT / "_train"  # not committed
@@ -68,7 +59,8 @@ class Settings:
 SETTINGS = {
     "compact": Settings(batch=4, crop=128, rate=2e-3, inversion_rate=1e-5),
     "noisy": Settings(batch=4, crop=128, rate=1e-3, inversion_rate=1e-5, jitter=10.0, origin="compact"),
-    "paper": Settings(batch=8, crop=256, rate=1e-3, inversion_rate=1e-4),
+    "trial": Settings(batch=2, crop=32, rate=2e-3, inversion_rate=1e-5, jitter=10.0),
+    "paper": Settings(batch=8, crop=256, rate=1e-3, inversion_rate=1e-4, jitter=10.0),
 }
 
 
@@ -95,8 +87,10 @@ def training_batch(op: MaskedFourier, settings: Settings, step: int) -> tuple[Te
     generator = torch.Generator().manual_seed((TRAINING << 40) + number * settings.reuse + within // 8)
     order = torch.randperm(8 * settings.batch, generator=generator).view(8, settings.batch)[within % 8]
     x = _round(op.n, 8 * settings.batch, number, device)[order.to(device)]
-    generator = torch.Generator(device).manual_seed((TRAINING << 41) + step)
-    flip_rows, flip_columns, transpose = (torch.rand(3, generator=generator, device=device) < 0.5).tolist()
+    generator = torch.Generator().manual_seed((TRAINING << 41) + step)
+    flip_rows, flip_columns, transpose = (torch.rand(3, generator=generator) < 0.5).tolist()
+    if device.type != "cpu":  # which then need not wait for a GPU
+        generator = torch.Generator(device).manual_seed((TRAINING << 41) + step)
     x = x.flip(-2) if flip_rows else x
     x = x.flip(-1) if flip_columns else x
     x = x.transpose(-1, -2) if transpose else x
@@ -128,6 +122,53 @@ def cut(z: Tensor, x: Tensor, side: int, seed: int) -> tuple[Tensor, Tensor]:
 def modulus_loss(z: Tensor, x: Tensor) -> Tensor:
     """Mean squared difference of moduli, that of [12] up to a factor; ``(batch, 2, a, b)`` and ``(batch, a, b)``."""
     return (torch.linalg.vector_norm(z, dim=1) - x).square().mean()
+
+
+def adam(network: Reconstruction, settings: Settings) -> torch.optim.Adam:
+    """The optimizer of a training; each group has its largest learning rate as ``"peak"``."""
+    groups = [{"params": list(network.net.parameters()), "peak": settings.rate}]
+    if network.inversion is not None:
+        groups.append({"params": list(network.inversion.parameters()), "peak": settings.inversion_rate})
+    return torch.optim.Adam(groups, betas=(0.9, 0.99), fused=network.op.mask.is_cuda or None)
+
+
+def training_step(network: Reconstruction, optimizer: torch.optim.Adam, settings: Settings, clock: Clock) -> Tensor:
+    """The step of number ``clock.step`` at the learning rate of the clock; its loss, without gradient."""
+    # The statistics of a few crops are noise, which limits the network in the end. Frozen, it trains as it is used.
+    # What starts from a trained network needs them at no time.
+    fresh = clock.run == 0 and network.inversion is None and settings.origin is None
+    network.train(fresh and clock.progress < FREEZE)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * clock.rate()
+    y, x = training_batch(network.op, settings, clock.step)
+    z, x = cut(network.invert(y), x, settings.crop, seed=clock.step)
+    with torch.autocast(y.device.type, torch.bfloat16, enabled=fast_bfloat16(y.device)):
+        z = network.refine(z)
+    loss = modulus_loss(z, x)
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimizer.step()
+    return loss.detach()
+
+
+def log_row(network: Reconstruction, settings: Settings, clock: Clock, loss: float, images: int) -> dict[str, object]:
+    """A row of a training's log: the mean loss since the last, and errors on the first validation phantoms."""
+    network.eval()
+    clean, noisy = (errors(network, network.op, level, images, VALIDATION) for level in (0, 0.04))
+    return {
+        "run": clock.run,
+        "step": clock.step,
+        "seconds": f"{clock.seconds:.0f}",
+        "rate": f"{settings.rate * clock.rate():.3g}",
+        "loss": f"{loss:.4e}",
+        "error_clean": f"{float(clean[0].mean()):.5f}",
+        "complex_error_clean": f"{float(clean[1].mean()):.5f}",
+        "error_noise_4": f"{float(noisy[0].mean()):.5f}",
+        "images": images,
+        "seed": VALIDATION,
+        **provenance(),
+    }
 
 
 def train(
@@ -167,13 +208,7 @@ def train(
     """
     if not ((minutes or 0) > 0 or (steps or 0) > 0):
         raise ValueError(f"train: minutes or steps must be positive, got {minutes!r} and {steps!r}")
-    op, device = network.op, network.op.mask.device
-    inversion = [] if network.inversion is None else list(network.inversion.parameters())
-    optimizer = torch.optim.Adam(
-        [{"params": list(network.net.parameters()), "peak": settings.rate}]
-        + ([{"params": inversion, "peak": settings.inversion_rate}] if inversion else []),
-        betas=(0.9, 0.99),
-    )
+    optimizer = adam(network, settings)
     clock = load_checkpoint(checkpoint, network, optimizer) if checkpoint.exists() else clock or Clock()
     if clock.progress >= 1:
         clock = Clock(clock.step, clock.seconds, clock.run + 1)
@@ -183,21 +218,7 @@ def train(
     with tqdm(total=100, desc=key, bar_format=shape, smoothing=0) as bar:
         tick = time.perf_counter()  # validations and checkpoints count, too: for the step after them
         while clock.progress < 1:
-            # The statistics of a few crops are noise, which limits the network in the end. Frozen, it trains as it is
-            # used. What starts from a trained network needs them at no time.
-            fresh = clock.run == 0 and not inversion and settings.origin is None
-            network.train(fresh and clock.progress < FREEZE)
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * clock.rate()
-            y, x = training_batch(op, settings, clock.step)
-            z, x = cut(network.invert(y), x, settings.crop, seed=clock.step)
-            with torch.autocast(device.type, torch.bfloat16, enabled=fast_bfloat16(device)):
-                z = network.refine(z)
-            loss = modulus_loss(z, x)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
+            loss = training_step(network, optimizer, settings, clock)
             loss_sum, loss_steps = loss_sum + loss.item(), loss_steps + 1
             before = clock.progress
             now = time.perf_counter()
@@ -205,25 +226,9 @@ def train(
             tick, bar.n = now, 100 * clock.progress
             bar.update(0)
             if int(LOOKS * clock.progress) > int(LOOKS * before):
-                network.eval()
-                clean, noisy = (errors(network, op, level, validation_images, VALIDATION) for level in (0, 0.04))
-                rows.append(
-                    {
-                        "run": clock.run,
-                        "step": clock.step,
-                        "seconds": f"{clock.seconds:.0f}",
-                        "rate": f"{settings.rate * clock.rate():.3g}",
-                        "loss": f"{loss_sum / loss_steps:.4e}",
-                        "error_clean": f"{float(clean[0].mean()):.5f}",
-                        "complex_error_clean": f"{float(clean[1].mean()):.5f}",
-                        "error_noise_4": f"{float(noisy[0].mean()):.5f}",
-                        "images": validation_images,
-                        "seed": VALIDATION,
-                        **provenance(),
-                    }
-                )
+                rows.append(log_row(network, settings, clock, loss_sum / loss_steps, validation_images))
                 write_rows(log, rows)
-                bar.set_postfix(loss=f"{loss_sum / loss_steps:.2e}", error=f"{float(clean[0].mean()):.2%}")
+                bar.set_postfix({name: rows[-1][name] for name in ("loss", "error_clean")})
                 loss_sum, loss_steps = 0.0, 0
             if clock.progress >= 1 or time.perf_counter() - saved >= save_every:
                 save_checkpoint(checkpoint, network, optimizer, clock)
@@ -259,22 +264,45 @@ def published(name: str, preset: str, folder: Path) -> Reconstruction | None:
 
 
 def publish(
-    network: Reconstruction, name: str, preset: str, settings: Settings, clock: Clock, folder: Path = WEIGHTS
+    network: Reconstruction,
+    name: str,
+    preset: str,
+    settings: Settings,
+    clock: Clock,
+    folder: Path = WEIGHTS,
+    log: Path | None = None,
 ) -> bool:
-    """Write weights and manifest if the network is better on the validation images than what is published.
+    """Write log, weights and manifest if the network is better on the validation images than what is published.
 
     Returns
     -------
     Whether it was: the mean error over the noise levels is what counts.
     """
+    key, found = f"{name}-{preset}", record(network, name, preset, settings, clock, IMAGES)
+    if not is_better(found, name, preset, folder):
+        return False
+    if log is not None:
+        write_bytes(RESULTS / f"train_{key}.csv", log.read_bytes())
+    save_network(network, key, found, folder=folder)
+    return True
+
+
+def is_better(found: Mapping[str, Any], name: str, preset: str, folder: Path) -> bool:
+    """Whether a record has a smaller sum of validation errors than what is published, if anything is."""
+    if published(name, preset, folder) is None:
+        return True
+    there = read_manifest(folder)[f"{name}-{preset}"]
+    return sum(found["validation_error"].values()) < sum(there["validation_error"].values())
+
+
+def record(
+    network: Reconstruction, name: str, preset: str, settings: Settings, clock: Clock, images: int
+) -> dict[str, Any]:
+    """What the manifest says of a trained network, see `read_manifest`; errors on the first validation phantoms."""
     network.eval()
-    moduli = {level: errors(network, network.op, level, IMAGES, VALIDATION)[0].mean() for level in LEVELS}
-    found = {f"{level:g}": round(float(error), 5) for level, error in moduli.items()}
+    moduli = {level: errors(network, network.op, level, images, VALIDATION)[0].mean() for level in LEVELS}
     key = f"{name}-{preset}"
-    if published(name, preset, folder) is not None:
-        if sum(read_manifest(folder)[key]["validation_error"].values()) <= sum(found.values()):
-            return False
-    record = {
+    return {
         "command": f"make train NETWORK={name} PRESET={preset} RATE={settings.rate:g} BATCH={settings.batch}",
         "settings": asdict(settings),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
@@ -287,12 +315,10 @@ def publish(
         "device": torch.cuda.get_device_name() if network.op.mask.is_cuda else "cpu",
         "threads": torch.get_num_threads(),
         "bfloat16": fast_bfloat16(network.op.mask.device),
-        "validation_images": IMAGES,
-        "validation_error": found,
+        "validation_images": images,
+        "validation_error": {f"{level:g}": round(float(error), 5) for level, error in moduli.items()},
         **provenance(),
     }
-    save_network(network, key, record, folder=folder)
-    return True
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -311,22 +337,28 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError):
-        parser.error(f"--device {device}: torch has no such device here")
-    return fails("training", lambda: _train(args, device))
+        torch.ones(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError):
+        parser.error(f"--device {device}: torch cannot compute on it here")
+    checkpoint = CHECKPOINTS / f"{args.network}-{args.preset}.safetensors"
+
+    def work() -> int:
+        with alone(checkpoint):
+            return _train(args, device, checkpoint)
+
+    return fails("training", work)
 
 
-def _train(args: argparse.Namespace, device: str) -> int:
-    key = f"{args.network}-{args.preset}"
+def _train(args: argparse.Namespace, device: str, checkpoint: Path) -> int:
+    key = checkpoint.stem
     changes = {name: value for name, value in (("rate", args.rate), ("batch", args.batch)) if value is not None}
     settings = replace(SETTINGS[args.preset], **changes)
     network, clock = start(args.network, args.preset, folder=WEIGHTS)
-    checkpoint, kept = CHECKPOINTS / f"{key}.safetensors", WEIGHTS / f"{key}.checkpoint.safetensors"
-    log, kept_log = checkpoint.with_suffix(".csv"), RESULTS / f"train_{key}.csv"
+    kept, kept_log = WEIGHTS / f"{key}.checkpoint.safetensors", RESULTS / f"train_{key}.csv"
+    log = checkpoint.with_suffix(".csv")
     if not checkpoint.exists():
         log.unlink(missing_ok=True)
-        for source, copy in ((kept, checkpoint), (kept_log, log)):
+        for source, copy in ((kept_log, log), (kept, checkpoint)):  # a kill leaves no checkpoint without its log
             if source.exists():
                 write_bytes(copy, source.read_bytes())
     torch.backends.cudnn.benchmark = True  # all steps have the same shapes
@@ -341,11 +373,10 @@ def _train(args: argparse.Namespace, device: str) -> int:
         clock=clock,
     )
     print(f"{key}: measuring errors on {IMAGES} phantoms")
-    if not publish(network, args.network, args.preset, settings, clock, WEIGHTS):
+    if not publish(network, args.network, args.preset, settings, clock, WEIGHTS, log):
         shown = f"{checkpoint.parent.name}/{checkpoint.name}"
         print(f"{key}: no better than the published weights, which stay; remove {shown} to go on from those")
         return 0
-    write_bytes(kept_log, log.read_bytes())
     print(f"{key}: published")
     if checkpoint.stat().st_size <= COMMITTED_BYTES:
         write_bytes(kept, checkpoint.read_bytes())

@@ -112,7 +112,6 @@ def table() -> Table:
         cells,
         measure,
         groups=("method", "noise_rel"),
-        measured=("rho_linf", "r_linf", "alpha", "at_peak", "concentration"),
         tolerance=lambda row: 0.05,  # what a network makes of a perturbation for another method is rougher than TV
         size=sum(setting(_for(Configuration(), method)) != "untrained" for method in METHODS),
         files=kept_files,

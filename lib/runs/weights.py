@@ -1,4 +1,4 @@
-"""The sizes of the networks that are trained, and their weights: written in parts, the manifest last."""
+"""The sizes of the networks that are trained, and their weights: new files, then the manifest that names them."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from lib.networks import WEIGHTS, Reconstruction, Sizes, read_manifest
-from lib.runs.tables import write_bytes
+from lib.runs.tables import alone, write_bytes
 
 PART_BYTES = 16_000_000  # weights of more bytes are split over several files
 
@@ -20,6 +20,7 @@ PRESETS = {
     # chosen for training on two CPU cores; see the chapter on networks
     "compact": Sizes((3, 4, 5), 6, (5, 4, 3), 16, first=32, fold=2, inversion_noise=1 / 256),
 }
+PRESETS["trial"] = Sizes((1, 2), 2, (2, 1), 4, first=6, fold=2, inversion_noise=1 / 64)  # to try a program out
 PRESETS["noisy"] = PRESETS["compact"]  # trained with the noise of [12]; see lib.runs.training
 
 
@@ -30,12 +31,12 @@ def save_network(
     *,
     folder: Path = WEIGHTS,
     part_bytes: int = PART_BYTES,
+    stem: str | None = None,
 ) -> None:
     """Publish weights in files of at most ``part_bytes``, and their entry in the manifest.
 
-    They are in half precision, but for the statistics of batch norm.
-
-    Every file is replaced in one step, the manifest last.
+    They are in half precision, but for the statistics of batch norm. The files get names of their own, so that the
+    published weights are there and whole until the manifest, in one step, names the new ones. Then the old ones go.
 
     Parameters
     ----------
@@ -44,6 +45,7 @@ def save_network(
     record : what else the manifest says about it.
     folder : where to.
     part_bytes : bytes of a file, at most; a single tensor must fit.
+    stem : what the names of the files begin with; ``key`` by default.
 
     Raises
     ------
@@ -63,15 +65,23 @@ def save_network(
         parts[-1][name] = stored
         room -= size
     files = []
-    for number, part in enumerate(parts, 1):
-        content = save(part)
-        if len(content) > part_bytes:
-            raise ValueError(f"save_network: {list(part)} takes {len(content)} bytes, more than {part_bytes}")
-        name = f"{key}.safetensors" if len(parts) == 1 else f"{key}-{number}-of-{len(parts)}.safetensors"
-        write_bytes(folder / name, content)
-        files.append({"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
-    manifest = read_manifest(folder) | {key: {**record, "sizes": asdict(network.net.sizes), "files": files}}
-    write_bytes(folder / "manifest.json", (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+    with alone(folder / "manifest.json"):
+        for part in parts:
+            content = save(part)
+            if len(content) > part_bytes:
+                raise ValueError(f"save_network: {list(part)} takes {len(content)} bytes, more than {part_bytes}")
+            digest = hashlib.sha256(content).hexdigest()
+            name = f"{key}-{digest[:10]}.safetensors"
+            files.append({"name": name, "bytes": len(content), "sha256": digest})
+            write_bytes(folder / name, content)
+        before = read_manifest(folder)
+        manifest = before | {key: {**record, "sizes": asdict(network.net.sizes), "files": files}}
+        write_bytes(folder / "manifest.json", (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+        named = {file["name"] for entry in manifest.values() for file in entry["files"]}
+        gone = {file["name"] for file in before.get(key, {}).get("files", [])}
+        gone |= {path.name for path in folder.glob(f"{key}-*.safetensors")}  # of a run that was killed
+        for name in gone - named:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _weights(network: nn.Module) -> dict[str, Tensor]:

@@ -86,6 +86,9 @@ def test_what_went_wrong_is_said_in_the_page(explorer, monkeypatch):
 WRONG = (
     ("noise_rel", 0.5),
     ("mu", (0, 256)),
+    ("mu", (1, 2, 3)),
+    ("mu", 7),
+    ("noise_rel", math.nan),
     ("sigma", 40),
     ("sigma", 2.5),
     ("lines", 10),
@@ -96,7 +99,7 @@ WRONG = (
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
 def test_wrong_parameters_are_named(name, value):
-    with pytest.raises(ValueError, match=f"Explorer: {name}.*got"):
+    with pytest.raises((TypeError, ValueError), match=f"Explorer: {name}.*got"):
         Explorer(**{name: value})
 
 

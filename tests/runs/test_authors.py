@@ -78,6 +78,7 @@ def test_a_point_goes_when_it_is_worse_beyond_doubt_and_not_before():
     base = 0.03 + noise + np.random.default_rng(1).normal(0, 1e-5, (6, 4))
     errors = base + [0, 0, 1e-3, 1e-2]  # tied, tied, worse by 3 %, worse by a third
     assert alive(errors[:1]).all()
+    assert alive(np.array([[0.03, 0.05, 0.07]])).tolist() == [True, True, False]
     assert alive(errors[:2]).tolist() == [True, True, True, False]
     assert alive(errors).tolist() == [True, True, False, False]
     errors[:, 1] = np.nan
@@ -120,7 +121,7 @@ def test_noise_of_the_search_has_their_law():
 def test_a_choice_from_a_part_of_the_search_is_refused(monkeypatch):
     monkeypatch.setattr(authors_search, "read_table", lambda name: pd.DataFrame())
     authors_search.choice.cache_clear()
-    with pytest.raises(ValueError, match="authors_search.csv has 0 of 50"):
+    with pytest.raises(LookupError, match="authors_search.csv has 0 of 50"):
         authors_search.choice(40, 0.04)
 
 
@@ -167,8 +168,15 @@ def test_without_the_search_there_is_no_literal_attack(monkeypatch):
     authors_search.choice.cache_clear()
     unknown = Configuration(optimiser="authors", lines=25)
     assert setting(unknown) == "unsearched"
-    with pytest.raises(ValueError, match="make calibrate-authors"):
+    with pytest.raises(LookupError, match="make calibrate-authors"):
         attack(unknown, 0)
+
+    def damaged(name):
+        raise ValueError("authors_search.csv: line 3")
+
+    monkeypatch.setattr(authors_search, "read_table", damaged)
+    with pytest.raises(ValueError, match="line 3"):
+        setting(unknown)
     for method in ("tira", "tirafl"):
         with pytest.raises(ValueError, match="optimiser must be one of"):
             Configuration(method, optimiser="adam")

@@ -19,6 +19,7 @@ from lib.runs.engine import mark, run, verify
 from lib.runs.tables import ROOT, read_rows
 
 HERE = Path(__file__).parent
+STOPPED = "stopped; what is finished is kept, the same command does the rest"
 pytestmark = [
     pytest.mark.slow,
     # an old signature in Dask's own start of a worker, and sockets that it closes late
@@ -84,7 +85,9 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(tmp_path, workers):
     process.communicate()
     before = rows(folder)
     assert group_is_gone(process.pid) and 2 <= len(before) < 8
-    (folder / ".toy.csv.0.tmp").touch()  # as a kill in the middle of a write leaves it
+    for left in (folder / ".toy.csv.0.tmp", folder / "files" / ".7.txt.1.tmp"):  # as a kill in a write leaves them
+        left.touch()
+        os.utime(left, (0, 0))
     process = start(folder, 8, 0.0, workers)
     process.communicate()
     after = rows(folder)
@@ -92,6 +95,19 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(tmp_path, workers):
     assert all(row in after for row in before)
     assert all(count == 1 for a, count in ran(tmp_path).items() if str(a) in {row["a"] for row in before})
     assert sorted(path.name for path in folder.iterdir()) == [".toy.csv.lock", "files", "toy.csv"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_imports_ends_a_program_with_one_line(tmp_path, number):
+    (tmp_path / "torch.py").write_text("print('importing', flush=True)\nimport time\ntime.sleep(60)")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-m", "lib.runs.training", "tira"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **pipes)
+    assert process.stdout.readline() == "importing\n"
+    os.killpg(process.pid, number)
+    _, text = process.communicate()
+    assert (process.returncode, text) == (128 + number, f"\n{STOPPED}\n")
 
 
 @pytest.mark.parametrize(
@@ -105,19 +121,17 @@ def test_a_signal_ends_it_with_one_line_and_no_row_lost(tmp_path, number, whole_
     (os.killpg if whole_group else os.kill)(process.pid, number)
     _, text = process.communicate()
     assert time.monotonic() - sent < 5 and process.returncode == 128 + number
-    assert re.split(r"[\r\n]", text.strip())[-1] == "stopped; the same command goes on from here"
+    assert re.split(r"[\r\n]", text.strip())[-1] == STOPPED
     assert "Traceback" not in text and "Warning" not in text
     assert group_is_gone(process.pid) and len(rows(folder)) >= 3
 
 
 def test_two_runs_into_one_file_compute_each_cell_once(tmp_path):
     folder = tmp_path / "out"
-    first = start(folder, 6, 0.2)
-    wait_for_rows(folder, 1)
-    second = start(folder, 9, 0.0)
+    first, second = start(folder, 6, 0.3), start(folder, 9, 0.3)
     texts = [process.communicate()[1] for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0)
-    assert "toy.csv: another run is writing it; waiting for its end" in texts[1]
+    assert "toy.csv: another run is writing it; waiting for its end" in "".join(texts)
     assert ran(tmp_path) == dict.fromkeys(range(9), 1) and len(rows(folder)) == 9
 
 
@@ -190,6 +204,15 @@ def test_files_are_written_before_their_row_and_a_row_without_its_file_is_comput
     (tmp_path / "files" / "0.txt").unlink()
     assert run(toy.table(2), folder=tmp_path, scheduler=address).new == 1
     assert (tmp_path / "files" / "0.txt").read_text() == "0"
+
+
+def test_workers_are_as_many_as_processors_that_may_be_used(tmp_path):
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("no affinity on this system")
+    one = min(os.sched_getaffinity(0))
+    code = "from dask.system import CPU_COUNT; from lib.runs import cluster; assert cluster.CPU_COUNT == CPU_COUNT == 1"
+    command = [sys.executable, "-c", f"import os; os.sched_setaffinity(0, {{{one}}}); {code}"]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def test_a_damaged_row_is_computed_again(tmp_path, address, capsys):

@@ -57,17 +57,17 @@ def test_what_is_wrong_with_a_file_is_one_line(capsys):
     ("target", "command"),
     [
         ("calibrate", "-m lib.runs lambda"),
-        ("table1", "-m lib.runs table1 sigma transfer"),
-        ("theory", "-m lib.runs theory_growth theory_masks theory_transition"),
+        ("table1", "-m lib.runs table1 sigma transfer robustness sensitivity"),
+        ("theory", "-m lib.runs theory_growth theory_few theory_masks theory_transition"),
         ("compare", "-m lib.runs networks_error"),
-        ("explorer", '-m lib.runs frames --steps "3"'),
-        ("verify", '-m lib.runs table1 --verify "0.05"'),
-        ("sweep", '-m lib.runs.sweep "my sweeps/a b.yml"'),
+        ("explorer", "-m lib.runs frames --steps '3'"),
+        ("verify", "-m lib.runs 'table1' --verify '0.05'"),
+        ("sweep", r"-m lib.runs.sweep 'my sweeps/it'\''s b.yml'"),
     ],
 )
 def test_make_starts_it_where_one_asks(target, command):
-    variables = ["SCHEDULER=tcp://host:8786", "WORKERS=3", "SWEEP=my sweeps/a b.yml"]
+    variables = ["SCHEDULER=tcp://host:8786", "WORKERS=3", "SWEEP=my sweeps/it's b.yml"]
     done = subprocess.run(
         ["make", "--dry-run", target, *variables], cwd=ROOT, check=True, capture_output=True, text=True
     )
-    assert f'{command} --scheduler "tcp://host:8786" --workers "3"' in done.stdout
+    assert f"{command} --scheduler 'tcp://host:8786' --workers '3'" in done.stdout

@@ -130,3 +130,47 @@ def test_a_notebook_counts_with_its_code_and_its_modules(tmp_path):
     assert digest(text="# Another") == digest(helper="x = 1  # one") == before
     assert len({before, digest(helper="x = 2"), digest(cell="import helper_of_a_notebook\ny = 1")}) == 3
     assert digest(cell="import lib.theory") != digest(cell="import lib.phantoms")
+
+
+@pytest.mark.parametrize(
+    ("cell", "file"),
+    [
+        ("import pkg.part", "pkg/part.py"),
+        ("import pkg.part", "pkg/__init__.py"),
+        ("from pkg import part", "pkg/part.py"),
+        ("from pkg.part import deep", "pkg/deep.py"),
+        ("%run script.py", "script.py"),
+        ("!python script.py --fast", "script.py"),
+        ("exec(open('script.py').read())", "script.py"),
+        ("import sys\nsys.path.insert(0, 'elsewhere')\nimport far_away", "elsewhere/far_away.py"),
+        ("import importlib\nimportlib.import_module('script')", "script.py"),
+        ("%%bash\necho for i in", "pkg/part.py"),  # with the cell below
+        ("import on_the_path", "path/on_the_path.py"),
+    ],
+)
+def test_whatever_a_notebook_imports_runs_or_names_is_in_its_hash(tmp_path, monkeypatch, cell, file):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
+    names = "pkg/__init__ pkg/part pkg/deep script elsewhere/far_away path/on_the_path unused".split()
+    for path in (tmp_path / f"{name}.py" for name in names):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("from . import deep\nx = 1\n" if path.stem == "part" else "x = 1\n")
+
+    def digest():
+        return notebook_hash(tmp_path / "n.ipynb")
+
+    sources = [cell, "import pkg.part"]
+    cells = [{"cell_type": "code", "source": [source]} for source in sources]
+    (tmp_path / "n.ipynb").write_text(json.dumps({"cells": cells}))
+    before = digest()
+    (tmp_path / "unused.py").write_text("x = 2\n")
+    assert digest() == before
+    (tmp_path / file).write_text((tmp_path / file).read_text().replace("x = 1", "x = 2"))
+    assert digest() != before
+
+
+def test_a_command_of_ipython_counts_with_what_it_is_given(tmp_path):
+    def digest(source):
+        (tmp_path / "n.ipynb").write_text(json.dumps({"cells": [{"cell_type": "code", "source": [source]}]}))
+        return notebook_hash(tmp_path / "n.ipynb")
+
+    assert digest("!make x A=1") != digest("!make x A=2") and digest("!make x  # a") != digest("%time x")

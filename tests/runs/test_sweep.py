@@ -1,6 +1,8 @@
 """Sweeps on a real Dask cluster: bad cells, kills, changed code, and mistakes found early."""
 
+import datetime
 import gc
+import itertools
 import os
 import re
 import signal
@@ -56,6 +58,7 @@ def make(tmp_path):
         "b": "1.0  # another",
         "wait": "0.0  # seconds",
         "kill": "False  # kill the worker once",
+        "nothing": "None  # of no type",
         "folder": f"{str(tmp_path / 'marks')!r}  # of the marks",
     }
 
@@ -134,7 +137,7 @@ def test_ctrl_c_ends_it_with_one_line(tmp_path, make):
     _, text = process.communicate()  # kernels have its standard error, too: so they are gone as well
     assert time.monotonic() - sent < 5 and process.returncode == 130
     lines = [line for line in re.split(r"[\r\n]+", text) if line and not line.startswith("runs: ")]
-    assert lines == ["stopped; the same command goes on from here"]
+    assert lines == ["stopped; what is finished is kept, the same command does the rest"]
 
 
 def test_a_worker_that_dies_is_replaced_and_its_run_repeated(tmp_path, make, cluster):
@@ -167,6 +170,13 @@ def test_a_changed_notebook_or_helper_makes_runs_unverified_and_they_can_run_aga
         ({"b": ["1e-3"]}, "(in YAML a number such as 1e-3 is written 1.0e-3)"),
         ({"kill": [1]}, "parameter 'kill': expected bool"),
         ({"folder": [1]}, "parameter 'folder': expected str"),
+        ({"b": [float("inf")]}, "parameter 'b': expected float"),
+        ({"b": [10**400]}, "parameter 'b': expected float"),
+        ({"nothing": [datetime.date(2024, 1, 2)]}, "expected a number, text, true, false, null or a list of these"),
+        ({"nothing": [[1, {2}]]}, "expected a number, text, true, false, null or a list of these"),
+        ({"nothing": [b"\xff"]}, "expected a number, text, true, false, null or a list of these"),
+        ({"nothing": ["1e-3"]}, "(in YAML a number such as 1e-3 is written 1.0e-3)"),
+        ({"nothing": [1, "1"]}, "is there as a text and as a number"),
     ],
 )
 def test_a_wrong_parameter_is_an_error_that_lists_the_known_ones_before_anything_runs(
@@ -189,6 +199,18 @@ def test_a_wrong_parameter_is_an_error_that_lists_the_known_ones_before_anything
         ("notebook: divide.ipynb\nparameters: {a: [1]}\nplot: {x: c}\n", "plot: x must be one of ['a'], got 'c'"),
         ("notebook: divide.ipynb\nparameters: {a: [1]}\nplot: {z: a}\n", "plot: expected x, y, group"),
         ("a: [1\n", "not YAML"),
+        ("notebook: divide.ipynb\nparameters: {a: [1], a: [2]}\n", "a key stands twice among ['a', 'a']"),
+        ("notebook: divide.ipynb\nparameters: {a: [2024-13-45]}\n", "not YAML: month must be in 1..12"),
+        ("notebook: divide.ipynb\nparameters: " + 2000 * "[", "not YAML: maximum recursion depth exceeded"),
+        ("notebook: divide.ipynb\nparameters: {a: &v [*v]}\n", "expected at most 100000 values"),
+        (
+            "notebook: divide.ipynb\nparameters:\n  a: &a [1,1,1,1,1,1,1,1,1,1]\n"
+            + "".join(f"  {y}: &{y} [{','.join(10 * ['*' + x])}]\n" for x, y in itertools.pairwise("abcdefghijk")),
+            "expected at most 100000 values",
+        ),
+        ("notebook: divide.ipynb\nparameters: {a: [1]}\nplot: {x: [a]}\n", "plot: expected x, y, group"),
+        ("notebook: divide.ipynb\nparameters: {a: [1]}\nplot: {y: 3}\n", "plot: expected x, y, group"),
+        ("notebook: shape.ipynb\nparameters: {a: [1]}\n", "shape.ipynb is not a notebook with parameters in Python"),
         ("notebook: 7\nparameters: {a: [1]}\n", "there is no notebook 7"),
         ("notebook: divide.yml\nparameters: {a: [1]}\n", "divide.yml is not a notebook with parameters in Python"),
         ("notebook: divide.ipynb\nparameters: {a: [1]}\nplot: [a]\n", "plot: expected x, y, group"),
@@ -200,6 +222,7 @@ def test_a_wrong_parameter_is_an_error_that_lists_the_known_ones_before_anything
 )
 def test_a_wrong_file_is_an_error(tmp_path, make, capsys, text, message):
     make(a=[1]).write_text(text)
+    (tmp_path / "shape.ipynb").write_text('{"nbformat": 4, "cells": [3]}')
     assert main([str(tmp_path / "divide.yml")]) == 2
     assert message in capsys.readouterr().err
 

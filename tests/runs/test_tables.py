@@ -3,15 +3,22 @@
 import os
 import re
 import signal
+import threading
+import time
 
 import pandas as pd
 import pytest
+import torch
 
+from lib.runs import tables
+from lib.runs.perturbations import packed
 from lib.runs.tables import KEYS as TABLES
 from lib.runs.tables import (
     RESULTS,
     ROOT,
     Spread,
+    alone,
+    is_whole,
     read_rows,
     read_table,
     scan,
@@ -151,6 +158,11 @@ def test_a_whole_table_is_read_with_numbers_as_numbers(damaged):
         ({2: "25,1,ti\0ra,2.5,\n"}, 2, "line 3: column method: expected text"),
         ({2: LINES[1]}, 1, "line 2: expected one row with lines, image = 25.0, 0.0, there are 2"),
         ({3: "40,0,tv,3.5,0.0"}, 2, "line 4: the end of the file is missing"),
+        ({2: "25,1,tira,True,\n"}, 2, "line 3: column alpha: expected a finite number, got 'True'"),
+        ({2: "25,1,tira,2_5,\n"}, 2, "line 3: column alpha"),
+        ({2: "25,1,tira,1e999,\n"}, 2, "line 3: column alpha"),
+        ({2: '"25,1,tira,2.5,\n'}, 2, "line 3: expected 5 fields, got 1"),
+        ({2: "25,1,ti\rra,2.5,\n"}, 2, "line 3: expected 5 fields"),
     ],
 )
 def test_damage_is_found_with_its_line_and_leaves_the_other_rows(damaged, changes, kept, message):
@@ -159,6 +171,69 @@ def test_damage_is_found_with_its_line_and_leaves_the_other_rows(damaged, change
     assert len(rows) == kept and faults[0].startswith(f"t.csv: {message}")
     with pytest.raises(ValueError, match=re.escape(message)):
         read_rows(path, KEYS)
+
+
+def test_bytes_that_are_no_text_are_found(damaged):
+    path = damaged({})
+    path.write_bytes(path.read_bytes().replace(b"tira", b"t\xe9ra"))
+    assert scan(path, KEYS)[1] == ["t.csv: line 3: column method: expected text, got 't\\udce9ra'"]
+
+
+def test_empty_lines_and_other_ends_of_lines_are_no_damage(damaged):
+    path = damaged({3: LINES[3] + "\n\n"})
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert len(read_rows(path, KEYS)) == 3
+
+
+def test_a_table_without_a_column_of_results_is_named(tmp_path, monkeypatch):
+    content = (RESULTS / "lambda.csv").read_text().replace("error_mean", "erorr_mean", 1)
+    (tmp_path / "lambda.csv").write_text(content)
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    with pytest.raises(ValueError, match=r"lambda.csv: line 1: expected the columns \['error_mean'\], too"):
+        read_table("lambda")
+
+
+def test_texts_of_a_sweep_come_back_as_they_were(tmp_path):
+    rows = [{"a": "one\rtwo\nthree", "b": "x" * 200_000}, {"a": "\ufffd", "b": "'\""}]
+    write_rows(tmp_path / "t.csv", rows)
+    assert scan(tmp_path / "t.csv", ("a",), None) == (rows, [])
+    write_rows(tmp_path / "t.csv", [{"a": "\ud800\0"}])  # no text: but the rows beside it must not be lost
+    assert scan(tmp_path / "t.csv", ("a",), None) == ([{"a": "\\ud800\\0"}], [])
+
+
+def test_one_process_writes_and_what_a_killed_one_left_goes(tmp_path, capsys):
+    left, fresh = tmp_path / "deep" / ".x.npz.1.tmp", tmp_path / ".t.csv.2.tmp"
+    left.parent.mkdir()
+    for path in (left, fresh):
+        path.touch()
+    os.utime(left, (0, 0))
+    order = []
+
+    def second():
+        with alone(tmp_path / "t.csv"):
+            order.append("second")
+
+    with alone(tmp_path / "t.csv"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        while "t.csv: another run is writing it" not in capsys.readouterr().err:
+            time.sleep(0.01)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"] and not left.exists() and fresh.exists()
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-40], lambda b: b[:60] + bytes([b[60] ^ 1]) + b[61:], lambda b: b""])
+@pytest.mark.parametrize("name", ["e.npz", "p.json"])
+def test_a_damaged_by_product_is_not_whole(tmp_path, damage, name):
+    path = tmp_path / name
+    assert not is_whole(path)
+    content = packed(torch.ones(20), torch.tensor([1, 2])) if name == "e.npz" else b'{"picture": "%s"}' % (b"A" * 60)
+    path.write_bytes(content)
+    assert is_whole(path)
+    if name == "e.npz" or len(damage(content)) < len(content):  # a letter of a text can be any
+        path.write_bytes(damage(content))
+        assert not is_whole(path)
 
 
 @pytest.mark.parametrize("first", ["", "<<<<<<< HEAD\n", "lines,lines,method,alpha,tol\n", "a,b,c,d,e\n"])

@@ -342,6 +342,10 @@ def test_a_training_starts_from_published_weights_and_tirafl_from_tira(folder):
     assert learned.inversion is not None
 
 
+def break_weights(folder):
+    (folder / read_manifest(folder)["tira-compact"]["files"][0]["name"]).write_bytes(b"broken")
+
+
 def test_a_preset_starts_from_the_tira_that_its_settings_name_and_keeps_its_statistics(folder, place, monkeypatch):
     monkeypatch.setitem(PRESETS, "noisy", SMALL)
     with pytest.raises(FileNotFoundError, match="`make train NETWORK=tira PRESET=compact` makes it"):
@@ -378,7 +382,9 @@ def test_only_better_weights_replace_published_ones(folder):
     assert not publish(worse, "tira", "compact", QUICK, Clock(step=10), folder)
     assert read_manifest(folder)["tira-compact"] == entry
     assert not load_network("tira", folder=folder).net.last.bias.any()
-    (folder / "tira-compact.safetensors").write_bytes(b"broken")  # the command that load_network names must mend it
+    (folder / read_manifest(folder)["tira-compact"]["files"][0]["name"]).write_bytes(
+        b"broken"
+    )  # the command that load_network names must mend it
     assert publish(worse, "tira", "compact", QUICK, Clock(step=10), folder)
     assert load_network("tira", folder=folder).net.last.bias.all()
 
@@ -386,7 +392,7 @@ def test_only_better_weights_replace_published_ones(folder):
 def test_a_training_starts_anew_from_broken_weights(folder):
     made = Reconstruction(OP, SMALL, False, seed=4)
     save_network(made, "tira-compact", {}, folder=folder)
-    (folder / "tira-compact.safetensors").write_bytes(b"broken")
+    break_weights(folder)
     begun, clock = start("tira", "compact", folder=folder)
     assert not same(begun, made) and clock == Clock()
 

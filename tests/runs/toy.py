@@ -8,7 +8,7 @@ from pathlib import Path
 
 import helper
 
-from lib.runs import cluster, engine
+from lib.runs import engine, options
 
 
 def compute(a, wait=0.0, marks="", **what):
@@ -38,12 +38,12 @@ def table(count, **what):
 
 def main():
     folder, count, wait, workers, *rest = sys.argv[1:]
-    options = dict(zip(rest[::2], rest[1::2], strict=True))
+    given = dict(zip(rest[::2], rest[1::2], strict=True))
     report = engine.run(
         table(int(count), wait=float(wait), marks=os.environ.get("MARKS", "")),
         folder=Path(folder),
         workers=int(workers),
-        scheduler=options.get("--scheduler"),
+        scheduler=given.get("--scheduler"),
     )
     print(report)
     return int(bool(report.failures))
@@ -52,4 +52,4 @@ def main():
 if __name__ == "__main__":
     import toy  # what computes is a function of a module that workers can import, too
 
-    cluster.program(toy.main)
+    options.program(toy.main)
