@@ -5,6 +5,7 @@ same (``features`` in book/_static/explorer.js). What lies outside the image is 
 """
 
 import math
+import re
 from collections.abc import Sequence
 
 import torch
@@ -15,7 +16,13 @@ from lib.attack import disk_weight
 from lib.networks import N
 from lib.operators import MaskedFourier
 
+STROKE = re.compile(r"(\d{1,2})_(-?\d{1,2})_((?:[\da-f]{4})+)")
 LETTER = (".###.", "#...#", "#...#", "#####", "#...#", "#...#", "#...#")  # A, as in artifact
+
+
+def _checked(where: str, n: int, mu: Sequence[int], size: int) -> tuple[int, list[int], int]:
+    n, size = checks.integer(where, "n", n, 1, checks.SIDE), checks.integer(where, "size", size, 0)
+    return n, [checks.integer(where, f"mu[{i}]", centre, 0, n - 1) for i, centre in enumerate(mu)], size
 
 
 def spike(n: int, mu: Sequence[int]) -> Tensor:
@@ -25,17 +32,19 @@ def spike(n: int, mu: Sequence[int]) -> Tensor:
 
 def disc(n: int, mu: Sequence[int], size: float) -> Tensor:
     """A disk of radius ``size`` around ``mu``; one pixel where the radius is below 1."""
-    return disk_weight(n, mu, max(size, 0.5))
+    return disk_weight(n, mu, max(checks.number("disc", "size", size, 0, least=True), 0.5))
 
 
 def bar(n: int, mu: Sequence[int], size: int) -> Tensor:
     """A bar around ``mu``: 2 ``size`` + 1 pixels wide, 2 [``size`` / 4] + 1 high."""
+    n, mu, size = _checked("bar", n, mu, size)
     rows, columns = (torch.arange(n) - centre for centre in mu)
     return ((rows.abs() <= size // 4)[:, None] & (columns.abs() <= size)).float()
 
 
 def letter(n: int, mu: Sequence[int], size: int) -> Tensor:
     """The letter A around ``mu``, five cells wide and seven high; a cell has 1 + [``size`` / 3] pixels a side."""
+    n, mu, size = _checked("letter", n, mu, size)
     cell = 1 + size // 3
     cells = torch.tensor([[mark == "#" for mark in row] for row in LETTER]).float()
     shape, feature = cells.repeat_interleave(cell, 0).repeat_interleave(cell, 1), torch.zeros(n, n)
@@ -59,12 +68,18 @@ def strokes(n: int, text: str) -> Tensor:
     text : strokes with dots between them, each ``RADIUS_VALUE_POINTS``: pixels, tenths from -10 to 10, and for each
         point two hexadecimal digits for its row and two for its column. Pixels are those of 256 x 256, as in a link.
 
+    Raises
+    ------
+    ValueError : ``text`` is something else.
+
     >>> strokes(256, "0_-5_1020").nonzero().tolist(), float(strokes(256, "0_-5_1020").min())
     ([[16, 32]], -0.5)
     """
     feature = torch.zeros(n, n)
     for stroke in text.split(".") if text else []:
-        radius, value, digits = stroke.split("_")
+        if not (parts := STROKE.fullmatch(stroke)):
+            raise ValueError(f"strokes: text must have strokes RADIUS_VALUE_POINTS, got {checks.shown(stroke)}")
+        radius, value, digits = parts.groups()
         points = [(int(digits[i : i + 2], 16), int(digits[i + 2 : i + 4], 16)) for i in range(0, len(digits), 4)]
         for start, end in zip([points[0], *points], points, strict=False):
             steps = max(abs(end[0] - start[0]), abs(end[1] - start[1]), 1)
@@ -89,7 +104,7 @@ def perturbation(op: MaskedFourier, feature: Tensor, eta: float | Tensor) -> Ten
 
     Raises
     ------
-    ValueError : ``feature`` is zero.
+    ValueError : ``feature`` is zero, or ``eta`` is not positive.
 
     >>> from lib.attack import spike_perturbation
     >>> from lib.operators import radial_mask
@@ -97,6 +112,7 @@ def perturbation(op: MaskedFourier, feature: Tensor, eta: float | Tensor) -> Ten
     >>> torch.allclose(perturbation(op, spike(32, (9, 12)), 1.0), spike_perturbation(op, (9, 12), 1.0))
     True
     """
+    eta = checks.positive("perturbation", "eta", eta)
     if not feature.any():
         raise ValueError("perturbation: feature must not be zero everywhere")
     eta = checks.positive("perturbation", "eta", eta)

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 import torch
-from helpers import book_module
+from helpers import OP, book_module
 from PIL import Image
 
 from lib.attack import spike_perturbation
@@ -61,6 +61,21 @@ def test_a_perturbation_has_the_norm_it_should(size):
 def test_nothing_has_no_measurements():
     with pytest.raises(ValueError, match="feature must not be zero"):
         features.perturbation(MaskedFourier(radial_mask(64, 20), real=True), torch.zeros(64, 64), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: features.bar(64, (20, 64), 3), r"bar: mu\[1\] must be an integer from 0 to 63, got 64"),
+        (lambda: features.letter(64, (20, 30), -1), "letter: size must be an integer >= 0, got -1"),
+        (lambda: features.disc(64, (20, 30), math.nan), "disc: size .*got nan"),
+        (lambda: features.strokes(64, "3_10_40"), "strokes: text must have strokes .*got '3_10_40'"),
+        (lambda: features.perturbation(OP, features.spike(32, (3, 4)), -1), "perturbation: eta .*got -1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 def test_contrast_is_the_share_that_is_shown():
