@@ -34,22 +34,26 @@ def problem(n: int, dtype: torch.dtype, device: torch.device, real: bool = False
 
 
 def measured(n: int, device: torch.device) -> Tensor:
+    """What the operator and its adjoint give."""
     y, op = problem(n, torch.complex128, device)
     real = op.A(op.A_adjoint(y).real)
     return torch.cat([op.A_adjoint(y).flatten(), real.flatten(), op.A(op.A_dagger(real)).flatten()])
 
 
 def solved(n: int, dtype: torch.dtype, real: bool, tol: float, device: torch.device) -> Tensor:
+    """The TV reconstructions."""
     y, op = problem(n, dtype, device, real)
     return reconstruct_tv(y, op, calibrated_lambda(NOISE, LINES), tol=tol).image
 
 
 def iterated(n: int, device: torch.device) -> Tensor:
+    """The differentiable iterations, with a norm that has no compiled loop."""
     y, op = problem(n, torch.complex128, device)
     return TVReconstruction(op, calibrated_lambda(NOISE, LINES), norm=isotropic)(y)
 
 
 def derivative(n: int, real: bool, device: torch.device) -> Tensor:
+    """The gradient of the squared norm of the image through TV's iterations."""
     y, op = problem(n, torch.complex128, device, real)
     image = TVReconstruction(op, calibrated_lambda(NOISE, LINES))(y.requires_grad_())
     (g,) = torch.autograd.grad(image.abs().square().sum(), y)
@@ -57,6 +61,7 @@ def derivative(n: int, real: bool, device: torch.device) -> Tensor:
 
 
 def attacked(n: int, real: bool, device: torch.device) -> Tensor:
+    """The amplification of an attack at two locations."""
     y, op = problem(n, torch.complex128, device, real)
     reconstruct = fast_tv(op, calibrated_lambda(NOISE, LINES), NOISE * y[0].norm())
     phi = disk_weight(n, torch.tensor([(n // 4, n // 2), (n // 2, n // 2)]), sigma=5)
@@ -64,6 +69,7 @@ def attacked(n: int, real: bool, device: torch.device) -> Tensor:
 
 
 def network_image(key: str, tf32: bool, device: torch.device) -> Tensor:
+    """What a published network makes of the measurements, with or without TF32."""
     y, _ = problem(N, torch.complex64, device)
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = tf32

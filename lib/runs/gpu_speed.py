@@ -34,6 +34,7 @@ def problem(n: int, batch: int, device: torch.device, real: bool = True) -> tupl
 
 
 def tv(n: int, batch: int, device: torch.device) -> Work:
+    """The TV reconstruction of phantoms with noise."""
     y, op = problem(n, batch, device)
     return lambda: reconstruct_tv(y, op, calibrated_lambda(NOISE, LINES))
 
