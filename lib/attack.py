@@ -304,8 +304,8 @@ def projected_adam(
     r"""The authors' optimiser: Adam on the square of (6), with a projection on :math:`\|e\|_2 \le \eta` in each step.
 
     As in their code: Adam has the usual decay rates and :math:`\epsilon = 10^{-5}`, each gradient starts the solver at
-    the unperturbed reconstruction, and the last iterate is the result. With `random_start`, ``modulus=True`` and
-    ``TVReconstruction(op, lam, iterations=50)`` this is their setting, up to our faster solver iterations.
+    the unperturbed reconstruction, and the last iterate is the result. Their whole search, from a `random_start`
+    through plain iterations that have not converged, is `lib.runs.authors_attack`.
 
     Parameters
     ----------

@@ -125,8 +125,8 @@ class TVResult:
 class Iterate:
     """An image ``(..., n, n)`` and a dual field ``(..., 2, n, n)`` to start from, real or complex.
 
-    The dual field is rho u in the notation of :func:`reconstruct_tv`; what lies outside the dual ball is projected on
-    it. A `TVResult` serves as well.
+    The dual field is rho u in the notation of :func:`reconstruct_tv`, or rho (z + u): what lies outside the dual ball
+    is projected on it. A `TVResult` serves as well.
     """
 
     image: Tensor
@@ -547,7 +547,7 @@ def _solve(
     rho = (problems.lam / t).to(t.dtype)
     v, b = v_update(x, p / rho[:, None, None, None], t, rho, norm, relaxation=1)  # z = grad x, as far as u allows
     n_iter, solve = 0, op.x_update(problems.y, rho)
-    while len(t):
+    while len(t):  # b belongs to x, v and rho: the first x-update of a round needs no other
         steps = min(CHECK_EVERY, max_iter - n_iter)
         for k in range(steps):
             if k > 0:
@@ -590,7 +590,9 @@ def _constants(problems: _Problems, result: TVResult) -> Tensor:
     size = _squared(response).to(one.dtype)
     c = torch.where(size > torch.finfo(one.dtype).eps * op.n**2, data.sum((-2, -1)) / size, 0)[:, None, None]
     g = data - c * _adjoint(op, response)
-    i = (g.abs().amax((-2, -1)) <= 4 * math.sqrt(2.1) * lam).nonzero().flatten()  # |grad* p|, if p is in the ball
+    i = (
+        (g.abs().amax((-2, -1)) <= 4 * math.sqrt(2.1) * lam).nonzero().flatten()
+    )  # |grad* p| for p in the ball, 2 + 2 for each part
     p = gradient(_laplacian_inverse(g[i]))
     if len(i):
         inside = _largest(p, problems.norm) <= lam[i]
@@ -687,7 +689,8 @@ class TVReconstruction:
         begin = _expanded("TVReconstruction", "start", start, batch, self.op, y)
         if not count:
             return begin.image.reshape(*batch, self.op.n, self.op.n), begin
-        data = _adjoint(self.op, y.reshape(count, self.op.m), values=self.threshold is None)  # see `x_update`
+        values = self.threshold is None or _is_transformed(y, begin.image, begin.dual)  # else see `x_update`
+        data = _adjoint(self.op, y.reshape(count, self.op.m), values)
         lam = torch.full((count,), float(self.lam), dtype=torch.float64, device=y.device)
         if self.threshold is None:
             unit = _threshold_unit(y.detach().reshape(count, -1), lam, data.detach())
@@ -708,7 +711,8 @@ class TVReconstruction:
         solve = self.op.x_update(y, rho)
         v = p / rho[:, None, None, None]
         for k in range(self.iterations):
-            v, b = v_update(x, v, t, rho, self.norm, RELAXATION if k else 1.0)  # z, u, and b = rho grad*(z - u)
+            relaxation = RELAXATION if k else 1.0  # a start has no z to relax with
+            v, b = v_update(x, v, t, rho, self.norm, relaxation)  # z, u, and b = rho grad*(z - u)
             x = x_update(b, data, solve)  # (A*A + rho grad* grad)^-1 (A* y + b)
         with torch.no_grad():
             v, _ = v_update(x.detach(), v.detach(), t, rho, self.norm)

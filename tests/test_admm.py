@@ -353,3 +353,17 @@ def test_thresholds_must_be_as_many_as_images():
 def test_an_empty_batch_gives_no_images():
     op, y = some_problem(8, True)
     assert TVReconstruction(op, 1.0)(y.new_zeros(0, op.m)).shape == (0, 8, 8)
+
+
+def test_a_tangent_on_the_start_alone_leaves_the_data_in():
+    """Where the threshold is given, A* y is not computed for autograd, but plain torch needs it."""
+    op = MaskedFourier(radial_mask(16, 5))
+    y = op.A(torch.eye(16, dtype=torch.float64))
+    rec = TVReconstruction(op, 1e-3, iterations=3, threshold=0.05)
+    start = Iterate(torch.zeros(16, 16, dtype=torch.complex128), torch.zeros(2, 16, 16, dtype=torch.complex128))
+    image = rec.resume(y, start)[0]
+
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(start.dual, torch.ones_like(start.dual))
+        found = torch.autograd.forward_ad.unpack_dual(rec.resume(y, Iterate(start.image, dual))[0]).primal
+    assert torch.allclose(found, image, rtol=0, atol=1e-10)

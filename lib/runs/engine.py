@@ -231,13 +231,17 @@ def _deviation(table: Table, old: Sequence[Row], new: Sequence[Mapping[str, Any]
         allowed = table.tolerance(row) if tolerance is None else tolerance
         for name in table.measured or [n for n in row if n not in (*table.keys, *_origin(), "setting")]:
             before, after = row.get(name, ""), str(found.get(name, ""))
-            try:
-                same = math.isclose(float(before), float(after), rel_tol=allowed)
-            except ValueError:
-                same = before == after
-            if not same:
+            words = before.split(), after.split()
+            if len(words[0]) != len(words[1]) or not all(_close(*pair, allowed) for pair in zip(*words, strict=True)):
                 return f"{name} was {before}, is {after}"
     return ""
+
+
+def _close(before: str, after: str, allowed: float) -> bool:
+    try:
+        return math.isclose(float(before), float(after), rel_tol=allowed)
+    except ValueError:
+        return before == after
 
 
 def _origin() -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -19,7 +21,12 @@ def plain_admm(
             (\mathcal{A}^* y + \varrho\nabla^*(z - u)), \\
         z &= \mathrm{shrink}_{\lambda/\varrho}(\nabla x + u), \qquad u \leftarrow u + \nabla x - z .
 
-    Differentiable with respect to ``y``.
+    x is differentiable with respect to ``y``; z is not.
+
+    The right-hand side is added as an image, as they do it: in single precision its rounding errors, divided by
+    :math:`\varrho`, decide what the least of their penalties are good for. At 40 lines, 0.5 % noise and
+    :math:`\varrho = 10^{-5}` one phantom's error is 0.019 with this sum and 0.014 with one in k-space, as
+    `lib.tv` has it.
 
     Parameters
     ----------
@@ -33,10 +40,11 @@ def plain_admm(
     -------
     x, z : the last image ``(b, n, n)``, and its z.
     """
-    data, solve, t = op.A_adjoint(y), op.x_update(y.detach(), rho), lam / rho
-    z = gradient(data) if z is None else z
-    b, v = rho[:, None, None] * gradient_adjoint(z), torch.zeros_like(z)  # v = z + u; only u enters its update
+    data, t = op.A_adjoint(y), lam / rho
+    solve = functools.partial(op.x_update(y.detach(), rho), linear=True)
+    z, none = gradient(data) if z is None else z, torch.zeros_like(data.detach())
+    b, v = rho[:, None, None] * gradient_adjoint(z), torch.zeros_like(z)  # u = 0: without relaxation, z enters b alone
     for _ in range(iterations):
-        x = x_update(b, data, solve)
+        x = x_update(data + b, none, solve)
         v, b = v_update(x, v, t, rho, separable, relaxation=1.0)
-    return x, v - project(v.detach(), t)
+    return x, (v - project(v, t)).detach()

@@ -1,4 +1,7 @@
-"""The amplification against lambda and rho, for our attack and the authors'; results/sensitivity.csv."""
+"""The amplification against lambda and rho, for our attack and the authors'; results/sensitivity.csv.
+
+Where lambda varies, rho stays: the threshold lambda/rho of the plain iterations varies with it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from lib.tv import calibrated_lambda
 
 N, LINES, SIGMA, STEPS, TOL = 256, 40, 5.0, 30, 1e-3
 LEVELS, FACTORS = (0.005, 0.04, 0.1), (0.25, 0.5, 1.0, 2.0, 4.0)  # of lambda
-RHO, RHO_LEVELS = (3e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0), (0.005, 0.04)
+RHO, RHO_LEVELS = (1e-5, 3e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0), (0.005, 0.04)
 IMAGES = {"ours": 5, "authors": 2}
 
 

@@ -81,6 +81,7 @@ def test_a_point_goes_when_it_is_worse_beyond_doubt_and_not_before():
     assert alive(np.array([[0.03, 0.05, 0.07]])).tolist() == [True, True, False]
     assert alive(errors[:2]).tolist() == [True, True, True, False]
     assert alive(errors).tolist() == [True, True, False, False]
+    assert alive(np.vstack([errors] * 9) + [0, 1e-5, 0, 0])[:2].all()  # no doubt, but a thousandth at most
     errors[:, 1] = np.nan
     assert alive(errors).tolist() == [True, False, False, False]
 
