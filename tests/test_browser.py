@@ -571,7 +571,7 @@ def test_the_lines_of_python_recompute_the_view(open_page, address, tmp_path, mo
     if "live" in state:
         page.wait_for_selector(DONE)
     page.get_by_role("button", name="Python").click()
-    text = page.locator(".explorer-python pre").inner_text()
+    text = page.locator(".explorer-code").inner_text()
     assert ("read_image" in text.partition("op =")[2]) == own
     monkeypatch.chdir(tmp_path)
     exec(text, {})

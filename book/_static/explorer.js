@@ -320,7 +320,9 @@ window.explorerData = {};
     const why = make("p", { class: "explorer-help" }, WHY);
     controls.image.row.append(why);
     const find = button("Find the lowest noise level", startSearch), saveOwn = button("Save your image", saveImage);
-    const code = make("pre", { role: "region", tabindex: "0", "aria-label": "Python that recomputes this view" });
+    // no <pre>: the theme takes those that did not overflow at first out of the keyboard's order
+    const label = "Python that recomputes this view";
+    const code = make("div", { class: "explorer-code", role: "region", tabindex: "0", "aria-label": label });
     const copy = button("Copy", () => {
       getSelection().selectAllChildren(code);
       document.execCommand("copy"); // a page that was opened from a file may have no navigator.clipboard
