@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -90,6 +90,9 @@ class Attack:
     amplification: Tensor
     history: Tensor
     criterion: str
+
+
+BATCHED = ("e", "image_perturbation", "artifact", "objective", "amplification")  # an entry for each of a batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -469,8 +472,7 @@ def localized_attack(
     results = [evaluate_perturbation(reconstruct, problem.y, op, e, problem.phi, clean=warm) for e in found]
     chosen = torch.stack([peak(a.artifact) if by_peak else a.objective for a in results]).argmax(0)
     picked = {
-        field.name: torch.stack([getattr(a, field.name) for a in results])[chosen, torch.arange(len(chosen))]
-        for field in fields(Attack)[:-2]
+        name: torch.stack([getattr(a, name) for a in results])[chosen, torch.arange(len(chosen))] for name in BATCHED
     }
     history = torch.stack([torch.stack([i.objective, i.peak]) for i in tried], 1)
     attack = Attack(**picked, history=history, criterion=results[0].criterion)
@@ -614,7 +616,7 @@ class _Projection(torch.autograd.Function):
 
 def _take(attack: Attack, i: int) -> Attack:
     """The i-th of a batch of attacks."""
-    batched = {field.name: getattr(attack, field.name)[i] for field in fields(Attack)[:-2]}
+    batched = {name: getattr(attack, name)[i] for name in BATCHED}
     return Attack(**batched, history=attack.history[..., i], criterion=attack.criterion)
 
 

@@ -49,7 +49,7 @@ DUE = {"results", "attack_cell", "explorer"}  # not yet written anew; take each 
 @pytest.fixture
 def chapter(request, notebook):
     if request.node.callspec.params["notebook"].stem in DUE:
-        pytest.skip("due")
+        pytest.skip("this chapter is still to be rewritten")
     return notebook
 
 

@@ -40,6 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
     add_scheduler(parser)
     args = parser.parse_args(arguments)
     place = {"scheduler": args.scheduler, "workers": args.workers}
+    given = {"lambda": {"lines": args.lines, "noise": args.noise}, "frames": {"steps": args.steps}}
+    for name, values in given.items():
+        for option, value in values.items():
+            if value and name not in args.name:
+                parser.error(f"--{option} is for {name}, not for {', '.join(args.name)}")
 
     def chosen(cell: Mapping[str, Any]) -> bool:
         return args.method is None or cell.get("method", "").split("-")[0] in args.method
@@ -52,7 +57,6 @@ def main(arguments: list[str] | None = None) -> int:
             module, attribute = TABLES[name].split(":")
             table = getattr(importlib.import_module(f"lib.runs.{module}"), attribute)
             if callable(table):
-                given = {"lambda": {"lines": args.lines, "noise": args.noise}, "frames": {"steps": args.steps}}
                 table = table(**{key: value for key, value in given.get(name, {}).items() if value})
             if args.verify:
                 lines = verify(table, args.verify, tolerance=args.tolerance, choose=chosen, **place)

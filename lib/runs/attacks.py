@@ -172,14 +172,15 @@ def attack(configuration: Configuration, image: int, mu: Sequence[int] | Tensor 
         where = _locations(configuration, image, y, op) if mu is None else torch.as_tensor(mu)[None]
         level, sigma = configuration.noise_rel, configuration.sigma
         e, mu = adam_attack(rec, y, op, level, where, sigma, seed=1000 * image, steps=steps)
-    elif mu is None:
+    elif mu is None and configuration.sigma < op.n:
         grid = _search(configuration, y, op)
         e, mu = grid.best.e, grid.mu
     else:
-        mu = torch.as_tensor(mu)
+        mu = location_grid(op.n, 1)[0] if mu is None else torch.as_tensor(mu)
         phi = disk_weight(op.n, mu, configuration.sigma)
         rec, optimiser = reconstruction(configuration, y, op), _ascent(configuration)
-        e = localized_attack(rec, y, op, configuration.noise_rel, phi, optimiser=optimiser, by_peak=True).e
+        local = configuration.sigma < op.n  # else it is (4), which prefers no peak
+        e = localized_attack(rec, y, op, configuration.noise_rel, phi, optimiser=optimiser, by_peak=local).e
     return evaluate(configuration, x, y, op, e, mu)
 
 

@@ -12,11 +12,10 @@ from torch import Tensor
 from lib.attack import CHUNK, Reconstruct, disk_weight, localized_attack, projected_adam, random_start, unperturbed
 from lib.measures import peak
 from lib.operators import LinearOperator
-from lib.runs.plain_admm import plain_admm
+from lib.runs.plain_admm import TOGETHER, plain_admm
 from lib.tv import TVReconstruction, TVResult
 
 WARM_UP, UNROLLED = 100, 50  # plain iterations before the attack, and in each gradient
-TOGETHER = 2  # complex images that are worked on at a time: what stays in a core's cache
 
 
 @dataclass(frozen=True, eq=False)

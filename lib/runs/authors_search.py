@@ -19,7 +19,7 @@ import torch
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.runs.engine import Table
-from lib.runs.plain_admm import plain_admm
+from lib.runs.plain_admm import TOGETHER, plain_admm
 from lib.runs.section4 import CALIBRATION, LEVELS, LINES
 from lib.runs.tables import read_table
 
@@ -27,7 +27,6 @@ LAM, RHO = np.logspace(-6, -1, 25), np.logspace(-5, 1, 25)
 GRID = [(float(lam), float(rho)) for lam in LAM for rho in RHO]  # the order of their loop
 TABULATED = np.logspace(-3, np.log10(0.08), 50)  # noise levels of [12]; it has 0 and 16 %, too
 ITERATIONS, IMAGES, N = 1000, 50, 256
-TOGETHER = 2  # points that are worked on at a time: what stays in a core's cache
 
 
 def tabulated(noise_rel: float) -> float:

@@ -10,9 +10,8 @@ import platform
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
-from lib.runs.options import fails, positive, program
+from lib.runs.options import fails, positive, program, torch_device
 
 PARTS = ("checks", "speed", "training")
 SHARES = {"checks": (0.2, 60.0), "speed": (0.35, 180.0)}  # of the time that is left, and seconds, at most
@@ -67,7 +66,7 @@ def _work(args: argparse.Namespace, end: float, failed: list[int]) -> int:
 
     from lib.runs import gpu_checks, gpu_speed, gpu_training
 
-    device = _device(args.device)
+    device = torch_device(args.device)
     full = args.full or device.type != "cpu"
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     memory = f", {torch.cuda.get_device_properties(device).total_memory / 2**30:.0f} GiB" if name != "cpu" else ""
@@ -95,20 +94,6 @@ def _work(args: argparse.Namespace, end: float, failed: list[int]) -> int:
         gpu_training.train_until(end - 0.03 * 60 * args.minutes, state, args.out, images=images, every=every)
     print(f"gpu: done, {failed[0]} failures; `make gpu-results DIR={args.out}` takes the files in")
     return int(failed[0] > 0)
-
-
-def _device(name: str) -> Any:
-    import torch
-
-    try:
-        device = torch.device("cuda" if name == "auto" else name)
-        torch.zeros(1, device=device)
-        return device
-    except (RuntimeError, AssertionError):
-        raise ValueError(
-            f"--device {name}: torch {torch.__version__} has no such device here. It takes torch built for the GPU "
-            "and a driver (`nvidia-smi` shows the GPU). `--device cpu` tries the command out on small sizes"
-        ) from None
 
 
 if __name__ == "__main__":

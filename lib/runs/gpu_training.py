@@ -1,8 +1,8 @@
 """Training for as long as a machine is lent: it goes on from half-precision weights, and stops at a given moment.
 
 A folder holds what a training has reached: the manifest, with the log in it, and weights in parts below 16 MB. They are
-written often. The parts alternate between two names and the manifest comes last, so that at any moment it names files
-that are there and whole.
+written often: new parts under new names, then the manifest, so that at any moment it names files that are there and
+whole.
 """
 
 from __future__ import annotations

@@ -6,8 +6,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import Any
 
-import psutil
+try:
+    import psutil
+except ImportError:  # a machine that is lent for its GPU may lack it; there, nothing is started that would have to end
+    psutil = None
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -39,6 +43,26 @@ def _number(text: str, largest: float, expected: str) -> float:
     return value
 
 
+def torch_device(name: str) -> Any:
+    """The device of this name; the first GPU for ``"auto"``.
+
+    Raises
+    ------
+    ValueError : torch cannot compute on it here.
+    """
+    import torch  # which takes seconds
+
+    try:
+        device = torch.device("cuda" if name == "auto" else name)
+        torch.ones(1, device=device).item()
+        return device
+    except (RuntimeError, AssertionError):  # the second from a torch without CUDA
+        raise ValueError(
+            f"--device {name}: torch {torch.__version__} has no such device here. A GPU takes a torch built for it and "
+            "a driver (`nvidia-smi` shows it); --device cpu works everywhere"
+        ) from None
+
+
 def add_scheduler(parser: argparse.ArgumentParser) -> None:
     """The options that say where cells are computed."""
     parser.add_argument(
@@ -61,11 +85,9 @@ def stop(number: int, _: object = None) -> None:
     for one in SIGNALS:
         signal.signal(one, signal.SIG_IGN)
     os.write(2, b"\nstopped; what is finished is kept, the same command does the rest\n")  # print may be interrupted
-    for child in psutil.Process().children(recursive=True):
+    for child in psutil.Process().children(recursive=True) if psutil else ():
         with contextlib.suppress(psutil.Error):
-            if not any(
-                "resource_tracker" in word for word in child.cmdline()
-            ):  # it clears up behind this one, and ends
+            if "resource_tracker" not in " ".join(child.cmdline()):  # that clears up behind this one, and ends
                 child.kill()
     os._exit(128 + number)
 

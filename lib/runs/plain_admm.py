@@ -10,6 +10,8 @@ from torch import Tensor
 from lib.operators import LinearOperator, gradient, gradient_adjoint
 from lib.tv import project, separable, v_update, x_update
 
+TOGETHER = 2  # images that are best worked on at a time: what stays in a core's cache
+
 
 def plain_admm(
     y: Tensor, op: LinearOperator, lam: Tensor, rho: Tensor, iterations: int, z: Tensor | None = None

@@ -11,17 +11,8 @@ import torch
 from torch import Tensor
 
 from lib import networks
-from lib.attack import localized_attack, power_ascent, restarted_ascent
 from lib.operators import add_noise
-from lib.runs.attacks import (
-    Configuration,
-    attack,
-    check_setting,
-    evaluate,
-    identity,
-    measurements,
-    reconstruction,
-)
+from lib.runs.attacks import Configuration, attack, check_setting, evaluate, identity, measurements
 from lib.runs.engine import Table
 from lib.runs.section4 import LEVELS
 from lib.runs.table1 import PAIRS
@@ -52,13 +43,7 @@ def compute(
     ours = Configuration(method, noise_rel=noise_rel, network=network, **WHOLE)
     check_setting(setting, identity(ours, image)["setting"])
     theirs = dataclasses.replace(ours, optimiser="adam" if method == "tv" else "authors")
-    x, op, y = measurements(ours, image)
-    rec, ascent = reconstruction(ours, y, op), power_ascent if method == "tv" else restarted_ascent
-    e = localized_attack(rec, y, op, noise_rel, torch.ones(op.n, op.n), optimiser=ascent).e
-    found = {
-        ours.optimiser: evaluate(ours, x, y, op, e, torch.tensor([op.n // 2, op.n // 2])),
-        theirs.optimiser: attack(theirs, image),
-    }
+    found = {one.optimiser: attack(one, image) for one in (ours, theirs)}
     x, op, y = measurements(theirs, image)
 
     def error(z: Tensor) -> float:

@@ -13,7 +13,7 @@ import scipy.stats
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from lib import theory
+from lib import checks, theory
 from lib.attack import fast_tv, grid_attack
 from lib.measures import amplification, peak
 from lib.operators import MaskedFourier, radial_mask
@@ -124,6 +124,11 @@ def transition_cells(rows: pd.DataFrame) -> list[dict[str, object]]:
 
 def transition(signal: str, order: str, n: int, s: int, trials: int, seed: int) -> Rows:
     """One row of results/theory_transition.csv: the first recoveries of random instances, sorted."""
+    (
+        checks.one_of("transition", "signal", signal, list(SIGNALS)),
+        checks.one_of("transition", "order", order, list(ORDERS)),
+    )
+    checks.integer("transition", "trials", trials, 1)
     make, tv = SIGNALS[signal]
     first, undecided = [], 0
     for trial in range(trials):
@@ -152,8 +157,9 @@ def quantile(values: ArrayLike, probability: float) -> tuple[int, int, int]:
     The interval assumes nothing about the distribution: the number of values below the true quantile is binomial. Its
     upper end is the largest value where the sample is too small for more.
     """
+    probability = checks.number("quantile", "probability", probability, 0, 1)
     values = np.sort(np.asarray(values))
-    count = len(values)
+    count = checks.integer("quantile", "len(values)", len(values), 1)
     middle = math.ceil(probability * count) - 1
     low = int(scipy.stats.binom.ppf(0.025, count, probability)) - 1
     high = int(scipy.stats.binom.ppf(0.975, count, probability))

@@ -18,7 +18,7 @@ from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.runs.checkpoints import Clock, load_checkpoint, save_checkpoint
 from lib.runs.errors import IMAGES, LEVELS, errors
-from lib.runs.options import count, fails, positive, program
+from lib.runs.options import count, fails, positive, program, torch_device
 from lib.runs.provenance import provenance
 from lib.runs.section4 import TEST, TRAINING, VALIDATION
 from lib.runs.tables import RESULTS, ROOT, alone, read_rows, write_bytes, write_rows
@@ -335,14 +335,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rate", type=positive, help="largest learning rate, instead of the preset's")
     parser.add_argument("--batch", type=count, help="images in a step, instead of the preset's")
     args = parser.parse_args(arguments)
-    device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.ones(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError):
-        parser.error(f"--device {device}: torch cannot compute on it here")
     checkpoint = CHECKPOINTS / f"{args.network}-{args.preset}.safetensors"
 
     def work() -> int:
+        device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        torch_device(device)
         with alone(checkpoint):
             return _train(args, device, checkpoint)
 

@@ -116,8 +116,9 @@ def test_a_folder_that_is_a_file_and_a_tirafl_without_tira_are_refused(tmp_path,
 
 def test_it_needs_neither_numba_nor_dask():
     code = (
-        "import sys\nfor name in 'numba dask distributed scipy matplotlib triton papermill'.split():\n"
-        "    sys.modules[name] = None\nimport lib.runs.gpu_checks, lib.runs.gpu_speed, lib.runs.gpu_training"
+        "import sys\nfor name in 'numba dask distributed psutil scipy matplotlib triton papermill'.split():\n"
+        "    sys.modules[name] = None\n"
+        "import lib.runs.gpu, lib.runs.gpu_checks, lib.runs.gpu_speed, lib.runs.gpu_training"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 

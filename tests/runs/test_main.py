@@ -71,3 +71,11 @@ def test_make_starts_it_where_one_asks(target, command):
         ["make", "--dry-run", target, *variables], cwd=ROOT, check=True, capture_output=True, text=True
     )
     assert f"{command} --scheduler 'tcp://host:8786' --workers '3'" in done.stdout
+
+
+@pytest.mark.parametrize("option", [["--noise", "0.03"], ["--lines", "40"]])
+def test_an_option_that_the_table_does_not_take_is_refused(option, capsys):
+    with pytest.raises(SystemExit) as ended:
+        program.main(["frames", *option])
+    assert ended.value.code == 2
+    assert f"{option[0]} is for lambda, not for frames" in capsys.readouterr().err

@@ -162,3 +162,18 @@ def test_spikes_in_images_follow_the_subsampling_factor():
     assert np.allclose(MASKS["subsampling"], 256**2 / MASKS["m"], rtol=1e-5)
     assert (MASKS["height"][MASKS["lines"] >= 40] > 0.9).all()
     assert (MASKS["attack"] > 0.9 * MASKS["subsampling"]).all()
+
+
+@pytest.mark.parametrize(
+    ("work", "name"),
+    [
+        (lambda: theory_runs.quantile([1, 2, 3], 0), "probability"),
+        (lambda: theory_runs.quantile([], 0.5), "values"),
+        (lambda: theory_runs.transition("waves", "uniform", 64, 4, 2, 0), "signal"),
+        (lambda: theory_runs.transition("spikes", "high", 64, 4, 2, 0), "order"),
+        (lambda: theory_runs.transition("spikes", "uniform", 64, 4, -1, 0), "trials"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(work, name):
+    with pytest.raises(ValueError, match=name):
+        work()
