@@ -326,6 +326,8 @@ def v_update(
             return _kernels.v_update(x, v.contiguous(), t, rho, relaxation, ratio, b)
         if ratio is None:  # so in every iteration that is differentiated
             return _kernels.VUpdate.apply(x, v.contiguous(), t, rho, relaxation)
+    if norm is separable and ratio is None and _kernels.fuses(x) and not _is_transformed(x, v):
+        return _kernels.fused(x, v, t, rho, relaxation)
     u = project(v, t, norm)
     z = v - u
     v = relaxation * gradient(x) + (1 - relaxation) * z + u

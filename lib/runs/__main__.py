@@ -2,10 +2,11 @@
 
 import argparse
 import importlib
+import os
 from collections.abc import Mapping
 from typing import Any
 
-from lib.runs.options import add_scheduler, count, fails, positive, program, share
+from lib.runs.options import add_scheduler, count, fails, positive, program, share, torch_device
 
 TABLES = {  # module and what gives the table there; imported when it is wanted, as that takes seconds
     "lambda": "calibration:table",
@@ -37,9 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--lines", type=int, nargs="+", help="lambda: masks with these numbers of lines")
     parser.add_argument("--noise", type=positive, nargs="+", help="lambda: these relative noise levels, as fractions")
     parser.add_argument("--steps", type=count, help="frames: steps of the ascent against a network")
+    parser.add_argument("--device", help="where to compute on this machine, as cuda; by default the processor")
     add_scheduler(parser)
     args = parser.parse_args(arguments)
-    place = {"scheduler": args.scheduler, "workers": args.workers}
+    place = {"scheduler": args.scheduler, "workers": args.workers or (1 if args.device else None)}
     given = {"lambda": {"lines": args.lines, "noise": args.noise}, "frames": {"steps": args.steps}}
     for name, values in given.items():
         for option, value in values.items():
@@ -51,6 +53,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work() -> int:
         from lib.runs.engine import run, verify
+
+        if args.device:
+            if args.scheduler:
+                raise ValueError("--device is for this machine; elsewhere, start the workers with LIB_DEVICE set")
+            os.environ["LIB_DEVICE"] = str(torch_device(args.device))  # for the workers
 
         failed = False
         for name in args.name:

@@ -33,7 +33,7 @@ from lib.phantoms import ellipses
 from lib.runs.authors_attack import adam_attack, plain_tv
 from lib.runs.authors_search import choice
 from lib.runs.perturbations import kept_files, packed, unpacked
-from lib.runs.section4 import METHODS, PRESETS, TEST, TRAINING, VALIDATION
+from lib.runs.section4 import METHODS, PRESETS, TEST, TRAINING, VALIDATION, device
 from lib.runs.tables import ATTACK, RESULTS, key_of, read_rows, read_table
 from lib.runs.weights import PRESETS as NETWORK_PRESETS
 from lib.tv import TVReconstruction, calibrated_lambda
@@ -147,7 +147,7 @@ def measurements(configuration: Configuration, image: int) -> tuple[Tensor, Mask
     Our attack on TV keeps to real images, at half the cost; the networks and the authors' attack are complex.
     """
     op = _operator(configuration.n, configuration.lines, (configuration.method, configuration.optimiser) == OURS)
-    x = ellipses(1, configuration.n, seed=configuration.seed, first=image)[0]
+    x = ellipses(1, configuration.n, seed=configuration.seed, first=image)[0].to(op.device)
     return x, op, op.A(x)
 
 
@@ -157,7 +157,9 @@ def reconstruction(configuration: Configuration, y: Tensor, op: MaskedFourier) -
         return fast_tv(op, _lambda(configuration), configuration.noise_rel * torch.linalg.vector_norm(y))
     key = weights(configuration.method, configuration.network)
     if key not in _loaded:
-        _loaded[key] = networks.load_network(configuration.method, configuration.network)
+        _loaded[key] = networks.load_network(
+            configuration.method, configuration.network, device=device()
+        )
     return _loaded[key]
 
 
@@ -198,9 +200,9 @@ def evaluate(configuration: Configuration, x: Tensor, y: Tensor, op: MaskedFouri
     else:
         with torch.no_grad():
             clean, attacked = rec(y), rec(y + e)
-    phi = disk_weight(op.n, mu, configuration.sigma)
-    objective = float(torch.linalg.vector_norm(phi * (attacked - clean)))
-    return Outcome(x, clean, attacked, e, op.A_dagger(e), mu, objective, gap)
+    x, clean, attacked, e, r, mu = (a.cpu() for a in (x, clean, attacked, e, op.A_dagger(e), mu))
+    objective = float(torch.linalg.vector_norm(disk_weight(op.n, mu, configuration.sigma) * (attacked - clean)))
+    return Outcome(x, clean, attacked, e, r, mu, objective, gap)
 
 
 def row(configuration: Configuration, image: int, found: Outcome | None = None) -> dict[str, Any]:
@@ -308,7 +310,7 @@ _loaded: dict[str, Reconstruct] = {}  # networks by the checksum of their weight
 
 @functools.lru_cache(maxsize=4)
 def _operator(n: int, lines: int, real: bool) -> MaskedFourier:
-    return MaskedFourier(radial_mask(n, lines), real)
+    return MaskedFourier(radial_mask(n, lines), real).to(device())
 
 
 def _search(one: Configuration, y: Tensor, op: MaskedFourier) -> GridAttack:

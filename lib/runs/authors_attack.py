@@ -12,7 +12,7 @@ from torch import Tensor
 from lib.attack import CHUNK, Reconstruct, disk_weight, localized_attack, projected_adam, random_start, unperturbed
 from lib.measures import peak
 from lib.operators import LinearOperator
-from lib.runs.plain_admm import TOGETHER, plain_admm
+from lib.runs.plain_admm import plain_admm, together
 from lib.tv import TVReconstruction, TVResult
 
 WARM_UP, UNROLLED = 100, 50  # plain iterations before the attack, and in each gradient
@@ -45,7 +45,7 @@ class PlainTV:
     def resume(self, y: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """The differentiable images after 50 plain iterations on measurements ``(b, m)``; the state is handed on."""
         op, parts = self.converged.op, []
-        for part in y.split(TOGETHER):
+        for part in y.split(together(op)):
             lam, rho = _each(part, self.lam), _each(part, self.rho)
             parts.append(plain_admm(part, op, lam, rho, UNROLLED, self.z.expand(len(part), -1, -1, -1))[0])
         return torch.cat(parts), state
@@ -83,8 +83,10 @@ def adam_attack(
     clean = unperturbed(reconstruct, y)
     found: list[tuple[float, Tensor, Tensor]] = []
     reference = reconstruct.image if isinstance(reconstruct, PlainTV) else None
-    for number, part in enumerate(locations.split(CHUNK)):
-        eta = noise_rel * torch.linalg.vector_norm(y).expand(len(part))
+    eta = noise_rel * torch.linalg.vector_norm(y).expand(len(locations))
+    start = torch.cat([random_start(op, part, seed + number) for number, part in enumerate(eta.split(CHUNK))])
+    size = CHUNK if op.device.type == "cpu" else len(locations)
+    for part, begin in zip(locations.split(size), start.split(size), strict=True):
         result = localized_attack(
             reconstruct,
             y,
@@ -92,7 +94,7 @@ def adam_attack(
             noise_rel,
             disk_weight(op.n, part, sigma),
             optimiser=functools.partial(projected_adam, steps=steps),
-            start=random_start(op, eta, seed + number),
+            start=begin,
             reference=reference,
             modulus=True,
             clean=clean,

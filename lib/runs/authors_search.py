@@ -19,8 +19,8 @@ import torch
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.runs.engine import Table
-from lib.runs.plain_admm import TOGETHER, plain_admm
-from lib.runs.section4 import CALIBRATION, LEVELS, LINES
+from lib.runs.plain_admm import plain_admm, together
+from lib.runs.section4 import CALIBRATION, LEVELS, LINES, device
 from lib.runs.tables import read_table
 
 LAM, RHO = np.logspace(-6, -1, 25), np.logspace(-5, 1, 25)
@@ -53,18 +53,18 @@ def alive(errors: np.ndarray) -> np.ndarray:
 
 def measured_errors(lines: int, noise_rel: float, image: int, points: str, n: int) -> np.ndarray:
     """Relative l2 errors of moduli at these points of the grid ("1" in ``points``); NaN at the others."""
-    op = MaskedFourier(radial_mask(n, lines))
-    x = ellipses(1, n, seed=CALIBRATION, first=image)[0]
+    op = MaskedFourier(radial_mask(n, lines)).to(device())
+    x = ellipses(1, n, seed=CALIBRATION, first=image)[0].to(device())
     y = op.A(x)
     generator = torch.Generator().manual_seed(1000 * CALIBRATION + image)
     noise = torch.randn(op.m, dtype=torch.complex128, generator=generator)  # of variance 1: each part has 1/2
-    y = y + (noise_rel * torch.linalg.vector_norm(y) / op.m**0.5 * noise).to(y.dtype)
+    y = y + (noise_rel * torch.linalg.vector_norm(y) / op.m**0.5 * noise.to(device())).to(y.dtype)
     errors = np.full(len(points), np.nan)
     wanted = np.array([k for k, wanted in enumerate(points) if wanted == "1"])
-    for some in np.array_split(wanted, -(-len(wanted) // TOGETHER)):
-        lam, rho = torch.tensor([GRID[k] for k in some], dtype=torch.float32).T.contiguous()
+    for some in np.array_split(wanted, -(-len(wanted) // together(op))):
+        lam, rho = torch.tensor([GRID[k] for k in some], dtype=torch.float32, device=op.device).T.contiguous()
         found, _ = plain_admm(y.expand(len(some), -1).contiguous(), op, lam, rho, ITERATIONS)
-        errors[some] = torch.linalg.vector_norm(found.abs() - x, dim=(1, 2)) / torch.linalg.vector_norm(x)
+        errors[some] = (torch.linalg.vector_norm(found.abs() - x, dim=(1, 2)) / torch.linalg.vector_norm(x)).cpu()
     return errors
 
 

@@ -10,7 +10,10 @@ from torch import Tensor
 from lib.operators import LinearOperator, gradient, gradient_adjoint
 from lib.tv import project, separable, v_update, x_update
 
-TOGETHER = 2  # images that are best worked on at a time: what stays in a core's cache
+
+def together(op: LinearOperator) -> int:
+    """How many images are best worked on at a time: what stays in a core's cache, or fills a GPU."""
+    return 2 if op.device.type == "cpu" else 128
 
 
 def plain_admm(

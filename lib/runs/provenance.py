@@ -36,6 +36,11 @@ def provenance() -> dict[str, str]:
     cpu = facts.get("model name", platform.machine())
     if "cpu family" in facts:  # clouds give several generations, with other instructions, one name
         cpu += f" (family {facts['cpu family']} model {facts.get('model', '?')})"
+    device = os.environ.get("LIB_DEVICE", "cpu")
+    if device != "cpu":
+        import torch as gpu
+
+        cpu = gpu.cuda.get_device_name(device)
     torch = importlib.metadata.version("torch").split("+")[0]  # importing it takes seconds, and not all need it
     return {"version": version, "cpu": cpu, "cores": str(os.cpu_count()), "torch": torch}
 

@@ -47,7 +47,7 @@ def compute(
     x, op, y = measurements(theirs, image)
 
     def error(z: Tensor) -> float:
-        return float(torch.linalg.vector_norm(z.abs() - x) / torch.linalg.vector_norm(x))
+        return float(torch.linalg.vector_norm(z.abs() - x.cpu()) / torch.linalg.vector_norm(x))
 
     errors = {name: error(outcome.attacked) for name, outcome in found.items()}
     worst = max(errors, key=lambda name: errors[name])

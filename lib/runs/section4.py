@@ -1,6 +1,9 @@
-"""The experiments of Section 4 in numbers: masks, noise levels, methods, streams of phantoms, and presets."""
+"""The experiments of Section 4 in numbers: masks, noise levels, methods, streams of phantoms, presets; the device."""
 
+import os
 from dataclasses import dataclass
+
+import torch
 
 from lib.networks import NETWORKS
 
@@ -37,3 +40,8 @@ PRESETS = {
     "literal": Effort(screen=None, network_screen=8, steps=30, tol=1e-3),
     "paper": Effort(screen=None, network_screen=None, steps=30, tol=1e-3),
 }
+
+
+def device() -> torch.device:
+    """Where this process computes: the processor, or the GPU that ``--device`` has named."""
+    return torch.device(os.environ.get("LIB_DEVICE", "cpu"))

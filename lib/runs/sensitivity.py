@@ -19,7 +19,7 @@ from lib.phantoms import ellipses
 from lib.runs.authors_attack import adam_attack, plain_tv
 from lib.runs.authors_search import choice
 from lib.runs.engine import Table
-from lib.runs.section4 import TEST
+from lib.runs.section4 import TEST, device
 from lib.tv import calibrated_lambda
 
 N, LINES, SIGMA, STEPS, TOL = 256, 40, 5.0, 30, 1e-3
@@ -58,8 +58,8 @@ def compute(
     optimiser: str, noise_rel: float, lam: float, rho: float, image: int
 ) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
     """The row of one attack on all locations (ours: the eight that screening favours)."""
-    op = MaskedFourier(radial_mask(N, LINES), real=optimiser == "ours")
-    y = op.A(ellipses(1, N, seed=TEST, first=image)[0])
+    op = MaskedFourier(radial_mask(N, LINES), real=optimiser == "ours").to(device())
+    y = op.A(ellipses(1, N, seed=TEST, first=image)[0].to(op.device))
     rec = fast_tv(op, lam, noise_rel * torch.linalg.vector_norm(y))
     if optimiser == "ours":
         found = grid_attack(rec, y, op, noise_rel, SIGMA, screen=8)
