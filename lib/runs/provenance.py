@@ -29,7 +29,7 @@ def provenance() -> dict[str, str]:
         if git(["git", "status", "--porcelain", "--", "lib", "benchmarks", "requirements.lock"]).strip():
             version += "+"
     except (OSError, subprocess.CalledProcessError):
-        version = "unknown"
+        version = os.environ.get("LIB_VERSION", "unknown")  # of a copy without git
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().split("\n\n", 1)[0].splitlines() if cpuinfo.exists() else []
     facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
