@@ -11,7 +11,6 @@ import contextlib
 import functools
 import hashlib
 import importlib
-import importlib.util
 import pickle
 import sys
 import warnings
@@ -200,43 +199,6 @@ def _run(loops: tuple[Any, Any], v: Tensor, *arguments: object) -> None:
         loops[1](-(-threads // len(v)), *arguments)
     finally:
         numba.set_num_threads(before)
-
-
-# --- On a GPU
-
-
-def fuses(x: Tensor) -> bool:
-    """Whether torch's compiler can make two kernels of the update where x is: on a GPU, with Triton."""
-    return x.device.type == "cuda" and _has_triton()
-
-
-@functools.cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
-
-
-def fused(x: Tensor, v: Tensor, t: Tensor, rho: Tensor, relaxation: float) -> tuple[Tensor, Tensor]:
-    """`lib.tv.v_update` for the separable norm without ``ratio``, with its derivative; v stays as it is."""
-    v, b = _fused()(_parts(x), _parts(v), t, rho, float(relaxation))
-    return (torch.view_as_complex(v), torch.view_as_complex(b)) if x.is_complex() else (v[..., 0], b[..., 0])
-
-
-@functools.cache
-def _fused() -> Callable[..., tuple[Tensor, Tensor]]:
-    return torch.compile(update_of_parts, dynamic=True)
-
-
-def update_of_parts(x: Tensor, v: Tensor, t: Tensor, rho: Tensor, relaxation: float) -> tuple[Tensor, Tensor]:
-    """The same for x ``(b, n, n, c)`` and v ``(b, 2, n, n, c)``, real, c = 1 or 2, in plain torch."""
-    t, rho = t[:, None, None, None, None], rho[:, None, None, None]
-    u = v.clamp(-t, t)
-    v = relaxation * (torch.stack([x.roll(-1, 1) - x, x.roll(-1, 2) - x], 1) - v + u) + v
-    down, right = (v - 2 * v.clamp(-t, t)).unbind(1)
-    return v, rho * (down.roll(1, 1) - down + right.roll(1, 2) - right)
-
-
-def _parts(a: Tensor) -> Tensor:
-    return torch.view_as_real(a.resolve_conj()) if a.is_complex() else a[..., None]
 
 
 # --- The update

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib import _kernels, checks
+from lib import _gpu, _kernels, checks
 from lib.operators import (
     COMPLEX,
     REAL,
@@ -321,13 +321,12 @@ def v_update(
     -------
     v, b : fields and images, shaped as v and x.
     """
-    if norm is separable and _kernels.serves(x) and not _is_transformed(x, v):
+    loops = _kernels if _kernels.serves(x) else _gpu if _gpu.serves(x) else None
+    if loops and norm is separable and not _is_transformed(x, v):
         if not (torch.is_grad_enabled() and (x.requires_grad or v.requires_grad)):
-            return _kernels.v_update(x, v.contiguous(), t, rho, relaxation, ratio, b)
+            return loops.v_update(x, v.contiguous(), t, rho, relaxation, ratio, b)
         if ratio is None:  # so in every iteration that is differentiated
-            return _kernels.VUpdate.apply(x, v.contiguous(), t, rho, relaxation)
-    if norm is separable and ratio is None and _kernels.fuses(x) and not _is_transformed(x, v):
-        return _kernels.fused(x, v, t, rho, relaxation)
+            return loops.VUpdate.apply(x, v.contiguous(), t, rho, relaxation)
     u = project(v, t, norm)
     z = v - u
     v = relaxation * gradient(x) + (1 - relaxation) * z + u

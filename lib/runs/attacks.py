@@ -157,9 +157,7 @@ def reconstruction(configuration: Configuration, y: Tensor, op: MaskedFourier) -
         return fast_tv(op, _lambda(configuration), configuration.noise_rel * torch.linalg.vector_norm(y))
     key = weights(configuration.method, configuration.network)
     if key not in _loaded:
-        _loaded[key] = networks.load_network(
-            configuration.method, configuration.network, device=device()
-        )
+        _loaded[key] = networks.load_network(configuration.method, configuration.network, device=device())
     return _loaded[key]
 
 
