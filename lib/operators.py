@@ -213,7 +213,7 @@ class MaskedFourier:
         check_measurements("MaskedFourier.real_adjoint", y, self)
         if not self.real:
             raise ValueError("MaskedFourier.real_adjoint: real must be True, got an operator for complex images")
-        return _real_inverse(torch.view_as_complex(self._spectrum(y)))
+        return _real_inverse(torch.view_as_complex(self._spectrum(y)), "ortho")
 
     def k_space(self, y: Tensor) -> Tensor:
         """Zero-filled k-space ``(..., n, n)`` in the order of torch.fft."""
@@ -229,21 +229,21 @@ class MaskedFourier:
         check_measurements("MaskedFourier.x_update", y, self)
         checks.tensor("MaskedFourier.x_update", "rho", rho, y.shape[:-1], REAL, self.device)
         weight, laplacian = self._weight.to(rho.dtype), self._laplacian.to(rho.dtype)
-        inverse = torch.addcmul(weight, rho[:, None, None, None], laplacian).reciprocal_()
+        inverse = torch.addcmul(weight, rho[:, None, None, None], laplacian).reciprocal_().div_(self.n**2)
         # y is added in k-space: as an image, its rounding errors at frequencies without data would be divided by rho
-        shift = inverse * self._spectrum(y)
+        shift = inverse * self._spectrum(self.n * y)
 
         def solve(b: Tensor, linear: bool = False) -> Tensor:
-            transform = torch.fft.fft2 if b.is_complex() else torch.fft.rfft2
-            spectrum = torch.view_as_real(transform(b, norm="ortho"))
+            # transforms without their factors, which are in ``inverse``: on a GPU each would be a sweep of its own
+            spectrum = torch.view_as_real((torch.fft.fft2 if b.is_complex() else torch.fft.rfft2)(b))
             if linear:
                 spectrum = spectrum.mul_(inverse)
             else:
                 torch.addcmul(shift, spectrum, inverse, out=spectrum)
             spectrum = torch.view_as_complex(spectrum)
             if b.is_complex():
-                return torch.fft.ifft2(spectrum, norm="ortho")
-            return _real_inverse(spectrum)
+                return torch.fft.ifft2(spectrum, norm="forward")
+            return _real_inverse(spectrum, "forward")
 
         return solve
 
@@ -285,19 +285,19 @@ class MaskedFourier:
         return (y + y.index_select(-1, self._mirror).conj()) * (self._paired.to(y.real.dtype) / 2)
 
 
-def _real_inverse(spectrum: Tensor) -> Tensor:
+def _real_inverse(spectrum: Tensor, norm: str) -> Tensor:
     """irfft2 of ``(..., n, n//2 + 1)``; torch's takes a quarter longer, for a slow copy between its two transforms."""
     n = spectrum.shape[-2]
     if spectrum.numel() == 0:
         return spectrum.real.new_zeros(*spectrum.shape[:-1], n)
     if spectrum.device.type != "cpu":  # where the copies below would be as many kernels
-        return torch.fft.irfft2(spectrum, s=(n, n), norm="ortho")
+        return torch.fft.irfft2(spectrum, s=(n, n), norm=norm)
     flat = spectrum.reshape(-1, *spectrum.shape[-2:])
-    columns = torch.fft.ifft(flat, dim=-2, norm="ortho")  # comes with rows and columns swapped in memory
+    columns = torch.fft.ifft(flat, dim=-2, norm=norm)  # comes with rows and columns swapped in memory
     rows = torch.empty_like(flat)
     for i in range(len(rows)):
         rows[i].copy_(columns[i])  # of two-dimensional tensors, which torch copies block by block
-    return torch.fft.irfft(rows, n=n, norm="ortho").view(*spectrum.shape[:-1], n)
+    return torch.fft.irfft(rows, n=n, norm=norm).view(*spectrum.shape[:-1], n)
 
 
 def check_measurements(where: str, y: Tensor, op: LinearOperator) -> None:

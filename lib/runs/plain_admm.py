@@ -13,7 +13,7 @@ from lib.tv import project, separable, v_update, x_update
 
 def together(op: LinearOperator) -> int:
     """How many images are best worked on at a time: what stays in a core's cache, or fills a GPU."""
-    return 2 if op.device.type == "cpu" else 128
+    return 2 if op.device.type == "cpu" else 256
 
 
 def plain_admm(
