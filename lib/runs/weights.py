@@ -31,7 +31,6 @@ def save_network(
     *,
     folder: Path = WEIGHTS,
     part_bytes: int = PART_BYTES,
-    stem: str | None = None,
 ) -> None:
     """Publish weights in files of at most ``part_bytes``, and their entry in the manifest.
 
@@ -45,7 +44,6 @@ def save_network(
     record : what else the manifest says about it.
     folder : where to.
     part_bytes : bytes of a file, at most; a single tensor must fit.
-    stem : what the names of the files begin with; ``key`` by default.
 
     Raises
     ------
