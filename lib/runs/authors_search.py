@@ -18,7 +18,7 @@ import torch
 
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.runs.engine import Table
+from lib.runs.engine import Found, Table
 from lib.runs.plain_admm import plain_admm, together
 from lib.runs.section4 import CALIBRATION, LEVELS, LINES, device
 from lib.runs.tables import read_table
@@ -68,9 +68,7 @@ def measured_errors(lines: int, noise_rel: float, image: int, points: str, n: in
     return errors
 
 
-def compute(
-    lines: int, noise_rel: float, image: int, points: str, n: int
-) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+def compute(lines: int, noise_rel: float, image: int, points: str, n: int) -> Found:
     """The row of one phantom: its errors in the order of GRID, "-" where a point was left out before."""
     with torch.no_grad():
         errors = measured_errors(lines, noise_rel, image, points, n)

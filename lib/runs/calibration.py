@@ -12,7 +12,7 @@ import torch
 
 from lib.operators import MaskedFourier, add_noise, radial_mask
 from lib.phantoms import ellipses
-from lib.runs.engine import Table
+from lib.runs.engine import Found, Table
 from lib.runs.section4 import CALIBRATION, LEVELS, LINES
 from lib.tv import reconstruct_tv
 
@@ -22,9 +22,7 @@ TOL, MAX_ITER = 5e-3, 500  # good for the mean error to a thousandth of itself
 COARSE, FINE = 4, 16  # grid points per decade
 
 
-def grid_error(
-    lines: int, noise_rel: float, lam: float, images: int, n: int, seed: int, tol: float
-) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+def grid_error(lines: int, noise_rel: float, lam: float, images: int, n: int, seed: int, tol: float) -> Found:
     """Relative l2 error of the TV reconstruction over phantoms with noise, as one row of ``results/lambda.csv``."""
     op = MaskedFourier(radial_mask(n, lines))
     x = ellipses(images, n, seed=seed)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lib.networks import LINES, NETWORKS, N, load_network, read_manifest
 from lib.operators import MaskedFourier, radial_mask
-from lib.runs.engine import Table
+from lib.runs.engine import Found, Table
 from lib.runs.errors import IMAGES, LEVELS, errors
 from lib.runs.section4 import TEST
 from lib.tv import calibrated_lambda, reconstruct_tv
@@ -48,7 +48,7 @@ def cells(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
             yield {"method": name, "setting": setting(name, level), "noise_rel": level, "images": IMAGES, "seed": TEST}
 
 
-def compare(method: str, setting: str, noise_rel: float, images: int, seed: int) -> tuple[list[dict], dict]:
+def compare(method: str, setting: str, noise_rel: float, images: int, seed: int) -> Found:
     """One row of ``results/networks_error.csv``."""
     op = MaskedFourier(radial_mask(N, LINES))
     moduli, full = errors(reconstruction(method, op, noise_rel), op, noise_rel, images, seed)

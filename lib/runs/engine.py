@@ -41,10 +41,7 @@ from lib.runs.tables import (
 
 RECOMPUTE = "recompute"  # as the hash of a row: it counts as missing
 RANKS = {"tv": 0, "tira": 1, "tirafl": 2}  # methods are sorted as in the paper, other texts by letter
-
-
-def _no_files(cell: Cell) -> tuple[str, ...]:
-    return ()
+Found = tuple[list[dict[str, Any]], dict[str, bytes]]  # of a cell: its rows, and the files that belong to them
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ class Table:
     tolerance: Callable[[Row], float] = lambda row: 1e-3
     keys: tuple[str, ...] = ()
     size: int = 1
-    files: Callable[[Cell], tuple[str, ...]] = _no_files
+    files: Callable[[Cell], tuple[str, ...]] = lambda cell: ()
     code: str = ""
     text: frozenset[str] | None = TEXT
 
@@ -87,6 +84,12 @@ class Table:
 
     def hash(self) -> str:
         return self.code or code_hash(self.compute)
+
+
+def grid(**values: Iterable[Any]) -> Callable[[pd.DataFrame], list[dict[str, Any]]]:
+    """The cells of a table that has every combination of these values, the last changing fastest."""
+    every = [dict(zip(values, cell, strict=True)) for cell in itertools.product(*values.values())]
+    return lambda rows: every
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from lib.networks import LINES, NETWORKS, N, load_network
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.runs.attacks import check_setting, weights
-from lib.runs.engine import Table
+from lib.runs.engine import Found, Table
 from lib.runs.section4 import LEVELS, METHODS
 from lib.runs.tables import RESULTS
 from lib.tv import calibrated_lambda
@@ -95,7 +95,7 @@ def level_file(noise_rel: float) -> str:
     return f"level-{100 * noise_rel:g}.json"
 
 
-def compute_level(noise_rel: float, setting: str, steps: int) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+def compute_level(noise_rel: float, setting: str, steps: int) -> Found:
     """All frames of one noise level: their rows, and one file with their pictures."""
     check_setting(setting, frame_setting(noise_rel, steps))
     rows: list[dict[str, Any]] = []

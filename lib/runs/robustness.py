@@ -13,7 +13,7 @@ from torch import Tensor
 from lib import networks
 from lib.operators import add_noise
 from lib.runs.attacks import Configuration, attack, check_setting, evaluate, identity, measurements
-from lib.runs.engine import Table
+from lib.runs.engine import Found, Table
 from lib.runs.section4 import LEVELS
 from lib.runs.table1 import PAIRS
 
@@ -32,9 +32,7 @@ def cells(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
                     yield {name: cell[name] for name in ("method", "network", "noise_rel", "image", "setting")}
 
 
-def compute(
-    method: str, network: str, noise_rel: float, image: int, setting: str
-) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+def compute(method: str, network: str, noise_rel: float, image: int, setting: str) -> Found:
     """The row of one image: relative l2 errors of moduli without noise, with Gaussian noise, and under attack.
 
     The attack maximises objective (4). It is that of our ascent, from a spike, or of Adam on our solver, from noise,

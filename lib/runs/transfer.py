@@ -24,7 +24,7 @@ from lib.runs.attacks import (
     selected,
     setting,
 )
-from lib.runs.engine import Table
+from lib.runs.engine import Found, Table
 from lib.runs.perturbations import kept_files, packed, unpacked
 from lib.runs.section4 import LEVELS, METHODS
 from lib.runs.tables import ATTACK, Spread, key_of, read_table, spreads
@@ -78,9 +78,7 @@ def shown(source: Configuration, image: int) -> dict[str, Outcome]:
     return transferred(source, image, mu, kept)
 
 
-def measure(
-    image: int, setting: str, mu: tuple[int, int] | None, **fields: Any
-) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+def measure(image: int, setting: str, mu: tuple[int, int] | None, **fields: Any) -> Found:
     """One row for each method that reconstructs from the perturbed measurements, and the perturbation if it is kept.
 
     ``at_peak`` is the target's artifact at the pixel where that of the source has its peak.
