@@ -831,18 +831,18 @@ def _calibration() -> dict[tuple[int, float], float]:
     best: dict[tuple[int, float], tuple[float, float]] = {}  # the error and its lambda
     header, *lines = LAMBDA_TABLE.read_bytes().decode(errors="replace").split("\n")
     for number, line in enumerate(lines, 2):
-        row = dict(zip(header.split(","), line.split(","), strict=False)) if line.strip() else {}
+        if not line.strip():
+            continue
+        row = dict(zip(header.split(","), line.split(","), strict=False))
         try:
-            values = [float(row[name]) for name in ("lines", "noise_rel", "error_mean", "lam")] if row else []
-            if not all(0 < value < math.inf for value in values) or (row and number > len(lines)):
-                raise ValueError
+            count, noise, error, lam = (float(row[name]) for name in ("lines", "noise_rel", "error_mean", "lam"))
+            if not all(0 < value < math.inf for value in (count, noise, error, lam)) or number > len(lines):
+                raise ValueError  # the latter is a line without its end
         except (KeyError, ValueError):
             name = f"{LAMBDA_TABLE.parent.name}/{LAMBDA_TABLE.name}"
             expected = "positive lines, noise_rel, error_mean and lam"
             message = f"calibrated_lambda: {name}: line {number}: expected {expected}, got {line[:60]!r}"
             raise ValueError(f"{message}; make calibrate computes it anew") from None
-        if row:
-            count, noise, error, lam = values
-            key = int(count), noise
-            best[key] = min(best.get(key, (math.inf, 0.0)), (error, lam))
+        key = int(count), noise
+        best[key] = min(best.get(key, (math.inf, 0.0)), (error, lam))
     return {key: lam for key, (_, lam) in best.items()}

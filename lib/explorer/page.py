@@ -9,10 +9,10 @@ from PIL import Image
 
 from lib.attack import location_grid
 from lib.explorer.images import IMAGES
-from lib.explorer.pictures import GAP, around, side_by_side
+from lib.explorer.pictures import GAP, side_by_side
 from lib.networks import N
 from lib.runs.calibration import NOISE
-from lib.runs.frames import COUNT, FRAMES, HALF, PRESET, STEP, decode, encode, example_image, level_file
+from lib.runs.frames import COUNT, FRAMES, HALF, PRESET, STEP, around, decode, encode, example_image, level_file
 from lib.runs.options import program
 from lib.runs.section4 import LEVELS, LINES, METHODS
 from lib.runs.tables import write_bytes

@@ -6,7 +6,7 @@ import base64
 import functools
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -130,6 +130,12 @@ def frame_rows(
         }
 
 
+def around(mu: Sequence[int]) -> tuple[slice, slice]:
+    """The pixels of the close-up of ``mu``, within the image."""
+    row, column = (min(max(c, HALF), N - HALF) for c in mu)
+    return slice(row - HALF, row + HALF), slice(column - HALF, column + HALF)
+
+
 def encode_frame(
     attacks: Mapping[tuple[str, str], Attack], clean: Mapping[str, Tensor], mu: list[int], i: int
 ) -> list[str]:
@@ -143,8 +149,7 @@ def encode_frame(
         if target == method:
             tiles.append(attack.image_perturbation[i].real)
         tiles.append((clean[method] + attack.artifact[i]).abs() - clean[method].abs())
-    row, column = (min(max(c, HALF), N - HALF) for c in mu)
-    close = [tile[row - HALF : row + HALF, column - HALF : column + HALF] for tile in tiles]
+    close = [tile[around(mu)] for tile in tiles]
     whole = torch.cat([torch.cat(tiles[:4], 1), torch.cat(tiles[4:], 1)])
     return [encode(whole, quality=QUALITY), encode(torch.cat(close, 1))]
 

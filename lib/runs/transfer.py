@@ -9,18 +9,17 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from lib.measures import amplification, peak
 from lib.runs.attacks import (
     Configuration,
     Outcome,
     attack,
     check_setting,
-    concentration,
     evaluate,
     identity,
     locations,
     measurements,
     of_today,
+    row,
     selected,
     setting,
 )
@@ -30,6 +29,7 @@ from lib.runs.section4 import LEVELS, METHODS
 from lib.runs.tables import ATTACK, Spread, key_of, read_table, spreads
 
 IMAGES = 10
+COLUMNS = ("row", "column", "rho_linf", "r_linf", "alpha", "at_peak", "concentration")
 
 
 def settings(source: Configuration) -> str:
@@ -90,16 +90,8 @@ def measure(image: int, setting: str, mu: tuple[int, int] | None, **fields: Any)
     same = {**identity(source, image), "setting": setting}
     rows = []
     for target, outcome in seen.items():
-        rho, r = outcome.artifact, outcome.image_perturbation
-        numbers = {
-            "rho_linf": peak(rho),
-            "r_linf": peak(r),
-            "alpha": amplification(rho, r),
-            "at_peak": rho.flatten()[highest].abs(),
-            "concentration": concentration(rho),
-        }
-        location = {"target": target, "row": int(outcome.mu[0]), "column": int(outcome.mu[1])}
-        rows.append({**same, **location, **{name: f"{float(value):.9g}" for name, value in numbers.items()}})
+        found = row(source, image, outcome) | {"at_peak": f"{float(outcome.artifact.flatten()[highest].abs()):.9g}"}
+        rows.append({**same, "target": target, **{name: found[name] for name in COLUMNS}})
     return rows, {name: packed(seen[source.method].e, seen[source.method].mu) for name in kept_files(same)}
 
 
