@@ -106,7 +106,9 @@ class Report:
         lines = [f"{self.name}.csv: {self.rows} rows, {self.new} of them new"]
         if self.unverified:
             lines.append(f"{self.unverified} rows are unverified: the code has changed since (make verify)")
-        lines += [f"failed: {_shown(cell)}: {error}" for cell, error in self.failures]
+        for cell, error in self.failures:
+            shown = ", ".join(f"{name} = {value}" for name, value in cell.items())
+            lines.append(f"failed: {shown}: {error}")
         return "\n".join(lines)
 
 
@@ -335,7 +337,3 @@ def _writing(table: Table, folder: Path) -> Iterator[_File]:
     path = folder / f"{table.name}.csv"
     with alone(path):
         yield _File(table, path)
-
-
-def _shown(cell: Cell) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in cell.items())

@@ -87,14 +87,6 @@ def _comb(n: int, s: int, rng: np.random.Generator) -> NDArray:
     return np.roll((np.arange(n) % (n // s) == 0).astype(float), 1)
 
 
-def _steps_and_spike(n: int, s: int, rng: np.random.Generator) -> NDArray:
-    return theory.steps(n, s - 2, rng) + theory.spike(n)
-
-
-def _uniform(n: int, rng: np.random.Generator) -> NDArray:
-    return rng.permutation(n) - n // 2 + 1
-
-
 def _low(n: int, rng: np.random.Generator) -> NDArray:
     """An order whose first m frequencies are drawn as by ``theory.sample_low_frequencies``."""
     k = np.arange(-n // 2 + 1, n // 2 + 1)
@@ -105,9 +97,9 @@ SIGNALS: dict[str, tuple[Callable[[int, int, np.random.Generator], NDArray], boo
     "spikes": (theory.spike_train, False),
     "comb": (_comb, False),
     "steps": (theory.steps, True),
-    "steps and spike": (_steps_and_spike, True),
+    "steps and spike": (lambda n, s, rng: theory.steps(n, s - 2, rng) + theory.spike(n), True),
 }
-ORDERS = {"uniform": _uniform, "low": _low}
+ORDERS = {"uniform": lambda n, rng: rng.permutation(n) - n // 2 + 1, "low": _low}
 
 
 def transition_cells(rows: pd.DataFrame) -> list[dict[str, object]]:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib.networks import WEIGHTS, Reconstruction, Sizes, read_manifest
 from lib.runs.tables import alone, write_bytes
@@ -51,7 +51,9 @@ def save_network(
     """
     parts: list[dict[str, Tensor]] = [{}]
     room = part_bytes
-    for name, value in _weights(network).items():
+    for name, value in network.state_dict().items():
+        if not value.is_floating_point():
+            continue  # the counters of batch norm, which nothing uses
         stored = value.detach().cpu().contiguous()
         stored = stored if ".running_" in name else stored.half()  # variances can be beyond half precision
         if not bool(stored.isfinite().all()):
@@ -80,8 +82,3 @@ def save_network(
         gone |= {path.name for path in folder.glob(f"{key}-*.safetensors")}  # of a run that was killed
         for name in gone - named:
             (folder / name).unlink(missing_ok=True)
-
-
-def _weights(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters and running statistics; not the counters of batch norm, which nothing uses."""
-    return {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
