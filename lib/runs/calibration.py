@@ -30,15 +30,8 @@ def grid_error(lines: int, noise_rel: float, lam: float, images: int, n: int, se
     result = reconstruct_tv(y, op, lam, tol=tol, max_iter=MAX_ITER)
     error = torch.linalg.vector_norm(result.image - x, dim=(1, 2)) / torch.linalg.vector_norm(x, dim=(1, 2))
     row = {
-        "lines": lines,
-        "noise_rel": noise_rel,
-        "lam": f"{lam:.6g}",
         "error_mean": f"{float(error.mean()):.6f}",
         "error_std": f"{float(error.std()):.6f}",
-        "images": images,
-        "n": n,
-        "seed": seed,
-        "tol": tol,
         "largest_relative_gap": f"{float((result.gap / result.objective).max()):.2e}",
         "iterations_mean": f"{float(result.n_iter.double().mean()):.0f}",
     }

@@ -53,9 +53,9 @@ class Table:
     name : of the CSV file, without its ending.
     cells : the cells for the rows that are there, in the order in which they are computed. Asked again after they are
         done, until nothing is missing; so a search can depend on what it has found. A value under a name in ``keys``,
-        or ``setting``, must be that of a row for the row to count.
-    compute : a function of a module, from a cell's values to rows and files: by-products, their names (from the
-        folder of the CSV file) with their bytes. It runs on a worker.
+        or ``setting``, is put into the cell's rows, and must be that of a row for the row to count.
+    compute : a function of a module, from a cell's values to what else its rows have, and files: by-products, their
+        names (from the folder of the CSV file) with their bytes. It runs on a worker.
     groups : the columns in which rows agree that are verified together.
     measured : the columns that are compared; the table's entry of `lib.runs.tables.MEASURED` if not given.
     tolerance : for a row, the relative deviation that verifying allows.
@@ -84,6 +84,10 @@ class Table:
 
     def hash(self) -> str:
         return self.code or code_hash(self.compute)
+
+    def shared(self, cell: Cell) -> dict[str, Any]:
+        """What of a cell its rows have, too."""
+        return {name: value for name, value in cell.items() if name in (*self.keys, "setting")}
 
 
 def grid(**values: Iterable[Any]) -> Callable[[pd.DataFrame], list[dict[str, Any]]]:
@@ -153,7 +157,7 @@ def run(
                     failures.append((cell, error))
                     bar.set_postfix(failed=len(failures))
                 else:
-                    file.replace(rows)
+                    file.replace(table.shared(cell) | row for row in rows)
                     new += len(rows)
                 bar.update()
         failed = [cell for cell, _ in failures]
@@ -209,6 +213,7 @@ def verify(
             code, verdict = file.code, "verified"
             for cell in samples[group]:
                 rows, _, error = again[repr(cell)]
+                rows = [table.shared(cell) | row for row in rows]
                 if error or rows[0]["code"] != file.code:
                     code, verdict = "", f"not verified: {error or 'the worker has other code'}"
                 elif code and (deviation := _deviation(table, file.of(cell), rows, tolerance)):
@@ -268,7 +273,7 @@ class _File:
 
     def of(self, cell: Cell) -> list[Row]:
         """The rows of a cell."""
-        keys = [name for name in cell if name in (*self.table.keys, "setting")]
+        keys = list(self.table.shared(cell))
         wanted = key_of(cell, keys, self.table.text)
         if self._index is None or self._index[0] != keys:
             found: dict[tuple[str, ...], list[Row]] = {}

@@ -104,18 +104,15 @@ def compute_level(noise_rel: float, setting: str, steps: int) -> Found:
         attacks, clean = compute_frames(noise_rel, mu, steps)
         for i, (row, column) in enumerate(mu.tolist()):
             pictures[f"{row},{column}"] = encode_frame(attacks, clean, [row, column], i)
-            rows += frame_rows(attacks, noise_rel, [row, column], i, setting)
+            rows += frame_rows(attacks, [row, column], i)
         pictures["clean"] = encode(torch.cat([clean[name].abs() for name in METHODS], 1), offset=0, step=1 / 255)
     return rows, {level_file(noise_rel): (json.dumps(pictures, indent=0) + "\n").encode()}
 
 
-def frame_rows(
-    attacks: Mapping[tuple[str, str], Attack], noise_rel: float, mu: list[int], i: int, setting: str
-) -> Iterator[dict[str, Any]]:
+def frame_rows(attacks: Mapping[tuple[str, str], Attack], mu: list[int], i: int) -> Iterator[dict[str, Any]]:
     """The numbers of one frame: a row for each perturbation and method."""
     for (target, method), attack in attacks.items():
         yield {
-            "noise_rel": f"{noise_rel:g}",
             "row": mu[0],
             "column": mu[1],
             "target": target,
@@ -126,7 +123,6 @@ def frame_rows(
             "sigma": SIGMA,
             "lines": LINES,
             "preset": PRESET,
-            "setting": setting,
         }
 
 

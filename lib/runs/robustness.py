@@ -52,11 +52,6 @@ def compute(method: str, network: str, noise_rel: float, image: int, setting: st
     noise = add_noise(y, noise_rel, seed=image) - y
     noisy = evaluate(theirs, x, y, op, noise, found[worst].mu).attacked
     row = {
-        "method": method,
-        "network": network,
-        "noise_rel": noise_rel,
-        "image": image,
-        "setting": setting,
         "search": worst,
         "error_clean": f"{error(found[worst].clean):.6f}",
         "error_gaussian": f"{error(noisy):.6f}",

@@ -69,11 +69,6 @@ def compute(optimiser: str, noise_rel: float, lam: float, rho: float, image: int
     clean, state = solver.solve(y)
     artifact = solver.solve(y + e, state)[0] - clean
     row = {
-        "optimiser": optimiser,
-        "noise_rel": noise_rel,
-        "lam": lam,
-        "rho": rho,
-        "image": image,
         "row": int(mu[0]),
         "column": int(mu[1]),
         "rho_linf": f"{float(peak(artifact)):.6g}",

@@ -126,18 +126,7 @@ def transition(signal: str, order: str, n: int, s: int, trials: int, seed: int) 
         m, unknown = first_recovery(x, ORDERS[order](n, rng), tv)
         first.append(m)
         undecided += unknown
-    row = {
-        "signal": signal,
-        "order": order,
-        "n": n,
-        "s": s,
-        "trials": trials,
-        "seed": seed,
-        "undecided": undecided,
-        "first_m": " ".join(map(str, sorted(first))),
-        **VERSIONS,
-    }
-    return [row], {}
+    return [{"undecided": undecided, "first_m": " ".join(map(str, sorted(first))), **VERSIONS}], {}
 
 
 def quantile(values: ArrayLike, probability: float) -> tuple[int, int, int]:
@@ -191,9 +180,6 @@ def growth(problem: str, log2_n: int, seed: int) -> Found:
         proofs.append(certify(signal, omega, dual) if dual is not None and not proof.unique else proof)
     found = theory.amplification(delta, omega)
     row = {
-        "problem": problem,
-        "log2_n": log2_n,
-        "seed": seed,
         "s": s,
         "m": len(omega),
         "solved_linf": solved_linf,
@@ -225,9 +211,6 @@ def few(problem: str, m: int, seed: int) -> Found:
     rho = found[1].signal - found[0].signal
     proofs = [certify(s, omega).unique or certify(s, omega, f.dual).unique for s, f in zip(signals, found, strict=True)]
     row = {
-        "problem": problem,
-        "m": m,
-        "seed": seed,
         "certified": all(proofs),
         "deviation": f"{np.abs(rho - delta).max():.3g}",
         "alpha": f"{amplification(rho, theory.zero_filled(theory.measure(delta, omega), omega, FEW_N), axes=1):.6g}",
@@ -254,9 +237,6 @@ def masks(lines: int, image: int, seed: int) -> Found:
     reconstruct = fast_tv(op, lam, MASK_NOISE * torch.linalg.vector_norm(y))
     attack = grid_attack(reconstruct, y, op, MASK_NOISE, screen=MASK_SCREEN).best
     row = {
-        "lines": lines,
-        "image": image,
-        "seed": seed,
         "m": op.m,
         "subsampling": f"{op.n**2 / op.m:.6g}",
         "spike": f"{float(amplification(rho, r)):.6g}",

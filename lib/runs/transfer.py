@@ -91,7 +91,7 @@ def measure(image: int, setting: str, mu: tuple[int, int] | None, **fields: Any)
     rows = []
     for target, outcome in seen.items():
         found = row(source, image, outcome) | {"at_peak": f"{float(outcome.artifact.flatten()[highest].abs()):.9g}"}
-        rows.append({**same, "target": target, **{name: found[name] for name in COLUMNS}})
+        rows.append({"target": target, **{name: found[name] for name in COLUMNS}})
     return rows, {name: packed(seen[source.method].e, seen[source.method].mu) for name in kept_files(same)}
 
 

@@ -54,7 +54,6 @@ def test_a_row_of_the_sensitivity_has_the_ratio_of_the_peaks(small, monkeypatch,
     monkeypatch.setattr(sensitivity, "location_grid", lambda n: table1_grid(n))
     (row,), _ = sensitivity.compute(optimiser, 0.04, 5e-3, rho, 0)
     assert float(row["alpha"]) > 1
-    assert row["rho"] == rho
 
 
 def table1_grid(n):
