@@ -77,6 +77,5 @@ def cells(rows: pd.DataFrame, lines: Sequence[int], noise: Sequence[float]) -> I
 
 def table(lines: Sequence[int] = LINES, noise: Sequence[float] = NOISE) -> Table:
     """The search for these masks and relative noise levels."""
-    return Table(
-        "lambda", functools.partial(cells, lines=lines, noise=noise), grid_error, groups=("lines", "noise_rel")
-    )
+    chosen = functools.partial(cells, lines=lines, noise=noise)
+    return Table("lambda", chosen, grid_error, groups=("lines", "noise_rel"))
