@@ -171,7 +171,6 @@ def verify(
     share: float,
     *,
     tolerance: float | None = None,
-    seed: int = 0,
     scheduler: str | None = None,
     workers: int | None = None,
     folder: Path = RESULTS,
@@ -186,7 +185,6 @@ def verify(
     table, scheduler, workers, folder, choose : see :func:`run`.
     share : of each group (rows that agree in ``table.groups``), from 0 to 1; one cell at least.
     tolerance : the relative deviation that is allowed; the table's if not given.
-    seed : of the sample.
 
     Returns
     -------
@@ -202,7 +200,7 @@ def verify(
                 groups.setdefault(key_of(mine[0], table.groups, table.text), []).append(cell)
         if not groups:
             return []
-        draw = random.Random(seed)
+        draw = random.Random(0)
         samples = {group: draw.sample(cells, math.ceil(share * len(cells))) for group, cells in groups.items()}
         every = [cell for cells in samples.values() for cell in cells]
         with connect(scheduler, workers) as client:

@@ -113,10 +113,10 @@ def current(**same: object) -> pd.DataFrame:
     return of_today(read_table("transfer", **same), settings)
 
 
-def matrix(noise_rel: float, value: str = "alpha") -> dict[tuple[str, str], Spread]:
-    """A column of results/transfer.csv at one level by source and target."""
+def matrix(noise_rel: float) -> dict[tuple[str, str], Spread]:
+    """The amplification at one level by source and target."""
     rows = current(noise_rel=noise_rel)
-    return spreads(rows, ("method", "target"), value) if len(rows) else {}
+    return spreads(rows, ("method", "target"), "alpha") if len(rows) else {}
 
 
 def _for(source: Configuration, method: str) -> Configuration:
