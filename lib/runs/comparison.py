@@ -13,6 +13,7 @@ from lib.operators import MaskedFourier, radial_mask
 from lib.runs.engine import Found, Table
 from lib.runs.errors import IMAGES, LEVELS, errors
 from lib.runs.section4 import TEST
+from lib.runs.weights import checksum
 from lib.tv import calibrated_lambda, reconstruct_tv
 
 CLEAN_LAMBDA = 1e-4  # without noise there is nothing to calibrate: as in the chapter on compressed sensing
@@ -37,7 +38,7 @@ def setting(name: str, noise_rel: float) -> str:
     """What the errors depend on besides the method: lambda, the checksum of the weights, nothing."""
     if name == "tv":
         return f"lambda={tv_lambda(noise_rel):.3g}"
-    return "" if name == "zero-filled" else read_manifest()[name]["files"][0]["sha256"][:10]
+    return "" if name == "zero-filled" else checksum(*name.split("-"))
 
 
 def cells(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:

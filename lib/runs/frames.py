@@ -28,10 +28,11 @@ from lib.attack import (
 from lib.networks import LINES, NETWORKS, N, load_network
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.runs.attacks import check_setting, weights
+from lib.runs.attacks import check_setting
 from lib.runs.engine import Found, Table
 from lib.runs.section4 import LEVELS, METHODS
 from lib.runs.tables import RESULTS
+from lib.runs.weights import checksum
 from lib.tv import calibrated_lambda
 
 EXAMPLE: dict[str, int] = {"seed": 7, "first": 6}  # the phantom shown in the book
@@ -87,7 +88,7 @@ def compute_frames(
 def frame_setting(noise_rel: float, steps: int) -> str:
     """What the frames of a level depend on and may change: lambda, the steps of the ascent, the weights."""
     shown = [f"lambda={calibrated_lambda(noise_rel, LINES):.3g}", f"steps={steps}"]
-    return " ".join([*shown, *(weights(name, PRESET) for name in NETWORKS)])
+    return " ".join([*shown, *(checksum(name, PRESET) for name in NETWORKS)])
 
 
 def level_file(noise_rel: float) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from lib.networks import WEIGHTS, Reconstruction, Sizes, read_manifest
+from lib import networks
+from lib.networks import WEIGHTS, Reconstruction, Sizes
 from lib.runs.tables import alone, write_bytes
 
 PART_BYTES = 16_000_000  # weights of more bytes are split over several files
@@ -22,6 +23,12 @@ PRESETS = {
 }
 PRESETS["trial"] = Sizes((1, 2), 2, (2, 1), 4, first=6, fold=2, inversion_noise=1 / 64)  # to try a program out
 PRESETS["noisy"] = PRESETS["compact"]  # trained with the noise of [12]; see lib.runs.training
+
+
+def checksum(method: str, preset: str) -> str:
+    """The checksum of a network's weights, ``"untrained"`` where there are none."""
+    entry = networks.read_manifest().get(f"{method}-{preset}")
+    return "+".join(file["sha256"][:10] for file in entry["files"]) if entry else "untrained"
 
 
 def save_network(
@@ -74,7 +81,7 @@ def save_network(
             name = f"{key}-{digest[:10]}.safetensors"
             files.append({"name": name, "bytes": len(content), "sha256": digest})
             write_bytes(folder / name, content)
-        before = read_manifest(folder)
+        before = networks.read_manifest(folder)
         manifest = before | {key: {**record, "sizes": asdict(network.net.sizes), "files": files}}
         write_bytes(folder / "manifest.json", (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
         named = {file["name"] for entry in manifest.values() for file in entry["files"]}
