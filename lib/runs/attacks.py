@@ -27,7 +27,7 @@ from lib.attack import (
     power_ascent,
     restarted_ascent,
 )
-from lib.measures import amplification, peak
+from lib.measures import amplification, peak, relative_error
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.runs.authors_attack import adam_attack, plain_tv
@@ -217,8 +217,8 @@ def row(configuration: Configuration, image: int, found: Outcome | None = None) 
         "r_l2": norm(r),
         "objective": found.objective,
         "concentration": concentration(rho),
-        "error_clean": norm(found.clean.abs() - found.x) / norm(found.x),
-        "error_attacked": norm(found.attacked.abs() - found.x) / norm(found.x),
+        "error_clean": relative_error(found.clean.abs(), found.x),
+        "error_attacked": relative_error(found.attacked.abs(), found.x),
     }
     tv = configuration.method == "tv"
     return {

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
-import torch
-from torch import Tensor
 
 from lib import networks
+from lib.measures import relative_error
 from lib.operators import add_noise
 from lib.runs.attacks import Configuration, attack, check_setting, evaluate, identity, measurements
 from lib.runs.engine import Found, Table
@@ -43,18 +42,14 @@ def compute(method: str, network: str, noise_rel: float, image: int, setting: st
     theirs = dataclasses.replace(ours, optimiser="adam" if method == "tv" else "authors")
     found = {one.optimiser: attack(one, image) for one in (ours, theirs)}
     x, op, y = measurements(theirs, image)
-
-    def error(z: Tensor) -> float:
-        return float(torch.linalg.vector_norm(z.abs() - x.cpu()) / torch.linalg.vector_norm(x))
-
-    errors = {name: error(outcome.attacked) for name, outcome in found.items()}
+    errors = {name: relative_error(outcome.attacked.abs(), outcome.x) for name, outcome in found.items()}
     worst = max(errors, key=lambda name: errors[name])
     noise = add_noise(y, noise_rel, seed=image) - y
     noisy = evaluate(theirs, x, y, op, noise, found[worst].mu).attacked
     row = {
         "search": worst,
-        "error_clean": f"{error(found[worst].clean):.6f}",
-        "error_gaussian": f"{error(noisy):.6f}",
+        "error_clean": f"{relative_error(found[worst].clean.abs(), x.cpu()):.6f}",
+        "error_gaussian": f"{relative_error(noisy.abs(), x.cpu()):.6f}",
         "error_adversarial": f"{errors[worst]:.6f}",
     }
     return [row], {}

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lib import checks, theory
 from lib.attack import fast_tv, grid_attack
-from lib.measures import amplification, peak
+from lib.measures import amplification, peak, relative_error
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.runs.engine import Found, Table, grid
@@ -242,7 +242,7 @@ def masks(lines: int, image: int, seed: int) -> Found:
         "spike": f"{float(amplification(rho, r)):.6g}",
         "height": f"{float(peak(rho)):.6g}",
         "attack": f"{float(attack.amplification):.6g}",
-        "error": f"{float(torch.linalg.vector_norm(clean - x) / torch.linalg.vector_norm(x)):.4g}",
+        "error": f"{relative_error(clean, x):.4g}",
         "lam": MASK_LAM,
         "attack_noise": MASK_NOISE,
         "attack_lam": f"{lam:.6g}",
