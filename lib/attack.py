@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from lib import checks
 from lib.measures import amplification, peak
@@ -105,17 +104,12 @@ class GridAttack:
     mu : ``(2,)`` int64, its location.
     locations : ``(l, 2)`` int64, row and column.
     peaks : ``(l,)``, :math:`\|\rho\|_\infty` at each location; NaN where screening left it out.
-    objectives, amplifications : ``(l,)``, of the same perturbations.
-    e : ``(l, m)`` complex, the perturbations; NaN where screening left them out.
     """
 
     best: Attack
     mu: Tensor
     locations: Tensor
     peaks: Tensor
-    objectives: Tensor
-    amplifications: Tensor
-    e: Tensor
 
 
 def disk_weight(n: int, mu: Sequence[float] | Tensor, sigma: float) -> Tensor:
@@ -491,7 +485,6 @@ def grid_attack(
     optimiser: Optimiser = power_ascent,
     screen: int | None = None,
     screening_steps: int = SCREENING_STEPS,
-    progress: bool = False,
 ) -> GridAttack:
     r"""The attack of Section 3: (6) at each location of a grid, then the perturbation with the largest artifact.
 
@@ -503,7 +496,6 @@ def grid_attack(
     screen : refine only this many locations: those where a few steps of `power_ascent` show the highest artifact.
         None refines all.
     screening_steps : how many steps those are. 3 suit `power_ascent` with `fast_tv`; 0 look at the spike's artifact.
-    progress : show a progress bar.
     """
     check_measurements("grid_attack", y, op)
     if y.ndim != 1:
@@ -521,21 +513,17 @@ def grid_attack(
             problem = _problem(reconstruct, y, op, noise_rel, phi, clean=clean)
             seen.append(power_ascent(problem.objective, problem.start, problem.eta, screening_steps).tried[-1].peak)
         refined = torch.cat(seen).topk(screen).indices.sort().values.cpu()
-    peaks, objectives, amplifications = torch.full((3, len(locations)), math.nan, dtype=y.real.dtype, device=y.device)
-    e = y.new_full((len(locations), op.m), complex(math.nan, math.nan))
+    peaks = torch.full((len(locations),), math.nan, dtype=y.real.dtype, device=y.device)
     winner, mu = None, locations[0]
-    with tqdm(total=len(refined), unit="location", disable=not progress) as bar:
-        for index in refined.split(CHUNK):
-            phi = disk_weight(op.n, locations[index], sigma)
-            found = localized_attack(reconstruct, y, op, noise_rel, phi, optimiser=optimiser, clean=clean, by_peak=True)
-            peaks[index], objectives[index] = peak(found.artifact), found.objective
-            amplifications[index], e[index] = found.amplification, found.e
-            i = int(peaks[index].argmax())
-            if winner is None or bool(peaks[index[i]] > peak(winner.artifact)):
-                winner, mu = _take(found, i), locations[index[i]]
-            bar.update(len(index))
+    for index in refined.split(CHUNK):
+        phi = disk_weight(op.n, locations[index], sigma)
+        found = localized_attack(reconstruct, y, op, noise_rel, phi, optimiser=optimiser, clean=clean, by_peak=True)
+        peaks[index] = peak(found.artifact)
+        i = int(peaks[index].argmax())
+        if winner is None or bool(peaks[index[i]] > peak(winner.artifact)):
+            winner, mu = _take(found, i), locations[index[i]]
     assert winner is not None  # there is a location
-    return GridAttack(winner, mu, locations, peaks, objectives, amplifications, e)
+    return GridAttack(winner, mu, locations, peaks)
 
 
 # --- Helpers

@@ -167,12 +167,7 @@ def positive(where: str, name: str, value: Any, dtype: Any = None, device: torch
 
 def finite(where: str, name: str, value: Tensor) -> Tensor:
     """A tensor without NaN and infinity."""
-    if not all_finite(value):
+    # the sum, a single pass, cannot miss one; if it overflows, it takes another look
+    if not (bool(value.sum().isfinite()) or bool(value.isfinite().all())):
         raise ValueError(f"{where}: {name} must be finite, got NaN or infinity in it")
     return value
-
-
-def all_finite(a: Tensor) -> bool:
-    """Whether there is neither NaN nor infinity in ``a``."""
-    # the sum, a single pass, cannot miss one; if it overflows, it takes another look
-    return bool(a.sum().isfinite()) or bool(a.isfinite().all())

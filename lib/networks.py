@@ -281,10 +281,8 @@ def load_network(
     FileNotFoundError : weights or manifest are missing. The message says which command makes them.
     """
     checks.one_of("load_network", "name", name, NETWORKS)
-    folder, device = (
-        Path(checks.instance("load_network", "folder", folder, str, Path)),
-        checks.device("load_network", device),
-    )
+    folder = Path(checks.instance("load_network", "folder", folder, str, Path))
+    device = checks.device("load_network", device)
     checks.instance("load_network", "preset", preset, str)
     key, remedy = f"{name}-{preset}", f"`make train NETWORK={name} PRESET={preset}` makes it"
     entry = read_manifest(folder).get(key)

@@ -218,9 +218,6 @@ class MaskedFourier:
     def k_space(self, y: Tensor) -> Tensor:
         """Zero-filled k-space ``(..., n, n)`` in the order of torch.fft."""
         check_measurements("MaskedFourier.k_space", y, self)
-        return self._grid(y)
-
-    def _grid(self, y: Tensor) -> Tensor:
         grid = y.new_zeros(*y.shape[:-1], self.n**2)
         return grid.index_copy(-1, self._index, y).unflatten(-1, (self.n, self.n))
 
@@ -256,13 +253,13 @@ class MaskedFourier:
 
     def _adjoint(self, name: str, y: Tensor) -> Tensor:
         check_measurements(f"MaskedFourier.{name}", y, self)
-        grid = self._grid(y)
+        grid = self.k_space(y)
         return torch.fft.ifft2(grid, norm="ortho") if grid.numel() else grid
 
     def _spectrum(self, y: Tensor) -> Tensor:
         """The transform of A* y or, for real images, the stored half of that of Re A* y: ``(..., n, w, 2)``, real."""
         if not self.real:
-            return torch.view_as_real(self._grid(y))
+            return torch.view_as_real(self.k_space(y))
         parts = torch.view_as_real(y.resolve_conj())
         values = parts.index_select(-2, self._first) * self._of_first.to(parts.dtype)
         values += parts.index_select(-2, self._second) * self._of_second.to(parts.dtype)

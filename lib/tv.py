@@ -32,6 +32,7 @@ CHECK_EVERY = 10  # iterations between two looks at the duality gap, and between
 THRESHOLD, THRESHOLD_DECAY = (0.5, 0.1), 0.85
 
 Norm = Callable[[Tensor], Tensor]
+Look = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]  # see `reconstruct_tv`
 
 
 # --- Norms of the gradient
@@ -201,14 +202,8 @@ def certificate(
     outside, length = _squared((g - _adjoint(op, q)).flatten(-2)).sqrt(), _squared(p.flatten(-3)).sqrt()
     rest = _unexplained(op, y, _adjoint(op, y))
     objective, dual_objective = tv_objective(x, y, op, lam, norm), _dual_objective(q, y, rest)
-    return Certificate(
-        objective=objective,
-        dual_objective=dual_objective,
-        gap=objective - dual_objective,
-        infeasibility=torch.maximum(_largest(p, norm) / lam - 1, torch.where(outside > 0, outside / length, 0)).clamp(
-            min=0
-        ),
-    )
+    infeasibility = torch.maximum(_largest(p, norm) / lam - 1, torch.where(outside > 0, outside / length, 0))
+    return Certificate(objective, dual_objective, objective - dual_objective, infeasibility.clamp(min=0))
 
 
 def feasible_dual(p: Tensor, op: LinearOperator, lam: float | Tensor, norm: Norm = separable) -> Tensor:
@@ -401,7 +396,7 @@ def reconstruct_tv(
     max_iter: int = 2000,
     init: TVResult | Iterate | Tensor | None = None,
     norm: Norm = separable,
-    on_check: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None] | None = None,
+    on_check: Look | None = None,
 ) -> TVResult:
     r"""TV-regularized reconstruction :math:`\mathrm{rec}_{TV}(y)`, eq. (3) of the paper.
 
@@ -480,15 +475,11 @@ def reconstruct_tv(
     if init is not None:
         checks.finite(where, "init", start.image), checks.finite(where, "init", start.dual)
     y = y.reshape(-1, op.m).resolve_conj()
-    result = TVResult(
-        image=torch.empty_like(start.image, memory_format=torch.contiguous_format),
-        dual=torch.empty_like(start.dual, memory_format=torch.contiguous_format),
-        objective=torch.empty(len(y), dtype=torch.float64, device=y.device),
-        gap=torch.empty(len(y), dtype=torch.float64, device=y.device),
-        n_iter=torch.zeros(len(y), dtype=torch.int64, device=y.device),
-        converged=torch.zeros(len(y), dtype=torch.bool, device=y.device),
-        criterion="proved" if hasattr(op, "adjoint_dagger") else "by residuals",
-    )
+    image, dual = (torch.empty_like(a, memory_format=torch.contiguous_format) for a in (start.image, start.dual))
+    kinds = {"objective": torch.float64, "gap": torch.float64, "n_iter": torch.int64, "converged": torch.bool}
+    fields = {name: torch.zeros(len(y), dtype=kind, device=y.device) for name, kind in kinds.items()}
+    criterion = "proved" if hasattr(op, "adjoint_dagger") else "by residuals"
+    result = TVResult(image, dual, criterion=criterion, **fields)
     with torch.no_grad():
         for i in torch.arange(len(y), device=y.device).split(_chunk(y, n)):
             data = _adjoint(op, y[i])
@@ -529,14 +520,7 @@ class _Problems:
         result.n_iter[self.index], result.converged[self.index] = n_iter, converged
 
 
-def _solve(
-    problems: _Problems,
-    x: Tensor,
-    p: Tensor,
-    max_iter: int,
-    result: TVResult,
-    on_check: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None] | None,
-) -> None:
+def _solve(problems: _Problems, x: Tensor, p: Tensor, max_iter: int, result: TVResult, on_check: Look | None) -> None:
     """`reconstruct_tv` for some problems, from x and the dual field p; they leave one by one, into ``result``."""
     op, norm, tol = problems.op, problems.norm, problems.tol
     if result.criterion == "proved":
@@ -591,13 +575,11 @@ def _constants(problems: _Problems, result: TVResult) -> Tensor:
     size = _squared(response).to(one.dtype)
     c = torch.where(size > torch.finfo(one.dtype).eps * op.n**2, data.sum((-2, -1)) / size, 0)[:, None, None]
     g = data - c * _adjoint(op, response)
-    i = (
-        (g.abs().amax((-2, -1)) <= 4 * math.sqrt(2.1) * lam).nonzero().flatten()
-    )  # |grad* p| for p in the ball, 2 + 2 for each part
+    bound = 4 * math.sqrt(2.1) * lam  # of |grad* p| for p in the ball, 2 + 2 for each part
+    i = (g.abs().amax((-2, -1)) <= bound).nonzero().flatten()
     p = gradient(_laplacian_inverse(g[i]))
-    if len(i):
-        inside = _largest(p, problems.norm) <= lam[i]
-        i, p = i[inside], p[inside]
+    inside = _largest(p, problems.norm) <= lam[i]
+    i, p = i[inside], p[inside]
     if len(i):
         x = (c * one)[i]
         p, objective, gap = problems[i].proof(x, p)
@@ -702,9 +684,8 @@ class TVReconstruction:
         chunks = zip(*(a.split(_chunk(y, self.op.n)) for a in flat), strict=True)
         ended = zip(*(self._iterate(*chunk) for chunk in chunks), strict=True)
         image, dual = (torch.cat(parts) if len(parts) > 1 else parts[0] for parts in ended)
-        return image.unflatten(0, batch) if batch else image[0], Iterate(
-            *(a.unflatten(0, batch) if batch else a[0] for a in (image.detach(), dual))
-        )
+        image, dual = (a.reshape(batch + a.shape[1:]) for a in (image, dual))
+        return image, Iterate(image.detach(), dual)
 
     def _iterate(self, y: Tensor, x: Tensor, p: Tensor, data: Tensor, lam: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """The iterations from x and u = p/rho; the image, and p where the next ones may begin."""
@@ -831,18 +812,18 @@ def _calibration() -> dict[tuple[int, float], float]:
     best: dict[tuple[int, float], tuple[float, float]] = {}  # the error and its lambda
     header, *lines = LAMBDA_TABLE.read_bytes().decode(errors="replace").split("\n")
     for number, line in enumerate(lines, 2):
-        row = dict(zip(header.split(","), line.split(","), strict=False)) if line.strip() else {}
+        if not line.strip():
+            continue
+        row = dict(zip(header.split(","), line.split(","), strict=False))
         try:
-            values = [float(row[name]) for name in ("lines", "noise_rel", "error_mean", "lam")] if row else []
-            if not all(0 < value < math.inf for value in values) or (row and number > len(lines)):
-                raise ValueError
+            count, noise, error, lam = (float(row[name]) for name in ("lines", "noise_rel", "error_mean", "lam"))
+            if not all(0 < value < math.inf for value in (count, noise, error, lam)) or number > len(lines):
+                raise ValueError  # the latter is a line without its end
         except (KeyError, ValueError):
             name = f"{LAMBDA_TABLE.parent.name}/{LAMBDA_TABLE.name}"
             expected = "positive lines, noise_rel, error_mean and lam"
             message = f"calibrated_lambda: {name}: line {number}: expected {expected}, got {line[:60]!r}"
             raise ValueError(f"{message}; make calibrate computes it anew") from None
-        if row:
-            count, noise, error, lam = values
-            key = int(count), noise
-            best[key] = min(best.get(key, (math.inf, 0.0)), (error, lam))
+        key = int(count), noise
+        best[key] = min(best.get(key, (math.inf, 0.0)), (error, lam))
     return {key: lam for key, (_, lam) in best.items()}

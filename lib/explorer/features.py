@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lib import checks
-from lib.attack import disk_weight
+from lib.attack import disk_weight, scaled
 from lib.networks import N
 from lib.operators import MaskedFourier
 
@@ -115,9 +115,7 @@ def perturbation(op: MaskedFourier, feature: Tensor, eta: float | Tensor) -> Ten
     eta = checks.positive("perturbation", "eta", eta)
     if not feature.any():
         raise ValueError("perturbation: feature must not be zero everywhere")
-    eta = checks.positive("perturbation", "eta", eta)
-    e = op.symmetrize(op.A(feature))
-    return e * (eta / torch.linalg.vector_norm(e))
+    return scaled(op.symmetrize(op.A(feature)), eta)
 
 
 def contrast(artifact: Tensor, feature: Tensor) -> Tensor:

@@ -58,9 +58,7 @@ def page_lambda(noise_rel: float, lines: int) -> float:
     True
     """
     low, next_ = LEVELS[:2]
-    noise_rel = checks.number(
-        "page_lambda", "noise_rel", noise_rel, NOISE_RANGE[0], NOISE_RANGE[1], least=True, most=True
-    )
+    noise_rel = checks.number("page_lambda", "noise_rel", noise_rel, *NOISE_RANGE, least=True, most=True)
     if noise_rel >= low:
         return calibrated_lambda(noise_rel, lines)
     first, second = (math.log(calibrated_lambda(level, lines)) for level in (low, next_))
@@ -115,10 +113,8 @@ class Explorer:
         if not hasattr(mu, "__len__") or len(mu) != 2:
             raise ValueError(f"{where}: mu must be a row and a column, got {checks.shown(mu)}")
         mu = [checks.integer(where, f"mu[{i}]", mu[i], 0, N - 1) for i in range(2)]
-        sigma, lines = (
-            checks.integer(where, "sigma", sigma, 0, 15),
-            checks.integer(where, "lines", lines, MASKS[0], MASKS[-1]),
-        )
+        sigma = checks.integer(where, "sigma", sigma, 0, 15)
+        lines = checks.integer(where, "lines", lines, MASKS[0], MASKS[-1])
         checks.one_of(where, "image", image, tuple(IMAGES)), checks.one_of(where, "method", method, METHODS)
         names = [("TV", "tv"), (f"Tira ({PRESET})", "tira"), (f"TiraFL ({PRESET})", "tirafl")]
         layout = {"style": {"description_width": "8em"}, "continuous_update": False}

@@ -9,10 +9,10 @@ from PIL import Image
 
 from lib.attack import location_grid
 from lib.explorer.images import IMAGES
-from lib.explorer.pictures import GAP, around, side_by_side
+from lib.explorer.pictures import GAP, side_by_side
 from lib.networks import N
 from lib.runs.calibration import NOISE
-from lib.runs.frames import COUNT, FRAMES, HALF, PRESET, STEP, decode, encode, example_image, level_file
+from lib.runs.frames import COUNT, FRAMES, HALF, PRESET, STEP, around, decode, encode, example_image, level_file
 from lib.runs.options import program
 from lib.runs.section4 import LEVELS, LINES, METHODS
 from lib.runs.tables import write_bytes
@@ -38,11 +38,9 @@ def write_page() -> None:
     write_bytes(FRAMES / "still.webp", still())
 
 
-def still(noise_rel: float = 0.04, mu: tuple[int, int] = (112, 80)) -> bytes:
+def still() -> bytes:
     """A WebP of the explorer's first view, from its frame: x + r for each method, below it rec(y + e), with TV's e."""
-    if noise_rel not in LEVELS or [*mu] not in location_grid(N, COUNT).tolist():
-        raise ValueError(f"still: noise_rel and mu must be those of a frame, got {noise_rel!r}, {mu!r}")
-    pictures = json.loads((FRAMES / level_file(noise_rel)).read_text())
+    mu, pictures = (112, 80), json.loads((FRAMES / level_file(0.04)).read_text())
     whole, close = (STEP * (decode(picture) - 128) for picture in pictures[f"{mu[0]},{mu[1]}"])
     tiles = [tile.clone() for tile in whole[:N].split(N, 1)]  # of TV's e
     for tile, near in zip(tiles, close[:, : 8 * HALF].split(2 * HALF, 1), strict=True):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lib.figures.style import FRAME, OVER
 from lib.networks import N
-from lib.runs.frames import HALF
+from lib.runs.frames import HALF, around
 
 GAP = 8  # pixels between panels
 
@@ -19,12 +19,6 @@ def warn(image: Tensor) -> np.ndarray:
     """Grey values of moduli ``(a, b)`` as `lib.figures.style.show_image` has them; (a, b, 3) uint8."""
     grey = (255 * image).clamp(0, 255).round().to(torch.uint8)[..., None].expand(*image.shape, 3)
     return torch.where((image > 1)[..., None], torch.from_numpy(_rgb(OVER)), grey).numpy()
-
-
-def around(mu: Sequence[int]) -> tuple[slice, slice]:
-    """The pixels of the close-up of ``mu``, within the image."""
-    row, column = (min(max(c, HALF), N - HALF) for c in mu)
-    return slice(row - HALF, row + HALF), slice(column - HALF, column + HALF)
 
 
 def side_by_side(panels: Sequence[Tensor], mu: Sequence[int]) -> np.ndarray:

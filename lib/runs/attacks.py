@@ -27,7 +27,7 @@ from lib.attack import (
     power_ascent,
     restarted_ascent,
 )
-from lib.measures import amplification, peak
+from lib.measures import amplification, peak, relative_error
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.runs.authors_attack import adam_attack, plain_tv
@@ -36,6 +36,7 @@ from lib.runs.perturbations import kept_files, packed, unpacked
 from lib.runs.section4 import METHODS, PRESETS, TEST, TRAINING, VALIDATION, device
 from lib.runs.tables import ATTACK, RESULTS, key_of, read_rows, read_table
 from lib.runs.weights import PRESETS as NETWORK_PRESETS
+from lib.runs.weights import checksum
 from lib.tv import TVReconstruction, calibrated_lambda
 
 OPTIMISERS = ("ours", "adam", "authors", "authors-rho-1")
@@ -123,16 +124,10 @@ class Outcome:
         return self.attacked - self.clean
 
 
-def weights(method: str, network: str) -> str:
-    """The checksum of a network's weights, ``"untrained"`` where there are none."""
-    entry = networks.read_manifest().get(f"{method}-{network}")
-    return "+".join(file["sha256"][:10] for file in entry["files"]) if entry else "untrained"
-
-
 def setting(configuration: Configuration) -> str:
     """What the result depends on besides the configuration: lambda, or the checksum of the weights."""
     if configuration.method != "tv":
-        return weights(configuration.method, configuration.network)
+        return checksum(configuration.method, configuration.network)
     if not configuration.optimiser.startswith("authors"):
         return f"lambda={_lambda(configuration):.3g}"
     try:
@@ -155,7 +150,7 @@ def reconstruction(configuration: Configuration, y: Tensor, op: MaskedFourier) -
     """The method as our attack needs it: see :func:`lib.attack.localized_attack`, with y ``(m,)`` for its norm."""
     if configuration.method == "tv":
         return fast_tv(op, _lambda(configuration), configuration.noise_rel * torch.linalg.vector_norm(y))
-    key = weights(configuration.method, configuration.network)
+    key = checksum(configuration.method, configuration.network)
     if key not in _loaded:
         _loaded[key] = networks.load_network(configuration.method, configuration.network, device=device())
     return _loaded[key]
@@ -222,8 +217,8 @@ def row(configuration: Configuration, image: int, found: Outcome | None = None) 
         "r_l2": norm(r),
         "objective": found.objective,
         "concentration": concentration(rho),
-        "error_clean": norm(found.clean.abs() - found.x) / norm(found.x),
-        "error_attacked": norm(found.attacked.abs() - found.x) / norm(found.x),
+        "error_clean": relative_error(found.clean.abs(), found.x),
+        "error_attacked": relative_error(found.attacked.abs(), found.x),
     }
     tv = configuration.method == "tv"
     return {

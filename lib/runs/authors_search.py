@@ -18,7 +18,7 @@ import torch
 
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.runs.engine import Table
+from lib.runs.engine import Found, Table
 from lib.runs.plain_admm import plain_admm, together
 from lib.runs.section4 import CALIBRATION, LEVELS, LINES, device
 from lib.runs.tables import read_table
@@ -68,9 +68,7 @@ def measured_errors(lines: int, noise_rel: float, image: int, points: str, n: in
     return errors
 
 
-def compute(
-    lines: int, noise_rel: float, image: int, points: str, n: int
-) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+def compute(lines: int, noise_rel: float, image: int, points: str, n: int) -> Found:
     """The row of one phantom: its errors in the order of GRID, "-" where a point was left out before."""
     with torch.no_grad():
         errors = measured_errors(lines, noise_rel, image, points, n)
@@ -111,16 +109,12 @@ class Choice:
     Attributes
     ----------
     lam, rho : the point of least mean error on all phantoms.
-    tied : the points (lam, rho) that are not worse beyond doubt, the chosen one among them.
-    at_rho_1 : of those with rho = 1 the one of least error, None if there is none.
-    images : on how many phantoms.
+    at_rho_1 : of the points that are not worse beyond doubt the best one with rho = 1, None if there is none.
     """
 
     lam: float
     rho: float
-    tied: tuple[tuple[float, float], ...]
     at_rho_1: tuple[float, float] | None
-    images: int
 
 
 @functools.cache
@@ -139,6 +133,5 @@ def choice(lines: int, noise_rel: float) -> Choice:
         )
     mean = np.where(np.isnan(errors).any(0), np.inf, errors.mean(0))
     left = alive(errors)
-    tied = [GRID[k] for k in mean.argsort() if left[k]]
-    at_rho_1 = next((point for point in tied if np.isclose(point[1], 1)), None)
-    return Choice(*GRID[mean.argmin()], tuple(tied), at_rho_1, len(errors))
+    at_rho_1 = next((GRID[k] for k in mean.argsort() if left[k] and np.isclose(GRID[k][1], 1)), None)
+    return Choice(*GRID[mean.argmin()], at_rho_1)

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from lib.networks import LINES, NETWORKS, N, load_network, read_manifest
 from lib.operators import MaskedFourier, radial_mask
-from lib.runs.engine import Table
+from lib.runs.engine import Found, Table
 from lib.runs.errors import IMAGES, LEVELS, errors
 from lib.runs.section4 import TEST
+from lib.runs.weights import checksum
 from lib.tv import calibrated_lambda, reconstruct_tv
 
 CLEAN_LAMBDA = 1e-4  # without noise there is nothing to calibrate: as in the chapter on compressed sensing
@@ -37,7 +38,7 @@ def setting(name: str, noise_rel: float) -> str:
     """What the errors depend on besides the method: lambda, the checksum of the weights, nothing."""
     if name == "tv":
         return f"lambda={tv_lambda(noise_rel):.3g}"
-    return "" if name == "zero-filled" else read_manifest()[name]["files"][0]["sha256"][:10]
+    return "" if name == "zero-filled" else checksum(*name.split("-"))
 
 
 def cells(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -48,16 +49,12 @@ def cells(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
             yield {"method": name, "setting": setting(name, level), "noise_rel": level, "images": IMAGES, "seed": TEST}
 
 
-def compare(method: str, setting: str, noise_rel: float, images: int, seed: int) -> tuple[list[dict], dict]:
+def compare(method: str, setting: str, noise_rel: float, images: int, seed: int) -> Found:
     """One row of ``results/networks_error.csv``."""
     op = MaskedFourier(radial_mask(N, LINES))
     moduli, full = errors(reconstruction(method, op, noise_rel), op, noise_rel, images, seed)
     row = {
-        "method": method,
         "setting": setting,
-        "noise_rel": f"{noise_rel:g}",
-        "images": images,
-        "seed": seed,
         "error_mean": f"{float(moduli.mean()):.5f}",
         "error_std": f"{float(moduli.std()):.5f}",
         "complex_error_mean": f"{float(full.mean()):.5f}",

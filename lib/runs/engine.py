@@ -41,10 +41,7 @@ from lib.runs.tables import (
 
 RECOMPUTE = "recompute"  # as the hash of a row: it counts as missing
 RANKS = {"tv": 0, "tira": 1, "tirafl": 2}  # methods are sorted as in the paper, other texts by letter
-
-
-def _no_files(cell: Cell) -> tuple[str, ...]:
-    return ()
+Found = tuple[list[dict[str, Any]], dict[str, bytes]]  # of a cell: its rows, and the files that belong to them
 
 
 @dataclass(frozen=True)
@@ -56,9 +53,9 @@ class Table:
     name : of the CSV file, without its ending.
     cells : the cells for the rows that are there, in the order in which they are computed. Asked again after they are
         done, until nothing is missing; so a search can depend on what it has found. A value under a name in ``keys``,
-        or ``setting``, must be that of a row for the row to count.
-    compute : a function of a module, from a cell's values to rows and files: by-products, their names (from the
-        folder of the CSV file) with their bytes. It runs on a worker.
+        or ``setting``, is put into the cell's rows, and must be that of a row for the row to count.
+    compute : a function of a module, from a cell's values to what else its rows have, and files: by-products, their
+        names (from the folder of the CSV file) with their bytes. It runs on a worker.
     groups : the columns in which rows agree that are verified together.
     measured : the columns that are compared; the table's entry of `lib.runs.tables.MEASURED` if not given.
     tolerance : for a row, the relative deviation that verifying allows.
@@ -77,7 +74,7 @@ class Table:
     tolerance: Callable[[Row], float] = lambda row: 1e-3
     keys: tuple[str, ...] = ()
     size: int = 1
-    files: Callable[[Cell], tuple[str, ...]] = _no_files
+    files: Callable[[Cell], tuple[str, ...]] = lambda cell: ()
     code: str = ""
     text: frozenset[str] | None = TEXT
 
@@ -87,6 +84,16 @@ class Table:
 
     def hash(self) -> str:
         return self.code or code_hash(self.compute)
+
+    def shared(self, cell: Cell) -> dict[str, Any]:
+        """What of a cell its rows have, too."""
+        return {name: value for name, value in cell.items() if name in (*self.keys, "setting")}
+
+
+def grid(**values: Iterable[Any]) -> Callable[[pd.DataFrame], list[dict[str, Any]]]:
+    """The cells of a table that has every combination of these values, the last changing fastest."""
+    every = [dict(zip(values, cell, strict=True)) for cell in itertools.product(*values.values())]
+    return lambda rows: every
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,9 @@ class Report:
         lines = [f"{self.name}.csv: {self.rows} rows, {self.new} of them new"]
         if self.unverified:
             lines.append(f"{self.unverified} rows are unverified: the code has changed since (make verify)")
-        lines += [f"failed: {_shown(cell)}: {error}" for cell, error in self.failures]
+        for cell, error in self.failures:
+            shown = ", ".join(f"{name} = {value}" for name, value in cell.items())
+            lines.append(f"failed: {shown}: {error}")
         return "\n".join(lines)
 
 
@@ -148,7 +157,7 @@ def run(
                     failures.append((cell, error))
                     bar.set_postfix(failed=len(failures))
                 else:
-                    file.replace(rows)
+                    file.replace(table.shared(cell) | row for row in rows)
                     new += len(rows)
                 bar.update()
         failed = [cell for cell, _ in failures]
@@ -162,7 +171,6 @@ def verify(
     share: float,
     *,
     tolerance: float | None = None,
-    seed: int = 0,
     scheduler: str | None = None,
     workers: int | None = None,
     folder: Path = RESULTS,
@@ -177,7 +185,6 @@ def verify(
     table, scheduler, workers, folder, choose : see :func:`run`.
     share : of each group (rows that agree in ``table.groups``), from 0 to 1; one cell at least.
     tolerance : the relative deviation that is allowed; the table's if not given.
-    seed : of the sample.
 
     Returns
     -------
@@ -193,7 +200,7 @@ def verify(
                 groups.setdefault(key_of(mine[0], table.groups, table.text), []).append(cell)
         if not groups:
             return []
-        draw = random.Random(seed)
+        draw = random.Random(0)
         samples = {group: draw.sample(cells, math.ceil(share * len(cells))) for group, cells in groups.items()}
         every = [cell for cells in samples.values() for cell in cells]
         with connect(scheduler, workers) as client:
@@ -204,6 +211,7 @@ def verify(
             code, verdict = file.code, "verified"
             for cell in samples[group]:
                 rows, _, error = again[repr(cell)]
+                rows = [table.shared(cell) | row for row in rows]
                 if error or rows[0]["code"] != file.code:
                     code, verdict = "", f"not verified: {error or 'the worker has other code'}"
                 elif code and (deviation := _deviation(table, file.of(cell), rows, tolerance)):
@@ -263,7 +271,7 @@ class _File:
 
     def of(self, cell: Cell) -> list[Row]:
         """The rows of a cell."""
-        keys = [name for name in cell if name in (*self.table.keys, "setting")]
+        keys = list(self.table.shared(cell))
         wanted = key_of(cell, keys, self.table.text)
         if self._index is None or self._index[0] != keys:
             found: dict[tuple[str, ...], list[Row]] = {}
@@ -332,7 +340,3 @@ def _writing(table: Table, folder: Path) -> Iterator[_File]:
     path = folder / f"{table.name}.csv"
     with alone(path):
         yield _File(table, path)
-
-
-def _shown(cell: Cell) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in cell.items())

@@ -6,7 +6,7 @@ import base64
 import functools
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,10 +28,11 @@ from lib.attack import (
 from lib.networks import LINES, NETWORKS, N, load_network
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.runs.attacks import check_setting, weights
-from lib.runs.engine import Table
+from lib.runs.attacks import check_setting
+from lib.runs.engine import Found, Table
 from lib.runs.section4 import LEVELS, METHODS
 from lib.runs.tables import RESULTS
+from lib.runs.weights import checksum
 from lib.tv import calibrated_lambda
 
 EXAMPLE: dict[str, int] = {"seed": 7, "first": 6}  # the phantom shown in the book
@@ -87,7 +88,7 @@ def compute_frames(
 def frame_setting(noise_rel: float, steps: int) -> str:
     """What the frames of a level depend on and may change: lambda, the steps of the ascent, the weights."""
     shown = [f"lambda={calibrated_lambda(noise_rel, LINES):.3g}", f"steps={steps}"]
-    return " ".join([*shown, *(weights(name, PRESET) for name in NETWORKS)])
+    return " ".join([*shown, *(checksum(name, PRESET) for name in NETWORKS)])
 
 
 def level_file(noise_rel: float) -> str:
@@ -95,7 +96,7 @@ def level_file(noise_rel: float) -> str:
     return f"level-{100 * noise_rel:g}.json"
 
 
-def compute_level(noise_rel: float, setting: str, steps: int) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+def compute_level(noise_rel: float, setting: str, steps: int) -> Found:
     """All frames of one noise level: their rows, and one file with their pictures."""
     check_setting(setting, frame_setting(noise_rel, steps))
     rows: list[dict[str, Any]] = []
@@ -104,18 +105,15 @@ def compute_level(noise_rel: float, setting: str, steps: int) -> tuple[list[dict
         attacks, clean = compute_frames(noise_rel, mu, steps)
         for i, (row, column) in enumerate(mu.tolist()):
             pictures[f"{row},{column}"] = encode_frame(attacks, clean, [row, column], i)
-            rows += frame_rows(attacks, noise_rel, [row, column], i, setting)
+            rows += frame_rows(attacks, [row, column], i)
         pictures["clean"] = encode(torch.cat([clean[name].abs() for name in METHODS], 1), offset=0, step=1 / 255)
     return rows, {level_file(noise_rel): (json.dumps(pictures, indent=0) + "\n").encode()}
 
 
-def frame_rows(
-    attacks: Mapping[tuple[str, str], Attack], noise_rel: float, mu: list[int], i: int, setting: str
-) -> Iterator[dict[str, Any]]:
+def frame_rows(attacks: Mapping[tuple[str, str], Attack], mu: list[int], i: int) -> Iterator[dict[str, Any]]:
     """The numbers of one frame: a row for each perturbation and method."""
     for (target, method), attack in attacks.items():
         yield {
-            "noise_rel": f"{noise_rel:g}",
             "row": mu[0],
             "column": mu[1],
             "target": target,
@@ -126,8 +124,13 @@ def frame_rows(
             "sigma": SIGMA,
             "lines": LINES,
             "preset": PRESET,
-            "setting": setting,
         }
+
+
+def around(mu: Sequence[int]) -> tuple[slice, slice]:
+    """The pixels of the close-up of ``mu``, within the image."""
+    row, column = (min(max(c, HALF), N - HALF) for c in mu)
+    return slice(row - HALF, row + HALF), slice(column - HALF, column + HALF)
 
 
 def encode_frame(
@@ -143,8 +146,7 @@ def encode_frame(
         if target == method:
             tiles.append(attack.image_perturbation[i].real)
         tiles.append((clean[method] + attack.artifact[i]).abs() - clean[method].abs())
-    row, column = (min(max(c, HALF), N - HALF) for c in mu)
-    close = [tile[row - HALF : row + HALF, column - HALF : column + HALF] for tile in tiles]
+    close = [tile[around(mu)] for tile in tiles]
     whole = torch.cat([torch.cat(tiles[:4], 1), torch.cat(tiles[4:], 1)])
     return [encode(whole, quality=QUALITY), encode(torch.cat(close, 1))]
 

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
-import torch
-from torch import Tensor
 
 from lib import networks
+from lib.measures import relative_error
 from lib.operators import add_noise
 from lib.runs.attacks import Configuration, attack, check_setting, evaluate, identity, measurements
-from lib.runs.engine import Table
+from lib.runs.engine import Found, Table
 from lib.runs.section4 import LEVELS
 from lib.runs.table1 import PAIRS
 
@@ -32,9 +31,7 @@ def cells(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
                     yield {name: cell[name] for name in ("method", "network", "noise_rel", "image", "setting")}
 
 
-def compute(
-    method: str, network: str, noise_rel: float, image: int, setting: str
-) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+def compute(method: str, network: str, noise_rel: float, image: int, setting: str) -> Found:
     """The row of one image: relative l2 errors of moduli without noise, with Gaussian noise, and under attack.
 
     The attack maximises objective (4). It is that of our ascent, from a spike, or of Adam on our solver, from noise,
@@ -45,23 +42,14 @@ def compute(
     theirs = dataclasses.replace(ours, optimiser="adam" if method == "tv" else "authors")
     found = {one.optimiser: attack(one, image) for one in (ours, theirs)}
     x, op, y = measurements(theirs, image)
-
-    def error(z: Tensor) -> float:
-        return float(torch.linalg.vector_norm(z.abs() - x.cpu()) / torch.linalg.vector_norm(x))
-
-    errors = {name: error(outcome.attacked) for name, outcome in found.items()}
+    errors = {name: relative_error(outcome.attacked.abs(), outcome.x) for name, outcome in found.items()}
     worst = max(errors, key=lambda name: errors[name])
     noise = add_noise(y, noise_rel, seed=image) - y
     noisy = evaluate(theirs, x, y, op, noise, found[worst].mu).attacked
     row = {
-        "method": method,
-        "network": network,
-        "noise_rel": noise_rel,
-        "image": image,
-        "setting": setting,
         "search": worst,
-        "error_clean": f"{error(found[worst].clean):.6f}",
-        "error_gaussian": f"{error(noisy):.6f}",
+        "error_clean": f"{relative_error(found[worst].clean.abs(), x.cpu()):.6f}",
+        "error_gaussian": f"{relative_error(noisy.abs(), x.cpu()):.6f}",
         "error_adversarial": f"{errors[worst]:.6f}",
     }
     return [row], {}

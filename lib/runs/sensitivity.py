@@ -18,7 +18,7 @@ from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.runs.authors_attack import adam_attack, plain_tv
 from lib.runs.authors_search import choice
-from lib.runs.engine import Table
+from lib.runs.engine import Found, Table
 from lib.runs.section4 import TEST, device
 from lib.tv import calibrated_lambda
 
@@ -54,9 +54,7 @@ def _parameters(optimiser: str, level: float) -> tuple[float, float] | None:
     return found.lam, found.rho
 
 
-def compute(
-    optimiser: str, noise_rel: float, lam: float, rho: float, image: int
-) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+def compute(optimiser: str, noise_rel: float, lam: float, rho: float, image: int) -> Found:
     """The row of one attack on all locations (ours: the eight that screening favours)."""
     op = MaskedFourier(radial_mask(N, LINES), real=optimiser == "ours").to(device())
     y = op.A(ellipses(1, N, seed=TEST, first=image)[0].to(op.device))
@@ -71,11 +69,6 @@ def compute(
     clean, state = solver.solve(y)
     artifact = solver.solve(y + e, state)[0] - clean
     row = {
-        "optimiser": optimiser,
-        "noise_rel": noise_rel,
-        "lam": lam,
-        "rho": rho,
-        "image": image,
         "row": int(mu[0]),
         "column": int(mu[1]),
         "rho_linf": f"{float(peak(artifact)):.6g}",

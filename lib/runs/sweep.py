@@ -306,20 +306,10 @@ def _plot(sweep: Sweep, found: pd.DataFrame, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    spread = found.pivot_table(y, x, group or None, ["mean", "std"], dropna=False)
+    spread = spread.rename(columns=lambda value: str(value).replace("$", r"\$"))
     figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
-    for value, mine in found.groupby(group) if group else [("", found)]:
-        spread = mine.groupby(x)[y].agg(["mean", "std"]).fillna(0)
-        ax.errorbar(
-            spread.index,
-            spread["mean"],
-            spread["std"],
-            fmt="o-",
-            capsize=3,
-            label=f"{group} = {value}".replace("$", r"\$"),
-        )
-    ax.set(xlabel=x, ylabel=y)
-    if group:
-        ax.legend(fontsize=8)
+    spread["mean"].plot(ax=ax, yerr=spread["std"], marker="o", capsize=3, ylabel=y, legend=bool(group))
     content = io.BytesIO()
     figure.savefig(content, format="png", metadata={"Software": None})
     plt.close(figure)

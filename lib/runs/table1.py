@@ -78,10 +78,8 @@ TABLE = Table(
 )
 
 
-def summary(
-    optimiser: str = "ours", value: str = "alpha", preset: str = "laptop", network: str = "compact"
-) -> dict[Cell, Spread]:
-    """A column of results/table1.csv by method, lines and noise level: mean and standard deviation over the images."""
+def summary(optimiser: str = "ours", preset: str = "laptop", network: str = "compact") -> dict[Cell, Spread]:
+    """The amplification by method, lines and noise level: mean and standard deviation over the images."""
     rows = current("table1", preset=preset)
     if rows.empty:
         return {}
@@ -89,7 +87,7 @@ def summary(
     if optimiser == "adam":  # networks have no solver inside: there it is the authors' in any case
         same |= (rows["optimiser"] == "authors") & (rows["method"] != "tv")
     rows = rows[same]
-    return spreads(rows[rows["network"].isin(["", network])], ("method", "lines", "noise_rel"), value)
+    return spreads(rows[rows["network"].isin(["", network])], ("method", "lines", "noise_rel"), "alpha")
 
 
 def printed() -> dict[Cell, Spread]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,22 +14,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from lib import checks, theory
 from lib.attack import fast_tv, grid_attack
-from lib.measures import amplification, peak
+from lib.measures import amplification, peak, relative_error
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.runs.engine import Table
+from lib.runs.engine import Found, Table, grid
 from lib.runs.section4 import LINES, THEORY
 from lib.tv import calibrated_lambda, reconstruct_tv
 
 VERSIONS = {"numpy": np.__version__, "scipy": scipy.__version__}
-Rows = tuple[list[dict[str, Any]], dict[str, bytes]]
 
 TRIALS = 100  # random signals and frequency orders for each cell of the phase diagrams
 DIAGRAM_N = 256
 DIAGRAM_S = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 CONSTANT_N = (64, 128, 256, 512, 1024, 2048)
 CONSTANT_S = (2, 4, 8)
-GROWTH_C, GROWTH_SEEDS = 1.5, 10  # m = ceil(C s log n)
+SEEDS, PROBLEMS = range(10), ("l1", "tv")
+GROWTH_C = 1.5  # m = ceil(C s log n)
 FEW_N, FEW_M = 256, (8, 12, 16, 24, 32)  # from too few measurements to enough
 MASK_LINES = (10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 130, 160, 200)
 MASK_IMAGES, MASK_LAM, MASK_TOL, MASK_MAX_ITER = 3, 1e-4, 1e-3, 5000
@@ -88,14 +87,6 @@ def _comb(n: int, s: int, rng: np.random.Generator) -> NDArray:
     return np.roll((np.arange(n) % (n // s) == 0).astype(float), 1)
 
 
-def _steps_and_spike(n: int, s: int, rng: np.random.Generator) -> NDArray:
-    return theory.steps(n, s - 2, rng) + theory.spike(n)
-
-
-def _uniform(n: int, rng: np.random.Generator) -> NDArray:
-    return rng.permutation(n) - n // 2 + 1
-
-
 def _low(n: int, rng: np.random.Generator) -> NDArray:
     """An order whose first m frequencies are drawn as by ``theory.sample_low_frequencies``."""
     k = np.arange(-n // 2 + 1, n // 2 + 1)
@@ -106,9 +97,9 @@ SIGNALS: dict[str, tuple[Callable[[int, int, np.random.Generator], NDArray], boo
     "spikes": (theory.spike_train, False),
     "comb": (_comb, False),
     "steps": (theory.steps, True),
-    "steps and spike": (_steps_and_spike, True),
+    "steps and spike": (lambda n, s, rng: theory.steps(n, s - 2, rng) + theory.spike(n), True),
 }
-ORDERS = {"uniform": _uniform, "low": _low}
+ORDERS = {"uniform": lambda n, rng: rng.permutation(n) - n // 2 + 1, "low": _low}
 
 
 def transition_cells(rows: pd.DataFrame) -> list[dict[str, object]]:
@@ -122,12 +113,10 @@ def transition_cells(rows: pd.DataFrame) -> list[dict[str, object]]:
     return [dict(zip(("signal", "order", "n", "s"), cell, strict=True)) | fixed for cell in dict.fromkeys(cells)]
 
 
-def transition(signal: str, order: str, n: int, s: int, trials: int, seed: int) -> Rows:
+def transition(signal: str, order: str, n: int, s: int, trials: int, seed: int) -> Found:
     """One row of results/theory_transition.csv: the first recoveries of random instances, sorted."""
-    (
-        checks.one_of("transition", "signal", signal, list(SIGNALS)),
-        checks.one_of("transition", "order", order, list(ORDERS)),
-    )
+    checks.one_of("transition", "signal", signal, list(SIGNALS))
+    checks.one_of("transition", "order", order, list(ORDERS))
     checks.integer("transition", "trials", trials, 1)
     make, tv = SIGNALS[signal]
     first, undecided = [], 0
@@ -137,18 +126,7 @@ def transition(signal: str, order: str, n: int, s: int, trials: int, seed: int) 
         m, unknown = first_recovery(x, ORDERS[order](n, rng), tv)
         first.append(m)
         undecided += unknown
-    row = {
-        "signal": signal,
-        "order": order,
-        "n": n,
-        "s": s,
-        "trials": trials,
-        "seed": seed,
-        "undecided": undecided,
-        "first_m": " ".join(map(str, sorted(first))),
-        **VERSIONS,
-    }
-    return [row], {}
+    return [{"undecided": undecided, "first_m": " ".join(map(str, sorted(first))), **VERSIONS}], {}
 
 
 def quantile(values: ArrayLike, probability: float) -> tuple[int, int, int]:
@@ -173,17 +151,7 @@ def constant(n: int, s: int, values: ArrayLike, epsilon: float = 0.05) -> tuple[
     return middle / unit, low / unit, high / unit
 
 
-def growth_cells(rows: pd.DataFrame) -> list[dict[str, object]]:
-    """All cells of results/theory_growth.csv."""
-    return [
-        {"problem": problem, "log2_n": log2_n, "seed": seed}
-        for log2_n in range(6, 25)
-        for problem in ("l1", "tv")
-        for seed in range(GROWTH_SEEDS)
-    ]
-
-
-def growth(problem: str, log2_n: int, seed: int) -> Rows:
+def growth(problem: str, log2_n: int, seed: int) -> Found:
     """One row of results/theory_growth.csv: x and x + spike at one n, solved up to 2^14 and certified at every n.
 
     m = ceil(C s log n) with s = 4 non-zero entries of x + spike (l1) or s = 6 of its gradient (TV).
@@ -212,9 +180,6 @@ def growth(problem: str, log2_n: int, seed: int) -> Rows:
         proofs.append(certify(signal, omega, dual) if dual is not None and not proof.unique else proof)
     found = theory.amplification(delta, omega)
     row = {
-        "problem": problem,
-        "log2_n": log2_n,
-        "seed": seed,
         "s": s,
         "m": len(omega),
         "solved_linf": solved_linf,
@@ -230,17 +195,7 @@ def growth(problem: str, log2_n: int, seed: int) -> Rows:
     return [row], {}
 
 
-def few_cells(rows: pd.DataFrame) -> list[dict[str, object]]:
-    """All cells of results/theory_few.csv."""
-    return [
-        {"problem": problem, "m": m, "seed": seed}
-        for m in FEW_M
-        for problem in ("l1", "tv")
-        for seed in range(GROWTH_SEEDS)
-    ]
-
-
-def few(problem: str, m: int, seed: int) -> Rows:
+def few(problem: str, m: int, seed: int) -> Found:
     """One row of results/theory_few.csv: whether the artifact of a spike is the spike, and whether that is certified.
 
     ``deviation`` is the largest entry of rho - delta, where delta has the height 1.
@@ -256,9 +211,6 @@ def few(problem: str, m: int, seed: int) -> Rows:
     rho = found[1].signal - found[0].signal
     proofs = [certify(s, omega).unique or certify(s, omega, f.dual).unique for s, f in zip(signals, found, strict=True)]
     row = {
-        "problem": problem,
-        "m": m,
-        "seed": seed,
         "certified": all(proofs),
         "deviation": f"{np.abs(rho - delta).max():.3g}",
         "alpha": f"{amplification(rho, theory.zero_filled(theory.measure(delta, omega), omega, FEW_N), axes=1):.6g}",
@@ -267,12 +219,7 @@ def few(problem: str, m: int, seed: int) -> Rows:
     return [row], {}
 
 
-def mask_cells(rows: pd.DataFrame) -> list[dict[str, object]]:
-    """All cells of results/theory_masks.csv."""
-    return [{"lines": lines, "image": image, "seed": THEORY} for lines in MASK_LINES for image in range(MASK_IMAGES)]
-
-
-def masks(lines: int, image: int, seed: int) -> Rows:
+def masks(lines: int, image: int, seed: int) -> Found:
     """One row of results/theory_masks.csv: in two dimensions, what spikes and attacks are amplified by.
 
     The spike is that of Section 5: no noise, height 1 in the middle of the image, and a small lambda instead of the
@@ -290,15 +237,12 @@ def masks(lines: int, image: int, seed: int) -> Rows:
     reconstruct = fast_tv(op, lam, MASK_NOISE * torch.linalg.vector_norm(y))
     attack = grid_attack(reconstruct, y, op, MASK_NOISE, screen=MASK_SCREEN).best
     row = {
-        "lines": lines,
-        "image": image,
-        "seed": seed,
         "m": op.m,
         "subsampling": f"{op.n**2 / op.m:.6g}",
         "spike": f"{float(amplification(rho, r)):.6g}",
         "height": f"{float(peak(rho)):.6g}",
         "attack": f"{float(attack.amplification):.6g}",
-        "error": f"{float(torch.linalg.vector_norm(clean - x) / torch.linalg.vector_norm(x)):.4g}",
+        "error": f"{relative_error(clean, x):.4g}",
         "lam": MASK_LAM,
         "attack_noise": MASK_NOISE,
         "attack_lam": f"{lam:.6g}",
@@ -309,7 +253,9 @@ def masks(lines: int, image: int, seed: int) -> Rows:
     return [row], {}
 
 
-GROWTH = Table("theory_growth", growth_cells, growth, groups=("problem", "log2_n"))
-FEW = Table("theory_few", few_cells, few, groups=("problem", "m"))
-MASKS = Table("theory_masks", mask_cells, masks, groups=("lines",))
+GROWTH = Table(
+    "theory_growth", grid(log2_n=range(6, 25), problem=PROBLEMS, seed=SEEDS), growth, groups=("problem", "log2_n")
+)
+FEW = Table("theory_few", grid(m=FEW_M, problem=PROBLEMS, seed=SEEDS), few, groups=("problem", "m"))
+MASKS = Table("theory_masks", grid(lines=MASK_LINES, image=range(MASK_IMAGES), seed=[THEORY]), masks, groups=("lines",))
 TRANSITION = Table("theory_transition", transition_cells, transition, groups=("signal", "order", "n"))

@@ -9,27 +9,27 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from lib.measures import amplification, peak
 from lib.runs.attacks import (
     Configuration,
     Outcome,
     attack,
     check_setting,
-    concentration,
     evaluate,
     identity,
     locations,
     measurements,
     of_today,
+    row,
     selected,
     setting,
 )
-from lib.runs.engine import Table
+from lib.runs.engine import Found, Table
 from lib.runs.perturbations import kept_files, packed, unpacked
 from lib.runs.section4 import LEVELS, METHODS
 from lib.runs.tables import ATTACK, Spread, key_of, read_table, spreads
 
 IMAGES = 10
+COLUMNS = ("row", "column", "rho_linf", "r_linf", "alpha", "at_peak", "concentration")
 
 
 def settings(source: Configuration) -> str:
@@ -78,9 +78,7 @@ def shown(source: Configuration, image: int) -> dict[str, Outcome]:
     return transferred(source, image, mu, kept)
 
 
-def measure(
-    image: int, setting: str, mu: tuple[int, int] | None, **fields: Any
-) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+def measure(image: int, setting: str, mu: tuple[int, int] | None, **fields: Any) -> Found:
     """One row for each method that reconstructs from the perturbed measurements, and the perturbation if it is kept.
 
     ``at_peak`` is the target's artifact at the pixel where that of the source has its peak.
@@ -92,16 +90,8 @@ def measure(
     same = {**identity(source, image), "setting": setting}
     rows = []
     for target, outcome in seen.items():
-        rho, r = outcome.artifact, outcome.image_perturbation
-        numbers = {
-            "rho_linf": peak(rho),
-            "r_linf": peak(r),
-            "alpha": amplification(rho, r),
-            "at_peak": rho.flatten()[highest].abs(),
-            "concentration": concentration(rho),
-        }
-        location = {"target": target, "row": int(outcome.mu[0]), "column": int(outcome.mu[1])}
-        rows.append({**same, **location, **{name: f"{float(value):.9g}" for name, value in numbers.items()}})
+        found = row(source, image, outcome) | {"at_peak": f"{float(outcome.artifact.flatten()[highest].abs()):.9g}"}
+        rows.append({"target": target, **{name: found[name] for name in COLUMNS}})
     return rows, {name: packed(seen[source.method].e, seen[source.method].mu) for name in kept_files(same)}
 
 
@@ -123,10 +113,10 @@ def current(**same: object) -> pd.DataFrame:
     return of_today(read_table("transfer", **same), settings)
 
 
-def matrix(noise_rel: float, value: str = "alpha") -> dict[tuple[str, str], Spread]:
-    """A column of results/transfer.csv at one level by source and target."""
+def matrix(noise_rel: float) -> dict[tuple[str, str], Spread]:
+    """The amplification at one level by source and target."""
     rows = current(noise_rel=noise_rel)
-    return spreads(rows, ("method", "target"), value) if len(rows) else {}
+    return spreads(rows, ("method", "target"), "alpha") if len(rows) else {}
 
 
 def _for(source: Configuration, method: str) -> Configuration:

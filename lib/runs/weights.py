@@ -7,9 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
-from lib.networks import WEIGHTS, Reconstruction, Sizes, read_manifest
+from lib import networks
+from lib.networks import WEIGHTS, Reconstruction, Sizes
 from lib.runs.tables import alone, write_bytes
 
 PART_BYTES = 16_000_000  # weights of more bytes are split over several files
@@ -24,6 +25,12 @@ PRESETS["trial"] = Sizes((1, 2), 2, (2, 1), 4, first=6, fold=2, inversion_noise=
 PRESETS["noisy"] = PRESETS["compact"]  # trained with the noise of [12]; see lib.runs.training
 
 
+def checksum(method: str, preset: str) -> str:
+    """The checksum of a network's weights, ``"untrained"`` where there are none."""
+    entry = networks.read_manifest().get(f"{method}-{preset}")
+    return "+".join(file["sha256"][:10] for file in entry["files"]) if entry else "untrained"
+
+
 def save_network(
     network: Reconstruction,
     key: str,
@@ -31,7 +38,6 @@ def save_network(
     *,
     folder: Path = WEIGHTS,
     part_bytes: int = PART_BYTES,
-    stem: str | None = None,
 ) -> None:
     """Publish weights in files of at most ``part_bytes``, and their entry in the manifest.
 
@@ -45,7 +51,6 @@ def save_network(
     record : what else the manifest says about it.
     folder : where to.
     part_bytes : bytes of a file, at most; a single tensor must fit.
-    stem : what the names of the files begin with; ``key`` by default.
 
     Raises
     ------
@@ -53,7 +58,9 @@ def save_network(
     """
     parts: list[dict[str, Tensor]] = [{}]
     room = part_bytes
-    for name, value in _weights(network).items():
+    for name, value in network.state_dict().items():
+        if not value.is_floating_point():
+            continue  # the counters of batch norm, which nothing uses
         stored = value.detach().cpu().contiguous()
         stored = stored if ".running_" in name else stored.half()  # variances can be beyond half precision
         if not bool(stored.isfinite().all()):
@@ -74,7 +81,7 @@ def save_network(
             name = f"{key}-{digest[:10]}.safetensors"
             files.append({"name": name, "bytes": len(content), "sha256": digest})
             write_bytes(folder / name, content)
-        before = read_manifest(folder)
+        before = networks.read_manifest(folder)
         manifest = before | {key: {**record, "sizes": asdict(network.net.sizes), "files": files}}
         write_bytes(folder / "manifest.json", (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
         named = {file["name"] for entry in manifest.values() for file in entry["files"]}
@@ -82,8 +89,3 @@ def save_network(
         gone |= {path.name for path in folder.glob(f"{key}-*.safetensors")}  # of a run that was killed
         for name in gone - named:
             (folder / name).unlink(missing_ok=True)
-
-
-def _weights(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters and running statistics; not the counters of batch norm, which nothing uses."""
-    return {name: value for name, value in network.state_dict().items() if value.is_floating_point()}

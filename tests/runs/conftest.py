@@ -1,6 +1,7 @@
 """What the tests of the tables share."""
 
 import contextlib
+import functools
 
 import pytest
 import torch
@@ -37,7 +38,7 @@ def small_networks(tmp_path, monkeypatch):
     for module in (networks, comparison):
         monkeypatch.setattr(module, "N", 32)
         monkeypatch.setattr(module, "read_manifest", lambda _=None: read_manifest(folder))
-        monkeypatch.setattr(module, "load_network", lambda name, preset: load_network(name, preset, folder=folder))
+        monkeypatch.setattr(module, "load_network", functools.partial(load_network, folder=folder))
     monkeypatch.setattr(attacks, "_loaded", {})
 
     def publish(seed=0, names=networks.NETWORKS):

@@ -33,7 +33,7 @@ def test_a_frame_is_what_the_table_and_the_pictures_say(monkeypatch):
     monkeypatch.setattr(frames, "SHOWN", (("tv", "tv"),))
     monkeypatch.setattr(frames, "reconstructions", lambda *args: {"tv": methods(*args)["tv"]})
     attacks, clean = compute_frames(noise_rel, torch.tensor([mu]))
-    (new,) = frame_rows(attacks, noise_rel, mu, 0, "")
+    (new,) = frame_rows(attacks, mu, 0)
     for name in ("peak_r", "peak_rho", "amplification"):
         assert float(new[name]) == pytest.approx(row[name], rel=0.02)
     pictures = json.loads((FRAMES / level_file(noise_rel)).read_text())

@@ -20,7 +20,7 @@ def compute(a, wait=0.0, marks="", **what):
     if a == what.get("fail"):
         raise ArithmeticError(f"{a} is wrong")
     time.sleep(wait)
-    return [{"a": a, "parity": a % 2, "square": helper.square(a)}], {f"files/{a}.txt": str(a).encode()}
+    return [{"parity": a % 2, "square": helper.square(a)}], {f"files/{a}.txt": str(a).encode()}
 
 
 def table(count, **what):
