@@ -125,6 +125,8 @@ def tensor(
 
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{where}: {name} must be a tensor (see torch.as_tensor), got {shown(value)}")
+    if value.layout != torch.strided:
+        raise TypeError(f"{where}: {name} must be a dense tensor, got {value.layout}; see Tensor.to_dense")
     last = value.shape[max(0, value.ndim - len(tail)) :]
     if len(last) < len(tail) or any(a != b and not isinstance(b, str) for a, b in zip(last, tail, strict=True)):
         wanted = ", ".join(map(str, ("...", *tail)))

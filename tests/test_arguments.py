@@ -141,6 +141,7 @@ def refused(value, linear=False):
     if isinstance(value, torch.Tensor):
         half = value.real.half() if value.is_complex() else value.half()
         yield from ("x", value.numpy(), value.tolist(), half, value.to("meta"), value[..., :0], value.flatten()[0])
+        yield value.to_sparse()
         if value.dtype != torch.bool and not linear:
             yield torch.full_like(value, math.nan)
     elif isinstance(value, np.ndarray):
@@ -192,6 +193,13 @@ NAMES = {name for module in MODULES for name in vars(module) if name[0] != "_"}
 
 def optional(call, name):
     return inspect.signature(call).parameters[name].default is None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """Before calls are timed: without a cache, on a busy machine, compiling takes longer than a call may."""
+    for dtype in (torch.complex64, torch.complex128):
+        attack.localized_attack(**ATTACK | {"y": Y[0].to(dtype), "phi": PHI})
 
 
 @pytest.mark.parametrize(("call", "given"), CALLS, ids=[name_of(call) for call, _ in CALLS])

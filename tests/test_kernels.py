@@ -1,7 +1,11 @@
 """The cache of compiled code is an option: damaged, full or forbidden, calls still give what they should."""
 
+import ctypes
 import os
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +81,52 @@ def test_without_a_folder_it_is_compiled_anew_with_one_warning(cache, monkeypatc
     with pytest.warns(RuntimeWarning, match="set NUMBA_CACHE_DIR") as caught:
         loops = _kernels._compiled()(twice), _kernels._compiled()(twice)
     assert len(caught) == 1 and loops[0](2) == 4
+
+
+CALLER = """
+from pathlib import Path
+from lib import _kernels
+
+def twice(x):
+    return 2 * x
+
+try:
+    Path("file").touch()
+    print("it can be written")
+except OSError:
+    print(*(_kernels._compiled()(twice)(k) for k in (2, 2.5)))
+"""
+
+
+def heed_modes():
+    if os.geteuid() == 0 and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(
+            24, 1, 0, 0, 0
+        )  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE: the next program of root heeds them
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_with_all_folders_read_only_it_is_compiled_anew_with_one_warning(tmp_path, named):
+    (tmp_path / "lib").mkdir()
+    for name in ("__init__.py", "_kernels.py"):
+        (tmp_path / "lib" / name).write_bytes((Path(_kernels.__file__).parent / name).read_bytes())
+    (tmp_path / "caller.py").write_text(CALLER)
+    environment = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "PYTHONPATH")}
+    environment |= {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)} | (
+        {"NUMBA_CACHE_DIR": str(tmp_path)} if named else {}
+    )
+    for folder in (tmp_path / "lib", tmp_path):
+        folder.chmod(0o555)
+    try:
+        command = [sys.executable, "-B", "-W", "always", "caller.py"]
+        pipes = {"capture_output": True, "text": True, "preexec_fn": heed_modes}
+        found = subprocess.run(command, cwd=tmp_path, env=environment, check=False, **pipes)
+    finally:
+        tmp_path.chmod(0o755)
+    if "it can be written" in found.stdout:
+        pytest.skip("this user can write everywhere")
+    assert found.stdout == "4 5.0\n", found.stderr
+    assert found.stderr.count("each start compiles anew; set NUMBA_CACHE_DIR") == 1
 
 
 def test_the_loops_have_this_cache():

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -28,6 +28,7 @@ class Clock:
     run_step: int = 0
     run_seconds: float = 0.0
     progress: float = 0.0  # of the run, 0 to 1
+    compared: bool = True  # with what is published; until then a finished run is not followed by another
 
     def tick(self, seconds: float, minutes: float | None, steps: int | None) -> None:
         seconds = min(seconds, LONGEST_STEP)
@@ -35,7 +36,7 @@ class Clock:
         self.run_step, self.run_seconds = self.run_step + 1, self.run_seconds + seconds
         spent = [self.run_step / steps] if steps else []
         spent += [self.run_seconds / (60 * minutes)] if minutes else []
-        self.progress = min(1.0, max(spent))
+        self.progress, self.compared = min(1.0, max(spent)), False
 
     def rate(self) -> float:
         """The learning rate relative to its peak: a linear rise, then half a cosine."""
@@ -47,9 +48,27 @@ def save_checkpoint(path: Path, network: Reconstruction, optimizer: torch.optim.
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     for number, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{number}.{name}": value for name, value in moments.items()}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    _write(path, {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, clock)
+
+
+def set_compared(path: Path, target: Path) -> None:
+    """Write a checkpoint to ``target``, which can be its own place, as that of a run that was compared."""
+    tensors, clock = _read(path)
+    _write(target, tensors, replace(clock, compared=True))
+
+
+def _write(path: Path, tensors: dict[str, Tensor], clock: Clock) -> None:
     told = json.dumps(asdict(clock))
     write_bytes(path, save(tensors, metadata={"clock": told, "sha256": _digest(tensors, told)}))
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], Clock]:
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it cannot be iterated)
+        metadata = file.metadata()
+    if metadata["sha256"] != _digest(tensors, metadata["clock"]):
+        raise ValueError("damaged")
+    return tensors, Clock(**json.loads(metadata["clock"]))
 
 
 def _digest(tensors: dict[str, Tensor], clock: str) -> str:
@@ -67,12 +86,7 @@ def load_checkpoint(path: Path, network: Reconstruction, optimizer: torch.optim.
     ValueError : the file is damaged, or of another network.
     """
     try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it cannot be iterated)
-            metadata = file.metadata()
-        if metadata["sha256"] != _digest(tensors, metadata["clock"]):
-            raise ValueError("damaged")
-        clock = Clock(**json.loads(metadata["clock"]))
+        tensors, clock = _read(path)
         network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError):
         shown = f"{path.parent.name}/{path.name}"

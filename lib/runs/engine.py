@@ -212,7 +212,7 @@ def verify(
             for cell in samples[group]:
                 rows, _, error = again[repr(cell)]
                 rows = [table.shared(cell) | row for row in rows]
-                if error or rows[0]["code"] != file.code:
+                if error or any(row["code"] != file.code for row in rows):
                     code, verdict = "", f"not verified: {error or 'the worker has other code'}"
                 elif code and (deviation := _deviation(table, file.of(cell), rows, tolerance)):
                     code, verdict = RECOMPUTE, f"to be computed anew: {deviation}"
@@ -264,8 +264,14 @@ class _File:
         self.rows, faults = scan(self.path, table.keys, table.text)
         for row in self.rows:
             row.setdefault("code", "")
+        lacking = [name for name in table.measured if self.rows and name not in self.rows[0]]
+        if lacking:
+            faults.append(f"{path.name}: line 1: expected the columns {lacking}, too")
+            self.rows = []
         for fault in faults:
             print(f"{fault}; left out, and computed anew if it is wanted", file=sys.stderr)
+        if faults:  # rows that this run does not want would be lost with its first write
+            write_bytes(path.with_name(f"{path.name}.damaged"), path.read_bytes())
 
     _index: tuple[list[str], dict[tuple[str, ...], list[Row]]] | None = None  # the rows by the values of a cell
 

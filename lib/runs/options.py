@@ -75,7 +75,7 @@ def fails(name: str, work: Callable[[], int]) -> int:
     """The exit status of a program: its own, or 2 after one line about what is wrong with what it was given."""
     try:
         return work()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
 

@@ -26,7 +26,7 @@ import pandas as pd
 import yaml
 from IPython.core.inputtransformer2 import TransformerManager
 
-from lib.runs.engine import Report, Table, mark, run
+from lib.runs.engine import RECOMPUTE, Report, Table, mark, run
 from lib.runs.options import add_scheduler, fails, program
 from lib.runs.provenance import notebook_hash, provenance
 from lib.runs.tables import ROOT, key_of, scan, write_bytes
@@ -34,8 +34,13 @@ from lib.runs.tables import ROOT, key_of, scan, write_bytes
 LARGEST = 100_000  # runs of a sweep, and values in its file
 KEYS = "notebook and parameters, perhaps plot"
 PLAIN = (str, int, float, bool, type(None))
-EXPONENT = re.compile(r"[+-]?\d+e[+-]?\d+", re.IGNORECASE)
-QUIET = {"log_output": False, "extra_arguments": ["--IPKernelApp.log_level=50"]}  # kernels write to our terminal
+EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)e[+-]?\d+", re.IGNORECASE)
+QUIET = {
+    "progress_bar": False,
+    "log_output": False,
+    "extra_arguments": ["--IPKernelApp.log_level=50"],
+    "language": "python",
+}
 RESERVED = ("notebook", "seconds", "threads", *provenance(), "code")  # columns of the table
 
 
@@ -107,13 +112,20 @@ def read_sweep(path: Path) -> Sweep:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which no key stands twice."""
+    """YAML in which no key stands twice, numbers are decimal (not 1:30 for 90, or 010 for 8), and texts can be kept."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [str(key.value) for key, _ in node.value]
         if len(set(keys)) < len(keys):
             raise ValueError(f"a key stands twice among {keys}")
         return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        if node.tag.endswith((":int", ":float")) and re.match(r"[+-]?0[\dbx_]|.*:", node.value):
+            raise ValueError(f"expected a decimal number, or a text in quotes, got {reprlib.repr(node.value)}")
+        if re.search("[\0\ud800-\udfff]", node.value):
+            raise ValueError(f"expected a text without NUL and half characters, got {node.value!a}")
+        return super().construct_scalar(node)
 
 
 def _is_small(content: object) -> bool:
@@ -162,7 +174,7 @@ def _check_parameters(notebook: Path, parameters: Mapping[str, Sequence[Any]]) -
             if number or not _same_kind(value, default):
                 expected = "a number, text, true, false, null or a list of these"
                 expected = expected if default is None else f"{type(default).__name__} as {default!r} is"
-                hint = " (in YAML a number such as 1e-3 is written 1.0e-3)" if number else ""
+                hint = " (YAML writes 1e-3 as 1.0e-3, and 1e3 as 1.0e+3)" if number else ""
                 raise ValueError(f"parameter {name!r}: expected {expected}, got {reprlib.repr(value)}{hint}: {listed}")
             if any(str(value) == str(other) and value != other for other in values):
                 raise ValueError(f"parameter {name!r}: {value!r} is there as a text and as a number: {listed}")
@@ -216,8 +228,10 @@ def execute(source: str, folder: str, /, **parameters: Any) -> tuple[list[dict[s
         before, after = Path(temporary, "in.ipynb"), Path(temporary, "out.ipynb")
         before.write_text(source, encoding="utf-8")
         cwd = folder if Path(folder).is_dir() else temporary
+        kernel = nbformat.reads(source, 4).metadata.get("kernelspec", {}).get("name", "python3")
         try:
-            papermill.execute_notebook(before, after, parameters, cwd=cwd, progress_bar=False, **QUIET)
+            options = {"cwd": cwd, "kernel_name": kernel, "language": "python", **QUIET}
+            papermill.execute_notebook(before, after, parameters, **options)
         except Exception as problem:  # the notebook's own, a dead kernel, a missing one
             error = f"{type(problem).__name__}: {problem}".strip()
         notebook = nbformat.read(after if after.exists() else before, 4)
@@ -273,12 +287,20 @@ def run_sweep(
     Returns
     -------
     The rows of the runs that are done, in the order of the grid, and what happened.
+
+    Raises
+    ------
+    ValueError : ``folder`` has runs of other parameters, or its table is damaged as a whole.
     """
-    wanted = table(sweep)
+    wanted, path = table(sweep), folder / "runs.csv"
+    there = scan(path, (), None)[0]
+    if there and not any(row.get("notebook") == notebook_name({k: row.get(k) for k in wanted.keys}) for row in there):
+        raise ValueError(f"{path.name}: expected runs of the parameters {list(wanted.keys)}; give another --out")
     if recompute:
         mark(wanted, folder)
     report = run(wanted, scheduler=scheduler, workers=workers, folder=folder)
-    rows = {key_of(row, wanted.keys, None): row for row in scan(folder / "runs.csv", wanted.keys, None)[0]}
+    done = [row for row in scan(path, wanted.keys, None)[0] if row["code"] != RECOMPUTE]
+    rows = {key_of(row, wanted.keys, None): row for row in done}
     keys = [key_of(cell, wanted.keys, None) for cell in cells(sweep)]
     found = pd.DataFrame([rows[key] for key in keys if key in rows], dtype=str)
     for column in found:
@@ -348,8 +370,8 @@ def main(arguments: list[str] | None = None) -> int:
         place = {"scheduler": args.scheduler, "workers": args.workers}
         found, report = run_sweep(sweep, folder, recompute=args.recompute, **place)
         print(summary(sweep, found, report))
-        picture = ", summary.png" if (folder / "summary.png").exists() else ""
-        print(f"{os.path.relpath(folder)}: a notebook for each run, runs.csv{picture}")
+        there = [name for name in ("runs.csv", "summary.png") if (folder / name).exists()]
+        print(f"{os.path.relpath(folder)}: {', '.join(['a notebook for each run', *there])}")
         return int(bool(report.failures))
 
     return fails("sweep", work)

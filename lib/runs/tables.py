@@ -72,6 +72,7 @@ MEASURED: dict[str, tuple[str, ...]] = {  # the columns with what was found
     "explorer/frames": ("peak_r", "peak_rho", "amplification"),
 }
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")  # see `write_bytes`; others' files are none of ours
 STALE = 600  # seconds after which nobody writes a temporary file any more
 Row = dict[str, str]
 
@@ -286,9 +287,9 @@ def alone(path: Path) -> Iterator[None]:
         print(f"{path.name}: another run is writing it; waiting for its end", file=sys.stderr, flush=True)
         lock.acquire()
     try:
-        for left in path.parent.rglob(".*.tmp"):
+        for left in (*path.parent.glob(".*.tmp"), *path.parent.glob("*/.*.tmp")):  # by-products have folders of theirs
             with contextlib.suppress(OSError):
-                if time.time() - left.stat().st_mtime > STALE:
+                if TEMPORARY.fullmatch(left.name) and time.time() - left.stat().st_mtime > STALE:
                     left.unlink()
         yield
     finally:

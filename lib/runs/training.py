@@ -16,7 +16,7 @@ from tqdm import tqdm
 from lib.networks import LINES, NETWORKS, WEIGHTS, N, Reconstruction, fast_bfloat16, load_network, read_manifest
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.runs.checkpoints import Clock, load_checkpoint, save_checkpoint
+from lib.runs.checkpoints import Clock, load_checkpoint, save_checkpoint, set_compared
 from lib.runs.errors import IMAGES, LEVELS, errors
 from lib.runs.options import count, fails, positive, program, torch_device
 from lib.runs.provenance import provenance
@@ -188,7 +188,7 @@ def train(
 
     A training that was killed goes on from its checkpoint, in the run of the learning rate where it was, and does
     what it would have done: with ``steps`` and on a processor, the weights are the same bits (a GPU adds in any order).
-    One that was finished starts another run.
+    One that was finished, and compared with what is published, starts another run; until it is compared, none.
 
     Parameters
     ----------
@@ -205,12 +205,13 @@ def train(
     Raises
     ------
     ValueError : neither ``minutes`` nor ``steps`` is positive.
+    FloatingPointError : loss, weights or errors are not finite; checkpoint and log stay as they were.
     """
     if not ((minutes or 0) > 0 or (steps or 0) > 0):
         raise ValueError(f"train: minutes or steps must be positive, got {minutes!r} and {steps!r}")
     optimizer = adam(network, settings)
     clock = load_checkpoint(checkpoint, network, optimizer) if checkpoint.exists() else clock or Clock()
-    if clock.progress >= 1:
+    if clock.progress >= 1 and clock.compared:
         clock = Clock(clock.step, clock.seconds, clock.run + 1)
     rows: list[Mapping[str, object]] = [row for row in read_rows(log) if int(row["step"]) <= clock.step]
     saved, loss_sum, loss_steps = time.perf_counter(), 0.0, 0
@@ -227,14 +228,24 @@ def train(
             bar.update(0)
             if int(LOOKS * clock.progress) > int(LOOKS * before):
                 rows.append(log_row(network, settings, clock, loss_sum / loss_steps, validation_images))
+                _check_finite(clock, *(float(str(rows[-1][name])) for name in ("loss", "error_clean", "error_noise_4")))
                 write_rows(log, rows)
                 bar.set_postfix({name: rows[-1][name] for name in ("loss", "error_clean")})
                 loss_sum, loss_steps = 0.0, 0
             if clock.progress >= 1 or time.perf_counter() - saved >= save_every:
+                _check_finite(clock, *(float(value.sum()) for value in network.state_dict().values()))
                 save_checkpoint(checkpoint, network, optimizer, clock)
                 saved = time.perf_counter()
     network.eval()
     return clock
+
+
+def _check_finite(clock: Clock, *numbers: float) -> None:
+    if not all(map(math.isfinite, numbers)):
+        raise FloatingPointError(
+            f"train: loss, weights or errors are not finite at step {clock.step}; the checkpoint and the log of before "
+            "stay; a lower rate may help"
+        )
 
 
 def start(name: str, preset: str, *, folder: Path = WEIGHTS) -> tuple[Reconstruction, Clock]:
@@ -272,18 +283,20 @@ def publish(
     folder: Path = WEIGHTS,
     log: Path | None = None,
 ) -> bool:
-    """Write log, weights and manifest if the network is better on the validation images than what is published.
+    """Write weights, manifest and log if the network is better on the validation images than what is published.
 
     Returns
     -------
-    Whether it was: the mean error over the noise levels is what counts.
+    Whether it was: the mean error over the noise levels is what counts. One that a kill left half published is as good
+    as itself, and published again.
     """
     key, found = f"{name}-{preset}", record(network, name, preset, settings, clock, IMAGES)
-    if not is_better(found, name, preset, folder):
+    there = read_manifest(folder).get(key, {})
+    if there.get("validation_error") != found["validation_error"] and not is_better(found, name, preset, folder):
         return False
+    save_network(network, key, found, folder=folder)
     if log is not None:
         write_bytes(RESULTS / f"train_{key}.csv", log.read_bytes())
-    save_network(network, key, found, folder=folder)
     return True
 
 
@@ -370,13 +383,15 @@ def _train(args: argparse.Namespace, device: str, checkpoint: Path) -> int:
         clock=clock,
     )
     print(f"{key}: measuring errors on {IMAGES} phantoms")
-    if not publish(network, args.network, args.preset, settings, clock, WEIGHTS, log):
+    better = publish(network, args.network, args.preset, settings, clock, WEIGHTS, log)
+    if better and checkpoint.stat().st_size <= COMMITTED_BYTES:
+        set_compared(checkpoint, kept)
+    set_compared(checkpoint, checkpoint)
+    if not better:
         shown = f"{checkpoint.parent.name}/{checkpoint.name}"
         print(f"{key}: no better than the published weights, which stay; remove {shown} to go on from those")
         return 0
     print(f"{key}: published")
-    if checkpoint.stat().st_size <= COMMITTED_BYTES:
-        write_bytes(kept, checkpoint.read_bytes())
     return 0
 
 

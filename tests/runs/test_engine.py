@@ -85,7 +85,12 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(tmp_path, workers):
     process.communicate()
     before = rows(folder)
     assert group_is_gone(process.pid) and 2 <= len(before) < 8
-    for left in (folder / ".toy.csv.0.tmp", folder / "files" / ".7.txt.1.tmp"):  # as a kill in a write leaves them
+    user = folder / ".another program's.tmp"
+    for left in (
+        folder / f".toy.csv.{'0' * 32}.tmp",
+        folder / "files" / f".7.txt.{'f' * 32}.tmp",
+        user,
+    ):  # as by a kill
         left.touch()
         os.utime(left, (0, 0))
     process = start(folder, 8, 0.0, workers)
@@ -94,7 +99,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(tmp_path, workers):
     assert process.returncode == 0 and [row["a"] for row in after] == [str(a) for a in range(8)]
     assert all(row in after for row in before)
     assert all(count == 1 for a, count in ran(tmp_path).items() if str(a) in {row["a"] for row in before})
-    assert sorted(path.name for path in folder.iterdir()) == [".toy.csv.lock", "files", "toy.csv"]
+    assert sorted(path.name for path in folder.rglob(".*")) == [user.name, ".toy.csv.lock"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -227,6 +232,28 @@ def test_a_damaged_row_is_computed_again(tmp_path, address, capsys):
     text = capsys.readouterr().err
     assert "toy.csv: line 4: column square: expected a finite number, got 'nan'" in text
     assert "line 5" not in text and "line 6" in text
+
+
+def test_what_is_left_out_stays_beside_the_table(tmp_path, address, capsys):
+    """Rows that stand twice, and that this run does not want: both would be gone with its first write."""
+    run(toy.table(4), folder=tmp_path, scheduler=address)
+    path = tmp_path / "toy.csv"
+    path.write_text(path.read_text() + path.read_text().splitlines(keepends=True)[4])
+    before = path.read_bytes()
+    (tmp_path / "files" / "0.txt").unlink()
+    assert run(toy.table(2), folder=tmp_path, scheduler=address).rows == 3
+    assert (tmp_path / "toy.csv.damaged").read_bytes() == before
+    assert "there are 2; left out" in capsys.readouterr().err
+
+
+def test_a_table_without_what_was_measured_is_computed_anew(tmp_path, address):
+    run(toy.table(3), folder=tmp_path, scheduler=address)
+    path = tmp_path / "toy.csv"
+    fields = [line.split(",", 3) for line in path.read_text().splitlines()]
+    path.write_text("".join(f"{a},{parity},{rest}\n" for a, parity, _, rest in fields))
+    assert "square" not in rows(tmp_path)[0]
+    assert run(toy.table(3), folder=tmp_path, scheduler=address).new == 3
+    assert [row["square"] for row in rows(tmp_path)] == ["0", "1", "4"]
 
 
 def test_cells_can_depend_on_what_was_found(tmp_path, address):

@@ -158,6 +158,8 @@ def test_a_changed_notebook_or_helper_makes_runs_unverified_and_they_can_run_aga
         assert "2 done, 0 failed\n2 unverified" in capsys.readouterr().out and len(marks(tmp_path)) == 2
     assert main([*arguments, "--recompute"]) == 0 and len(marks(tmp_path)) == 4
     assert [row["ratio"] for row in rows(out)] == ["1.0", "0.5"] and "unverified" not in capsys.readouterr().out
+    notebook.write_text(notebook.read_text().replace("b / a", "a / 0"))
+    assert main([*arguments, "--recompute"]) == 1 and "0 done, 2 failed" in capsys.readouterr().out  # not the old ones
 
 
 @pytest.mark.parametrize(
@@ -167,7 +169,7 @@ def test_a_changed_notebook_or_helper_makes_runs_unverified_and_they_can_run_aga
         ({"a": [1.5]}, "parameter 'a': expected int as 1 is, got 1.5"),
         ({"a": ["1"]}, "parameter 'a': expected int"),
         ({"a": [True]}, "parameter 'a': expected int"),
-        ({"b": ["1e-3"]}, "(in YAML a number such as 1e-3 is written 1.0e-3)"),
+        ({"b": ["1e-3"]}, "(YAML writes 1e-3 as 1.0e-3, and 1e3 as 1.0e+3)"),
         ({"kill": [1]}, "parameter 'kill': expected bool"),
         ({"folder": [1]}, "parameter 'folder': expected str"),
         ({"b": [float("inf")]}, "parameter 'b': expected float"),
@@ -175,7 +177,8 @@ def test_a_changed_notebook_or_helper_makes_runs_unverified_and_they_can_run_aga
         ({"nothing": [datetime.date(2024, 1, 2)]}, "expected a number, text, true, false, null or a list of these"),
         ({"nothing": [[1, {2}]]}, "expected a number, text, true, false, null or a list of these"),
         ({"nothing": [b"\xff"]}, "expected a number, text, true, false, null or a list of these"),
-        ({"nothing": ["1e-3"]}, "(in YAML a number such as 1e-3 is written 1.0e-3)"),
+        ({"nothing": ["1e-3"]}, "(YAML writes 1e-3 as 1.0e-3, and 1e3 as 1.0e+3)"),
+        ({"nothing": ["-1.5E3"]}, "(YAML writes 1e-3 as 1.0e-3, and 1e3 as 1.0e+3)"),
         ({"nothing": [1, "1"]}, "is there as a text and as a number"),
     ],
 )
@@ -200,6 +203,12 @@ def test_a_wrong_parameter_is_an_error_that_lists_the_known_ones_before_anything
         ("notebook: divide.ipynb\nparameters: {a: [1]}\nplot: {z: a}\n", "plot: expected x, y, group"),
         ("a: [1\n", "not YAML"),
         ("notebook: divide.ipynb\nparameters: {a: [1], a: [2]}\n", "a key stands twice among ['a', 'a']"),
+        *(
+            (f"notebook: divide.ipynb\nparameters: {{b: [{number}]}}\n", "not YAML: expected a decimal number")
+            for number in ("1:30", "-2:00.5", "010", "0x1F", "0b11")
+        ),
+        ('notebook: divide.ipynb\nparameters: {folder: ["a\\0b"]}\n', "not YAML: expected a text without NUL"),
+        ('notebook: "\\ud800.ipynb"\nparameters: {a: [1]}\n', "not YAML: expected a text without NUL"),
         ("notebook: divide.ipynb\nparameters: {a: [2024-13-45]}\n", "not YAML: month must be in 1..12"),
         ("notebook: divide.ipynb\nparameters: " + 2000 * "[", "not YAML: maximum recursion depth exceeded"),
         ("notebook: divide.ipynb\nparameters: {a: &v [*v]}\n", "expected at most 100000 values"),
@@ -225,6 +234,31 @@ def test_a_wrong_file_is_an_error(tmp_path, make, capsys, text, message):
     (tmp_path / "shape.ipynb").write_text('{"nbformat": 4, "cells": [3]}')
     assert main([str(tmp_path / "divide.yml")]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_runs_of_other_parameters_in_the_folder_stay_as_they_are(tmp_path, make, cluster, capsys):
+    out, place = tmp_path / "out", ["--scheduler", cluster]
+    assert main([str(make(a=[1], b=[2, 4])), "--out", str(out), *place]) == 0
+    before = (out / "runs.csv").read_bytes()
+    for other in ({"a": [1]}, {"a": [1], "b": [2], "wait": [0.5]}):
+        assert main([str(make_again(tmp_path, other)), "--out", str(out), *place]) == 2
+        assert f"runs.csv: expected runs of the parameters {list(other)}; give another" in capsys.readouterr().err
+        assert (out / "runs.csv").read_bytes() == before
+
+
+def make_again(tmp_path, parameters):
+    path = tmp_path / "other.yml"
+    path.write_text(yaml.safe_dump({"notebook": "divide.ipynb", "parameters": parameters}))
+    return path
+
+
+def test_a_notebook_that_names_no_kernel_runs_too(tmp_path, make, cluster):
+    sweep, notebook = make(a=[1]), tmp_path / "divide.ipynb"
+    plain = nbformat.read(notebook, 4)
+    del plain.metadata["kernelspec"]
+    nbformat.write(plain, notebook)
+    _, report = run_sweep(read_sweep(sweep), tmp_path / "out", scheduler=cluster)
+    assert report.new == 1 and not report.failures
 
 
 def test_a_missing_file_is_an_error(tmp_path, capsys):

@@ -5,6 +5,7 @@ import re
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from lib.runs.perturbations import packed
 from lib.runs.tables import (
     RESULTS,
     ROOT,
+    TEMPORARY,
     Spread,
     alone,
     is_whole,
@@ -24,6 +26,7 @@ from lib.runs.tables import (
     spreads,
     typed,
     uninterrupted,
+    write_bytes,
     write_rows,
 )
 
@@ -201,11 +204,13 @@ def test_texts_of_a_sweep_come_back_as_they_were(tmp_path):
 
 
 def test_one_process_writes_and_what_a_killed_one_left_goes(tmp_path, capsys):
-    left, fresh = tmp_path / "deep" / ".x.npz.1.tmp", tmp_path / ".t.csv.2.tmp"
+    left, fresh = tmp_path / "deep" / f".x.npz.{32 * '1'}.tmp", tmp_path / f".t.csv.{32 * '2'}.tmp"
+    others = tmp_path / ".another program's.tmp"
     left.parent.mkdir()
-    for path in (left, fresh):
+    for path in (left, fresh, others):
         path.touch()
-    os.utime(left, (0, 0))
+    for path in (left, others):
+        os.utime(path, (0, 0))
     order = []
 
     def second():
@@ -219,7 +224,19 @@ def test_one_process_writes_and_what_a_killed_one_left_goes(tmp_path, capsys):
             time.sleep(0.01)
         order.append("first")
     thread.join()
-    assert order == ["first", "second"] and not left.exists() and fresh.exists()
+    assert order == ["first", "second"] and not left.exists() and fresh.exists() and others.exists()
+
+
+def test_the_names_of_temporary_files_are_those_that_are_cleared_up(tmp_path, monkeypatch):
+    def killed(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+    with pytest.raises(KeyboardInterrupt):
+        write_bytes(tmp_path / "t.csv", b"")
+    (left,) = tmp_path.iterdir()
+    assert TEMPORARY.fullmatch(left.name)
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-40], lambda b: b[:60] + bytes([b[60] ^ 1]) + b[61:], lambda b: b""])

@@ -14,7 +14,7 @@ from lib.networks import LINES, WEIGHTS, N, Reconstruction, load_network, read_m
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
 from lib.runs import checkpoints, training
-from lib.runs.checkpoints import Clock
+from lib.runs.checkpoints import Clock, set_compared
 from lib.runs.comparison import LEVELS, errors
 from lib.runs.frames import EXAMPLE
 from lib.runs.section4 import CALIBRATION, TEST, THEORY, TRAINING, VALIDATION
@@ -183,6 +183,11 @@ def place(tmp_path):
     return named
 
 
+def compared(where):
+    """Let the next training be another run."""
+    set_compared(where["checkpoint"], where["checkpoint"])
+
+
 @pytest.mark.parametrize("learned", [False, True])
 def test_training_lowers_the_loss_and_the_validation_error(learned, place, monkeypatch):
     monkeypatch.setattr(training, "LOOKS", 1)
@@ -245,13 +250,34 @@ def test_rows_beyond_the_checkpoint_are_computed_again_and_not_twice(place, monk
 def test_a_finished_training_starts_another_run_with_its_own_schedule(place):
     network = Reconstruction(OP, SMALL, False)
     train(network, "small", QUICK, steps=3, **place("a"))
+    compared(place("a"))
     before = {name: value.clone() for name, value in network.state_dict().items()}
     clock = train(Reconstruction(OP, SMALL, False, seed=5), "small", QUICK, steps=2, **place("a"))
     assert (clock.run, clock.step, clock.run_step) == (1, 5, 2)
+    compared(place("a"))
     again = Reconstruction(OP, SMALL, False, seed=5)
     train(again, "small", QUICK, steps=1, **place("a"))
     change = (again.net.first.weight - before["net.first.weight"]).abs().max()
     assert 0 < change < 0.02  # it went on from the trained weights, not from new ones
+
+
+def test_a_finished_training_that_was_not_compared_trains_no_further(place):
+    made = Reconstruction(OP, SMALL, False, seed=4)
+    train(made, "small", QUICK, steps=3, **place("a"))
+    log = place("a")["log"].read_bytes()
+    again = Reconstruction(OP, SMALL, False, seed=5)
+    clock = train(again, "small", QUICK, steps=3, **place("a"))
+    assert (clock.run, clock.step) == (0, 3) and same(made, again) and place("a")["log"].read_bytes() == log
+
+
+def test_a_training_that_diverges_says_so_and_leaves_checkpoint_and_log(place):
+    train(Reconstruction(OP, SMALL, False), "small", QUICK, steps=3, **place("a"))
+    compared(place("a"))
+    before = [place("a")[name].read_bytes() for name in ("checkpoint", "log")]
+    diverging = dataclasses.replace(QUICK, rate=1e30)
+    with pytest.raises(FloatingPointError, match="train: loss, weights or errors are not finite at step 4"):
+        train(Reconstruction(OP, SMALL, False), "small", diverging, steps=9, save_every=0, **place("a"))
+    assert [place("a")[name].read_bytes() for name in ("checkpoint", "log")] == before
 
 
 def test_batch_norm_keeps_its_statistics_from_the_middle_on(place, monkeypatch):
@@ -263,6 +289,7 @@ def test_batch_norm_keeps_its_statistics_from_the_middle_on(place, monkeypatch):
 
     monkeypatch.setattr(training, "modulus_loss", look)
     train(network, "small", QUICK, steps=8, **place("a"))
+    compared(place("a"))
     train(network, "small", QUICK, steps=2, **place("a"))
     moved = [not torch.equal(a, b) for a, b in itertools.pairwise(seen)]
     assert moved == [True] * 3 + [False] * 6
@@ -300,6 +327,7 @@ def test_a_checkpoint_is_replaced_in_one_step(place, monkeypatch):
     network = Reconstruction(OP, SMALL, False)
     train(network, "small", QUICK, steps=2, **place("a"))
     path = place("a")["checkpoint"]
+    compared(place("a"))
     before = path.read_bytes()
 
     def refuse(*paths):
@@ -397,23 +425,50 @@ def test_a_training_starts_anew_from_broken_weights(folder):
     assert not same(begun, made) and clock == Clock()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("with_moments", [True, False])
-@pytest.mark.parametrize("name", ["tira", "tirafl"])
-def test_the_command_trains_publishes_and_goes_on_on_another_machine(name, with_moments, folder, tmp_path, monkeypatch):
+@pytest.fixture
+def command(folder, tmp_path, monkeypatch):
+    """The command, with folders of its own; its arguments are those of the shell."""
     monkeypatch.setattr(training, "WEIGHTS", folder)
     monkeypatch.setattr(training, "CHECKPOINTS", tmp_path / "_train")
     monkeypatch.setattr(training, "RESULTS", tmp_path / "results")
     monkeypatch.setitem(SETTINGS, "compact", QUICK)
+    return training.main
+
+
+@pytest.mark.parametrize("at", ["record", "save_network", "write_bytes", "set_compared"])
+def test_killed_after_its_last_step_it_publishes_then_trains_another_run(at, command, folder, tmp_path, monkeypatch):
+    def killed(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training, at, killed)
+        command(["tira", "--steps", "2", "--device", "cpu"])
+    command(["tira", "--steps", "2", "--device", "cpu"])
+    entry, kept = read_manifest(folder)["tira-compact"], folder / "tira-compact.checkpoint.safetensors"
+    assert (entry["steps"], entry["runs"]) == (2, 1) and load_network("tira", folder=folder).op.n == 32
+    for checkpoint in (kept, tmp_path / "_train" / "tira-compact.safetensors"):
+        network = Reconstruction(OP, SMALL, False)
+        clock = checkpoints.load_checkpoint(checkpoint, network, training.adam(network, QUICK))
+        assert clock.step == 2 and clock.compared
+    assert [row["step"] for row in read_rows(tmp_path / "results" / "train_tira-compact.csv")] == ["1", "2"]
+    command(["tira", "--steps", "2", "--device", "cpu"])
+    log = read_rows(tmp_path / "_train" / "tira-compact.csv")
+    assert [(row["run"], row["step"]) for row in log] == [("0", "1"), ("0", "2"), ("1", "3"), ("1", "4")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("with_moments", [True, False])
+@pytest.mark.parametrize("name", ["tira", "tirafl"])
+def test_the_command_trains_publishes_and_goes_on_on_another_machine(name, with_moments, command, folder, tmp_path):
     if name == "tirafl":
-        training.main(["tira", "--steps", "3", "--device", "cpu"])
-    training.main([name, "--steps", "3", "--device", "cpu", "--rate", "1e-3"])
+        command(["tira", "--steps", "3", "--device", "cpu"])
+    command([name, "--steps", "3", "--device", "cpu", "--rate", "1e-3"])
     first = read_manifest(folder)[f"{name}-compact"]
     assert first["steps"] == 3 and first["settings"]["rate"] == 1e-3
     (tmp_path / "_train" / f"{name}-compact.safetensors").unlink()  # another machine has only what is committed
     if not with_moments:  # too large, as for the sizes of the paper
         (folder / f"{name}-compact.checkpoint.safetensors").unlink()
-    training.main([name, "--steps", "4"])
+    command([name, "--steps", "4"])
     rows = read_rows(tmp_path / "_train" / f"{name}-compact.csv")
     assert [(row["run"], row["step"]) for row in rows] == [("0", str(k)) for k in (1, 2, 3)] + [
         ("1", str(k)) for k in (4, 5, 6, 7)
