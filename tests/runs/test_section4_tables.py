@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from lib.runs import robustness, sensitivity, table1
+from lib.runs import attacks, final, robustness, sensitivity, table1
+from lib.runs.attacks import Configuration
 from lib.runs.authors_search import Choice
 from lib.runs.section4 import LEVELS
 
@@ -61,6 +62,26 @@ def table1_grid(n):
     from lib.attack import location_grid
 
     return location_grid(n, 2)
+
+
+def test_many_plain_iterations_give_the_amplification_of_the_converged_solver_and_few_do_not(monkeypatch):
+    small = Configuration("tv", 9, 0.04, "authors", grid=2, preset="literal", n=32)
+    for module in (attacks, final):
+        monkeypatch.setattr(module, "choice", lambda *_: Choice(5e-3, 0.3, (), None, 50))
+    monkeypatch.setattr(final, "configuration", lambda *_: small)
+    alphas = {}
+    for iterations in (2, 2000):
+        monkeypatch.setattr(final, "ITERATIONS", iterations)
+        (row,), _ = final.compute(9, 0.04, 0, attacks.setting(small), (8, 8))
+        alphas[iterations] = float(row["alpha_plain"]) / float(row["alpha_converged"])
+    assert alphas[2000] == pytest.approx(1, abs=0.02)
+    assert abs(alphas[2] - 1) > 0.1
+
+
+def test_the_final_iterations_wait_for_the_literal_rows(monkeypatch):
+    monkeypatch.setattr(final, "selected", lambda one, image: (1, 2) if one.lines == 40 else None)
+    cells = list(final.cells(pd.DataFrame()))
+    assert [(cell["lines"], cell["noise_rel"], cell["mu"]) for cell in cells] == [(40, v, (1, 2)) for v in LEVELS]
 
 
 def test_table_1_knows_both_pairs_of_networks():
