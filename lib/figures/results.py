@@ -151,7 +151,7 @@ def radius(table: pandas.DataFrame) -> Figure:
         (axes[1], "alpha", r"amplification $\alpha$"),
         (axes[2], "concentration", "energy within 5 pixels of the peak"),
     ):
-        for optimiser, name, color in (("ours", "our attack", COLORS[0]), ("adam", "authors' optimiser", COLORS[1])):
+        for optimiser, name, color in (("ours", "our attack", COLORS[0]), ("adam", "Adam, converged", COLORS[1])):
             rows = table[table.optimiser == optimiser].groupby("sigma")[key].agg(["mean", "min", "max"])
             ax.semilogx(rows.index, rows["mean"], "o-", color=color, markersize=4, label=name)
             band(ax, rows.index, rows["min"], rows["max"], color)
