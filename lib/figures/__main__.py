@@ -78,6 +78,7 @@ NAMED: dict[str, Callable[[], Figure]] = {
     "constant": lambda: theory.constants(_transitions()),
     "cover": _cover,
     "explorer-transfer": lambda: explorer.transfer(read_table("explorer/frames")),
+    "gpu": lambda: method.gpu(read_table("gpu_speed")),
     "growth": lambda: theory.growth(read_table("theory_growth")),
     "lambda": lambda: cs_mri.lambda_curves(read_table("lambda")),
     "networks-error": lambda: networks.networks_error(read_table("networks_error")),
