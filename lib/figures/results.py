@@ -97,7 +97,7 @@ def pairs(found: Mapping[tuple[str, str], Mapping[Cell, Spread]]) -> Figure:
 
 def robustness(table: pandas.DataFrame, trained: Sequence[str]) -> Figure:
     """Relative error against noise, adversarial (4) and Gaussian, from robustness.csv; a panel for each pair."""
-    figure, axes = plt.subplots(1, len(trained), figsize=(WIDTH, 3.3), sharey=True)
+    figure, (axes,) = plt.subplots(1, len(trained), figsize=(WIDTH, 3.3), sharey=True, squeeze=False)
     for ax, pair in zip(axes, trained, strict=True):
         rows = table[table.network.isin(["", pair])] if len(table) else table
         for method in SHOWN:
@@ -123,7 +123,7 @@ def sensitivity(table: pandas.DataFrame, chosen: Mapping[tuple[str, float], tupl
     ``chosen`` is lambda and rho by attack and level; rows with another rho are left out.
     """
     levels = list(dict.fromkeys(level for _, level in chosen))
-    figure, axes = plt.subplots(1, len(levels), figsize=(WIDTH, 3.0), sharey=True)
+    figure, (axes,) = plt.subplots(1, len(levels), figsize=(WIDTH, 3.0), sharey=True, squeeze=False)
     names = {"ours": ("our attack", COLORS[0]), "authors": ("the authors'", COLORS[1])}
     for ax, level in zip(axes, levels, strict=True):
         for optimiser, (name, color) in names.items():
