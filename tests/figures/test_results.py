@@ -25,7 +25,7 @@ def test_robustness_has_both_errors_of_each_method_beside_its_pair():
     rows = [("tv", "", 0.04, 0.02, 0.05), ("tv", "", 0.04, 0.02, 0.07), ("tira", "noisy", 0.04, 0.03, 0.08)]
     columns = ["method", "network", "noise_rel", "error_gaussian", "error_adversarial"]
     compact, noisy = results.robustness(pandas.DataFrame(rows, columns=columns), ("compact", "noisy")).axes
-    drawn = [[bar.lines[0].get_ydata().round(9).tolist() for bar in ax.containers] for ax in (compact, noisy)]
+    drawn = [[[round(v, 9) for v in bar.lines[0].get_ydata()] for bar in ax.containers] for ax in (compact, noisy)]
     assert drawn == [[[6.0], [2.0]], [[6.0], [2.0], [8.0], [3.0]]]
     labels = [text.get_text() for text in compact.get_legend().get_texts()]
     assert "Tira: no rows yet" in labels
@@ -36,7 +36,7 @@ def test_sensitivity_leaves_out_rows_of_another_penalty():
     rows = [("authors", 0.04, 0.01, 1.0, 6.0), ("authors", 0.04, 0.01, 0.1, 9.0), ("authors", 0.04, 0.02, 1.0, 5.0)]
     table = pandas.DataFrame(rows, columns=["optimiser", "noise_rel", "lam", "rho", "alpha"])
     (ax,) = results.sensitivity(table, {("ours", 0.04): (0.01, 0.0), ("authors", 0.04): (0.01, 1.0)}).axes
-    curves = {line.get_label(): line.get_ydata().tolist() for line in ax.lines}
+    curves = {line.get_label(): list(line.get_ydata()) for line in ax.lines}
     assert curves["the authors'"] == [6.0, 5.0] and curves["our attack: no rows yet"] == []
 
 
