@@ -60,4 +60,4 @@ def compute(
     return [row], {}
 
 
-TABLE = Table("final", cells, compute, groups=("lines", "noise_rel"), tolerance=lambda row: 0.15)
+TABLE = Table("final", cells, compute, groups=("lines",), tolerance=lambda row: 0.15)
