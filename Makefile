@@ -83,8 +83,8 @@ compare: $(READY)  ## errors of the networks, TV and zero filling against noise 
 theory: $(READY)  ## compute the long runs of the theory chapter (results/theory_*.csv)
 	$(BIN)/python -m lib.runs theory_growth theory_few theory_masks theory_transition $(PLACE)
 
-table1: $(READY)  ## attack the test images of Section 4: WORKERS=2 SCHEDULER=tcp://... (results/table1.csv, sigma, transfer, robustness, sensitivity)
-	$(BIN)/python -m lib.runs table1 sigma transfer robustness sensitivity $(PLACE)
+table1: $(READY)  ## attack the test images of Section 4: WORKERS=2 SCHEDULER=tcp://... (results/table1.csv, sigma, transfer, robustness, sensitivity, final)
+	$(BIN)/python -m lib.runs table1 sigma transfer robustness sensitivity final $(PLACE)
 
 TABLE ?= table1
 SHARE ?= 0.05
@@ -107,8 +107,8 @@ solver: $(READY)  ## compile the explorer's solver.c to WebAssembly (book/_stati
 	$(BIN)/python book/solver.py
 
 # a static pattern: a plain fig-% would also match the files in results/figures
-FIGURES := $(addprefix fig-, 1 2 3 4 5 6 7 amplification attack-iterations attack-optimum attack-strength constant cover explorer-transfer gpu growth \
-	lambda networks-amplification networks-error peers phase radius scaling subsampling tolerance training transfer)
+FIGURES := $(addprefix fig-, 1 2 3 4 5 6 7 attack-iterations attack-optimum attack-strength constant cover explorer-transfer gpu growth \
+	lambda networks-error pairs peers phase radius robustness scaling sensitivity subsampling tolerance training transfer)
 .PHONY: $(FIGURES)
 $(FIGURES): fig-%: $(READY)
 	$(BIN)/python -m lib.figures $*

@@ -15,11 +15,11 @@ from lib.figures import attack, cs_mri, explorer, method, networks, results, the
 from lib.figures.style import save, use_style
 from lib.operators import MaskedFourier, radial_mask
 from lib.phantoms import ellipses
-from lib.runs import attacks, table1, transfer
+from lib.runs import attacks, sensitivity, table1, transfer
 from lib.runs.attacks import Configuration, Outcome
 from lib.runs.frames import EXAMPLE
 from lib.runs.options import program
-from lib.runs.section4 import LEVELS, LINES
+from lib.runs.section4 import LEVELS
 from lib.runs.tables import RESULTS, read_table
 from lib.tv import calibrated_lambda, reconstruct_tv
 
@@ -60,14 +60,6 @@ def _cover(noise_rel: float = 0.01, mu: tuple[int, int] = (60, 60)) -> Figure:
     return attack.cover(x, op.A_dagger(e), clean, attacked, mu)
 
 
-def _amplifications() -> dict[str, dict]:
-    return {"our attack": table1.summary(), "authors' optimiser": table1.summary("adam"), "paper": table1.printed()}
-
-
-def _factors() -> dict[int, float]:
-    return {lines: 256**2 / int(radial_mask(256, lines).sum()) for lines in LINES}
-
-
 def _transitions() -> pandas.Series:
     return theory.first_recoveries(read_table("theory_transition"))
 
@@ -80,22 +72,23 @@ NAMED: dict[str, Callable[[], Figure]] = {
     "5": lambda: results.attacked(_outcome(method="tira")),
     "6": lambda: results.transfers(transfer.shown(Configuration("tira"), 0), "tira"),
     "7": lambda: results.transfers(transfer.shown(Configuration("tv"), 0), "tv"),
-    "amplification": lambda: results.amplification(_amplifications(), _factors()),
     "attack-iterations": lambda: method.attack_iterations(read_table("attack_iterations")),
     "attack-optimum": lambda: method.attack_optimum(read_table("attack_optimum")),
     "attack-strength": lambda: method.attack_strength(read_table("bench_attack")),
     "constant": lambda: theory.constants(_transitions()),
     "cover": _cover,
     "explorer-transfer": lambda: explorer.transfer(read_table("explorer/frames")),
+    "gpu": lambda: method.gpu(read_table("gpu_speed")),
     "growth": lambda: theory.growth(read_table("theory_growth")),
     "lambda": lambda: cs_mri.lambda_curves(read_table("lambda")),
-    "networks-amplification": lambda: results.networks_amplification(_amplifications()),
     "networks-error": lambda: networks.networks_error(read_table("networks_error")),
+    "pairs": lambda: results.pairs(table1.pairs()),
     "peers": lambda: method.peers(read_table("bench_tv")),
     "phase": lambda: theory.phase(_transitions()),
     "radius": lambda: results.radius(attacks.current("sigma")),
-    "gpu": lambda: method.gpu(read_table("gpu_speed")),
+    "robustness": lambda: results.robustness(read_table("robustness"), table1.PAIRS),
     "scaling": lambda: method.scaling(read_table("bench_tv_scaling")),
+    "sensitivity": lambda: results.sensitivity(read_table("sensitivity"), sensitivity.chosen()),
     "subsampling": lambda: theory.subsampling(read_table("theory_masks")),
     "tolerance": lambda: method.tolerance(read_table("tolerance")),
     "training": lambda: networks.training({m: read_table(f"train_{m}-compact") for m in ("tira", "tirafl")}),

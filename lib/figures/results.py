@@ -1,16 +1,17 @@
 """Figures of the chapter on the results of Section 4."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from lib import measures
 from lib.figures.attack import artifact
-from lib.figures.style import COLORS, METHODS, WIDTH, band, panels, peak, show_image, ticks
+from lib.figures.style import COLORS, METHODS, WIDTH, band, bare, panels, peak, show_image, ticks
 from lib.runs.attacks import Outcome
 from lib.runs.section4 import LEVELS
 from lib.runs.section4 import METHODS as SHOWN
@@ -48,59 +49,97 @@ def transfers(seen: Mapping[str, Outcome], source: str) -> Figure:
     return figure
 
 
-def _spreads(cells: Mapping[Cell, Spread], method: str, lines: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Noise levels in percent, mean and standard deviation of one mask."""
-    mine = sorted((key[2], spread) for key, spread in cells.items() if key[:2] == (method, lines))
-    return np.array([(100 * level, spread.mean, spread.std) for level, spread in mine]).reshape(-1, 3).T
+def search(found: Mapping[str, Sequence[Tensor]], mu: Sequence[int], sigma: float) -> Figure:
+    """Gradient, perturbation and artifact around a target, one row for each solver inside the search.
 
-
-def _noise_axis(ax: Axes, **options: object) -> None:
-    ax.set(xscale="log")
-    ticks(ax, [100 * level for level in LEVELS], **options)
-
-
-def amplification(found: Mapping[str, Mapping[Cell, Spread]], factor: Mapping[int, float]) -> Figure:
-    """Amplification of TV against noise and against n^2/m, for our attack, the authors' optimiser and the paper.
-
-    ``factor`` is n^2/m by lines of the mask.
+    The three images ``(n, n)`` are shown by their moduli, each from 0 to its own peak; a circle marks the disk.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.6), width_ratios=(1.6, 1))
-    styles = (("o-", 1.0, 1.0), ("s--", 0.75, 1.04), ("x:", 0.6, 0.96))
-    for (name, cells), (style, strength, shift) in zip(found.items(), styles, strict=True):
-        for lines, color in zip(factor, COLORS, strict=False):
-            levels, mean, std = _spreads(cells, "tv", lines)
-            drawn = {"color": color, "markersize": 4, "linewidth": 1.2, "capsize": 2, "alpha": strength}
-            left.errorbar(levels * shift, mean, std, fmt=style, **drawn)
-            if len(mean):
-                right.plot(factor[lines], mean.mean(), style[0], color=color, markersize=7, alpha=strength)
-        left.plot([], [], style, color="0.4", markersize=4, label=name)
-    for lines, color in zip(factor, COLORS, strict=False):
-        left.axhline(factor[lines], color=color, linewidth=0.8, alpha=0.5)
-        at = {"transform": left.get_yaxis_transform(), "va": "center"}  # beside the axis
-        left.text(1.01, factor[lines], f"{lines} lines", color=color, fontsize=8, **at)
-    ends = min(factor.values()), max(factor.values())
-    right.plot(ends, ends, color="0.5", linewidth=1, label=r"$\alpha = n^2/m$")
-    left.set(xlabel="noise, % of the measurements", ylabel=r"amplification $\alpha$", ylim=(0, None))
-    _noise_axis(left)
-    left.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
-    right.set(xlabel=r"subsampling factor $n^2/m$", ylabel=r"$\alpha$, mean over the levels")
-    right.set(ylim=(0, None), xlim=(0, None))
-    right.legend(fontsize=8)
+    half = round(3 * sigma)
+    row, column = (min(max(c, half), len(next(iter(found.values()))[0]) - 1 - half) for c in mu)
+    extent = (column - half - 0.5, column + half + 0.5, row + half + 0.5, row - half - 0.5)
+    figure, axes = plt.subplots(len(found), 3, figsize=(0.8 * WIDTH, 0.29 * WIDTH * len(found)), squeeze=False)
+    for line, (name, images) in zip(axes, found.items(), strict=True):
+        line[0].set_ylabel(name)
+        for ax, image, label in zip(line, images, ("g", "r", r"\rho"), strict=True):
+            window = image[row - half : row + half + 1, column - half : column + half + 1].detach().abs()
+            ax.imshow(window.numpy(), cmap="cividis", vmin=0, extent=extent)
+            ax.add_patch(plt.Circle((mu[1], mu[0]), sigma, fill=False, color="white", linewidth=0.8))
+            bare(ax, "" if label == "g" else peak(label, window, 3))
+    for ax, title in zip(axes[0], ("gradient", "perturbation $r$", r"artifact $\rho$"), strict=True):
+        ax.set_title(title, fontsize=10)
     return figure
 
 
-def networks_amplification(found: Mapping[str, Mapping[Cell, Spread]]) -> Figure:
-    """Amplification against noise for TV, Tira and TiraFL, for our attack, the authors' optimiser and the paper."""
-    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 3.0), sharey=True)
-    for ax, (name, cells) in zip(axes, found.items(), strict=True):
+def _noise_axis(ax: Axes) -> None:
+    ax.set(xscale="log", xlabel="noise, % of the measurements")
+    ticks(ax, [100 * level for level in LEVELS], fontsize=8)
+
+
+def pairs(found: Mapping[tuple[str, str], Mapping[Cell, Spread]]) -> Figure:
+    """Amplification of Tira and TiraFL against noise, by who was trained and by the attack; results of `summary`."""
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True)
+    color = dict(zip(dict.fromkeys(trained for trained, _ in found), ("0.45", *COLORS), strict=False))
+    style = dict(zip(dict.fromkeys(attack for _, attack in found), ("x:", "o-", "s--"), strict=False))
+    for ax, method in zip(axes, SHOWN[1:], strict=True):
+        for k, ((trained, attack), cells) in enumerate(found.items()):
+            mine = sorted((level, spread) for (name, _, level), spread in cells.items() if name == method)
+            beside = 100 * 1.03 ** (k - 1)  # else the spreads hide each other
+            values = np.array([(beside * level, s.mean, s.std) for level, s in mine]).reshape(-1, 3).T
+            drawn = {"color": color[trained], "markersize": 4, "linewidth": 1.2, "capsize": 2}
+            label = f"{trained}, {attack}" + ("" if mine else ": no rows yet")
+            ax.errorbar(*values, fmt=style[attack], label=label, **drawn)
+        ax.set_title(METHODS[method][0], fontsize=10)
+        _noise_axis(ax)
+    axes[0].set(ylabel=r"amplification $\alpha$, 40 lines", ylim=(0, None))
+    axes[1].legend(fontsize=7)
+    return figure
+
+
+def robustness(table: pandas.DataFrame, trained: Sequence[str]) -> Figure:
+    """Relative error against noise, adversarial (4) and Gaussian, from robustness.csv; a panel for each pair."""
+    figure, (axes,) = plt.subplots(1, len(trained), figsize=(WIDTH, 3.3), sharey=True, squeeze=False)
+    for ax, pair in zip(axes, trained, strict=True):
+        rows = table[table.network.isin(["", pair])] if len(table) else table
         for method in SHOWN:
             label, color = METHODS[method]
-            levels, mean, std = _spreads(cells, method, 40)
-            ax.errorbar(levels, mean, std, fmt="o-", color=color, markersize=4, capsize=2, label=label)
-        ax.set(xlabel=f"noise, %\n{name}")
-        _noise_axis(ax, fontsize=8)
-    axes[0].set(ylabel=r"amplification $\alpha$, 40 lines", ylim=(0, None))  # of all panels
-    axes[-1].legend(fontsize=8)  # the paper's panel is complete
+            mine = rows[rows.method == method] if len(rows) else rows
+            for kind, style in (("adversarial", "o-"), ("gaussian", "s:")) if len(mine) else ():
+                error = 100 * mine.groupby("noise_rel")[f"error_{kind}"].agg(["mean", "std"]).fillna(0)
+                drawn = {"color": color, "markersize": 4, "linewidth": 1.2, "capsize": 2}
+                name = f"{label}, {'attack (4)' if kind == 'adversarial' else 'Gaussian'}"
+                ax.errorbar(100 * error.index, error["mean"], error["std"], fmt=style, label=name, **drawn)
+            if mine.empty:
+                ax.plot([], [], color=color, label=f"{label}: no rows yet")
+        ax.set_title(f"networks: {pair}", fontsize=10)
+        _noise_axis(ax)
+        ax.legend(fontsize=7)
+    axes[0].set(ylabel="relative error, %", ylim=(0, None))
+    return figure
+
+
+def sensitivity(table: pandas.DataFrame, chosen: Mapping[tuple[str, float], tuple[float, float]]) -> Figure:
+    """Amplification against lambda, from sensitivity.csv; a panel for each level, dotted where an attack has it.
+
+    ``chosen`` is lambda and rho by attack and level; rows with another rho are left out.
+    """
+    levels = list(dict.fromkeys(level for _, level in chosen))
+    figure, (axes,) = plt.subplots(1, len(levels), figsize=(WIDTH, 3.0), sharey=True, squeeze=False)
+    names = {"ours": ("our attack", COLORS[0]), "authors": ("the authors'", COLORS[1])}
+    for ax, level in zip(axes, levels, strict=True):
+        for optimiser, (name, color) in names.items():
+            lam, rho = chosen[optimiser, level]
+            same = (table.optimiser == optimiser) & (table.noise_rel == level) & np.isclose(table.rho, rho, rtol=1e-4)
+            alpha = table[same].groupby("lam").alpha.agg(["mean", "min", "max"])
+            ax.plot(alpha.index, alpha["mean"], "o-", color=color, markersize=4, label=name if len(alpha) else None)
+            band(ax, alpha.index, alpha["min"], alpha["max"], color)
+            ax.axvline(lam, color=color, linestyle=":", linewidth=1)
+            if alpha.empty:
+                ax.plot([], [], color=color, label=f"{name}: no rows yet")
+        ax.set(xscale="log", xlabel=r"$\lambda$")
+        ticks(ax, [float(f"{factor * chosen['ours', level][0]:.2g}") for factor in (0.25, 1, 4)], fontsize=8)
+        ax.set_title(f"{level:.1%} noise", fontsize=10)
+    axes[0].set(ylabel=r"amplification $\alpha$", ylim=(0, None))
+    axes[0].legend(fontsize=8, loc="lower left")
     return figure
 
 
@@ -112,7 +151,7 @@ def radius(table: pandas.DataFrame) -> Figure:
         (axes[1], "alpha", r"amplification $\alpha$"),
         (axes[2], "concentration", "energy within 5 pixels of the peak"),
     ):
-        for optimiser, name, color in (("ours", "our attack", COLORS[0]), ("adam", "authors' optimiser", COLORS[1])):
+        for optimiser, name, color in (("ours", "our attack", COLORS[0]), ("adam", "Adam, converged", COLORS[1])):
             rows = table[table.optimiser == optimiser].groupby("sigma")[key].agg(["mean", "min", "max"])
             ax.semilogx(rows.index, rows["mean"], "o-", color=color, markersize=4, label=name)
             band(ax, rows.index, rows["min"], rows["max"], color)

@@ -43,6 +43,11 @@ def cells(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
                     yield {"optimiser": optimiser, "noise_rel": level, "lam": lam, "rho": rho, "image": image}
 
 
+def chosen() -> dict[tuple[str, float], tuple[float, float]]:
+    """The calibrated lambda and rho by attack and level; 0 and 0 where the authors' search has no result yet."""
+    return {(optimiser, level): _parameters(optimiser, level) or (0.0, 0.0) for optimiser in IMAGES for level in LEVELS}
+
+
 def _parameters(optimiser: str, level: float) -> tuple[float, float] | None:
     """The calibrated lambda and rho, which is 0 for ours: there it follows from lambda and the data."""
     if optimiser == "ours":

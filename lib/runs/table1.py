@@ -90,6 +90,19 @@ def summary(optimiser: str = "ours", preset: str = "laptop", network: str = "com
     return spreads(rows[rows["network"].isin(["", network])], ("method", "lines", "noise_rel"), "alpha")
 
 
+def pairs() -> dict[tuple[str, str], dict[Cell, Spread]]:
+    """The networks' amplification by training and attack: the paper's, and both attacks on the two pairs.
+
+    The authors' is the preset `literal`; a cell that it lacks is that of `laptop`, at fewer locations and images.
+    """
+    found = {("the paper", "its attack"): printed()}
+    for pair in PAIRS:
+        found[pair, "our attack"] = summary(network=pair)
+        literal = summary("authors", preset="literal", network=pair)
+        found[pair, "the authors'"] = summary("authors", network=pair) | literal
+    return found
+
+
 def printed() -> dict[Cell, Spread]:
     """Table 1 as it is printed in the paper, from results/paper_table1.csv."""
     return {

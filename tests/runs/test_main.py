@@ -72,7 +72,7 @@ def test_what_is_wrong_with_a_file_is_one_line(capsys):
     ("target", "command"),
     [
         ("calibrate", "-m lib.runs lambda"),
-        ("table1", "-m lib.runs table1 sigma transfer robustness sensitivity"),
+        ("table1", "-m lib.runs table1 sigma transfer robustness sensitivity final"),
         ("theory", "-m lib.runs theory_growth theory_few theory_masks theory_transition"),
         ("compare", "-m lib.runs networks_error"),
         ("explorer", "-m lib.runs frames --steps '3'"),

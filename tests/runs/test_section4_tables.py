@@ -3,9 +3,12 @@
 import pandas as pd
 import pytest
 
-from lib.runs import robustness, sensitivity, table1
+from lib.runs import attacks, final, robustness, sensitivity, table1
+from lib.runs.attacks import Configuration
 from lib.runs.authors_search import Choice
 from lib.runs.section4 import LEVELS
+from lib.runs.tables import Spread
+from lib.tv import calibrated_lambda
 
 
 @pytest.fixture
@@ -49,6 +52,14 @@ def test_sensitivity_waits_for_the_search_and_then_varies_lambda_and_rho(monkeyp
     assert len({tuple(cell.values()) for cell in theirs}) == len(theirs)
 
 
+def test_a_search_without_a_result_has_no_penalty(monkeypatch):
+    monkeypatch.setattr(sensitivity, "choice", lambda *_: (_ for _ in ()).throw(LookupError("not yet")))
+    assert sensitivity.chosen()["authors", 0.04] == (0.0, 0.0)
+    monkeypatch.setattr(sensitivity, "choice", lambda *_: Choice(1e-3, 0.1, (), None, 50))
+    found = sensitivity.chosen()
+    assert found["authors", 0.04] == (1e-3, 0.1) and found["ours", 0.04] == (calibrated_lambda(0.04, 40), 0.0)
+
+
 @pytest.mark.parametrize(("optimiser", "rho"), [("ours", 0.0), ("authors", 1.0)])
 def test_a_row_of_the_sensitivity_has_the_ratio_of_the_peaks(small, monkeypatch, optimiser, rho):
     monkeypatch.setattr(sensitivity, "location_grid", lambda n: table1_grid(n))
@@ -60,6 +71,38 @@ def table1_grid(n):
     from lib.attack import location_grid
 
     return location_grid(n, 2)
+
+
+def test_a_literal_cell_of_a_network_comes_before_one_of_fewer_locations(monkeypatch):
+    def summary(optimiser="ours", preset="laptop", network="compact"):
+        mean = {"literal": 2.0, "laptop": 1.0}[preset]
+        levels = (0.01,) if preset == "literal" else (0.01, 0.1)
+        return {("tira", 40, level): Spread(mean, 0.1, 5) for level in levels if network == "compact"}
+
+    monkeypatch.setattr(table1, "summary", summary)
+    found = table1.pairs()
+    assert [cell.mean for cell in found["compact", "the authors'"].values()] == [2.0, 1.0]
+    assert found["noisy", "our attack"] == {} and found["the paper", "its attack"] == table1.printed()
+
+
+def test_many_plain_iterations_give_the_amplification_of_the_converged_solver_and_few_do_not(monkeypatch):
+    small = Configuration("tv", 9, 0.04, "authors", grid=2, preset="literal", n=32)
+    for module in (attacks, final):
+        monkeypatch.setattr(module, "choice", lambda *_: Choice(5e-3, 0.3, (), None, 50))
+    monkeypatch.setattr(final, "configuration", lambda *_: small)
+    alphas = {}
+    for iterations in (2, 2000):
+        monkeypatch.setattr(final, "ITERATIONS", iterations)
+        (row,), _ = final.compute(9, 0.04, 0, attacks.setting(small), (8, 8))
+        alphas[iterations] = float(row["alpha_plain"]) / float(row["alpha_converged"])
+    assert alphas[2000] == pytest.approx(1, abs=0.02)
+    assert abs(alphas[2] - 1) > 0.1
+
+
+def test_the_final_iterations_wait_for_the_literal_rows(monkeypatch):
+    monkeypatch.setattr(final, "selected", lambda one, image: (1, 2) if one.lines == 40 else None)
+    cells = list(final.cells(pd.DataFrame()))
+    assert [(cell["lines"], cell["noise_rel"], cell["mu"]) for cell in cells] == [(40, v, (1, 2)) for v in LEVELS]
 
 
 def test_table_1_knows_both_pairs_of_networks():
