@@ -29,7 +29,7 @@ STILLS = {  # by the view: a picture in results/explorer, its alternative text, 
         "A mask of 40 lines, and the zero-filled and the TV reconstruction from measurements with 4 % noise.",
     ),
 }
-WORKER = ("solver.wasm.js", "solver.js", "tasks.js", "pursuit.js")
+WORKER = ("solver.wasm.js", "solver.js", "tasks.js", "pursuit.js", "ascent.js")
 NUMBERS = {"r": "peak_r", "rho": "peak_rho", "alpha": "amplification"}  # names in the page, columns of the table
 
 

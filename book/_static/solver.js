@@ -98,23 +98,30 @@ onmessage = async ({ data: job }) => {
   }
 };
 
-// Answers with the iterates.
-async function solve(job) {
-  const start = performance.now(), { images, perturbation, unit } = setUp(job);
-  let shown = start, last = THRESHOLD[0] * unit, t = last;
+// Iterates until no pixel moves; `show` gets the number of iterations now and then. The last threshold, or null if a
+// newer message has come.
+async function converge(job, unit, show = () => {}) {
+  let shown = performance.now(), last = THRESHOLD[0] * unit, t = last;
   for (let iterations = EVERY; ; iterations += EVERY) {
     c.iterate(EVERY, job.lam, t, last);
-    const change = c.change(), done = change * iterations < STILL || iterations >= MOST, now = performance.now();
-    if (done || now - shown > SHOW) {
-      const [clean, attacked] = images.map((image) => image.slice());
-      const answer = { id: job.id, perturbation, clean, attacked, iterations, done, seconds: (now - start) / 1000 };
-      postMessage(answer, [clean.buffer, attacked.buffer]);
-      if (done) return;
+    const done = c.change() * iterations < STILL || iterations >= MOST;
+    if (done || performance.now() - shown > SHOW) {
+      show(iterations, done);
+      if (done) return t;
       await pause();
-      if (current !== job.id) return;
+      if (current !== job.id) return null;
       shown = performance.now();
     }
     last = t;
     t = Math.max(THRESHOLD_DECAY * t, THRESHOLD[1] * unit);
   }
+}
+
+// Answers with the iterates.
+async function solve(job) {
+  const start = performance.now(), { images, perturbation, unit } = setUp(job);
+  await converge(job, unit, (iterations, done) => {
+    const [clean, attacked] = images.map((image) => image.slice()), seconds = (performance.now() - start) / 1000;
+    postMessage({ id: job.id, perturbation, clean, attacked, iterations, done, seconds }, [clean.buffer, attacked.buffer]);
+  });
 }

@@ -170,9 +170,102 @@ window.explorerViews ??= (() => {
     return (values) => { Object.assign(state, values); update(); };
   }
 
+  // --- The attack -------------------------------------------------------------------------------------------------
+
+  const BLUE = [33, 102, 172], RED = [178, 24, 43];
+  function paintSigned(canvas, values, n, { top, left, half }, limit) { // from blue to red, logarithmic but around 0
+    const size = 2 * half, picture = new ImageData(size, size);
+    canvas.width = canvas.height = size;
+    for (let i = 0; i < size; i++)
+      for (let j = 0; j < size; j++) {
+        const value = values[(top + i) * n + left + j], color = value < 0 ? BLUE : RED;
+        const share = Math.min(Math.log(1 + (20 * Math.abs(value)) / limit) / Math.log(21), 1);
+        picture.data.set([...color.map((c) => 255 + share * (c - 255)), 255], 4 * (i * size + j));
+      }
+    canvas.getContext("2d").putImageData(picture, 0, 0);
+  }
+
+  async function attack(root, { image, table, lines, ...start }, changed) {
+    const state = { ...start }, n = 256, x = Float32Array.from((await decode(image)).values, (value) => value / 255);
+    const change = (values) => { Object.assign(state, values); changed(values); update(); };
+    const target = (values) => change({ ...values, step: null }), peak = (a) => a.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
+    const move = (k, value) => target({ mu: state.mu.map((c, i) => (i === k ? value : c)) });
+    const controls = {
+      noise: logSlider("Noise level", NOISE, 50, (noise) => target({ noise_rel: Number((noise / 100).toPrecision(2)) })),
+      sigma: slider("Radius σ of the disk", 1, 15, 1, (sigma) => target({ sigma })),
+      row: slider("Target μ, row", 0, n - 1, 1, (value) => move(0, value)),
+      column: slider("Target μ, column", 0, n - 1, 1, (value) => move(1, value)),
+      step: slider("Step of the ascent", 0, 5, 1, (step) => change({ step })),
+    };
+    const before = picture("Perturbed, x + r"), after = picture("TV from y + e"), r = picture("r, enlarged"), rho = picture("ρ, enlarged");
+    const climb = curves("Objective and peak by step");
+    const page = lay(root, Object.values(controls).map(({ row }) => row),
+      [button("Best step", () => change({ step: null })), button("Reset", () => change(start))], [before, after, r, rho, climb],
+      "Click into a picture to move the target. Blue is negative, red positive, with the same colours for r and ρ. The curves " +
+      "are what the ascent sees, the pictures and α are converged.", "four");
+    const ask = solver(show);
+    for (const part of [before, after]) {
+      const mark = make("span", { class: "explorer-mark" });
+      part.content.append(mark);
+      part.content.classList.add("explorer-aim");
+      part.mark = mark;
+      part.canvas.addEventListener("click", (event) => {
+        const box = part.canvas.getBoundingClientRect(), at = (v) => Math.min(Math.max(Math.floor(n * v), 0), n - 1);
+        target({ mu: [at((event.clientY - box.top) / box.height), at((event.clientX - box.left) / box.width)] });
+      });
+    }
+    before.show(x, n, "The image.", []);
+    after.show(x, n, "The image.", []);
+
+    function update() {
+      controls.noise.set(100 * state.noise_rel, share(state.noise_rel));
+      controls.sigma.set(state.sigma, `${state.sigma} px`);
+      controls.row.set(state.mu[0], `${state.mu[0]}`);
+      controls.column.set(state.mu[1], `${state.mu[1]}`);
+      controls.step.set(state.step ?? 5, state.step === null ? "the best" : `${state.step}`);
+      root.dataset.done = "";
+      ask({ kind: "attack", n, image: x, lines, ...state, lam: lambda(100 * state.noise_rel, lines, table) })
+        .catch((reason) => page.say(reason.message));
+    }
+
+    function show(answer, { id, mu }) {
+      if (answer.error) return page.say(answer.error);
+      const { tried, steps, best, chosen } = answer, top = Math.max(...tried.map(({ objective }) => objective));
+      const points = (name) => tried.map((values, k) => [k, values[name]]), last = tried[tried.length - 1].objective;
+      const nice = 10 ** Math.floor(Math.log10(top)), high = Math.ceil((1.1 * top) / nice) * nice;
+      const here = answer.done ? [{ points: [[chosen, 0], [chosen, high]], kind: "here" }] : [];
+      climb.show({ label: `Objective by step, now ${three(last)}, and peak of the artifact.`,
+        x: { label: "step", range: [0, steps], ticks: [...Array(steps + 1).keys()] }, y: { range: [0, high], ticks: [0, high] },
+        curves: [{ points: points("objective") }, { points: points("peak"), kind: "second" }, ...here] },
+        [make("span", { class: "explorer-first" }, "objective ‖φ ⊙ ρ‖"), make("sub", {}, "2"), ", ",
+          make("span", { class: "explorer-second" }, "peak ‖ρ‖"), make("sub", {}, "∞")]);
+      if (!answer.done) return page.say(`Step ${tried.length - 1} of ${steps}`);
+      controls.step.set(chosen, chosen === best ? `${chosen}, the best` : `${chosen}`);
+      const artifact = answer.attacked.map((value, k) => value - answer.clean[k]), peaks = [peak(answer.r), peak(artifact)];
+      const window = cornerOf(mu, n), part = (value) => `${(100 * value) / n}%`, size = part(2 * window.half);
+      const where = `at row ${mu[0]}, column ${mu[1]}`, alpha = three(peaks[1] / peaks[0]);
+      before.show(answer.r.map((value, k) => value + x[k]), n, `The image with the perturbation ${where}.`, []);
+      after.show(answer.attacked, n, `The TV reconstruction with an artifact ${where}, amplified ${alpha} times.`,
+        ["α = ", number("alpha", alpha)]);
+      for (const { mark } of [before, after])
+        Object.assign(mark.style, { top: part(window.top), left: part(window.left), width: size, height: size });
+      [[r, answer.r, "r"], [rho, artifact, "ρ"]].forEach(([panel, values, name], i) => {
+        paintSigned(panel.canvas, values, n, window, peaks[1]);
+        panel.canvas.setAttribute("aria-label", `${name} around the target, peak ${three(peaks[i])}.`);
+        panel.caption.replaceChildren(`‖${name}‖`, make("sub", {}, "∞"), " = ", number(name === "r" ? "r" : "rho", three(peaks[i])));
+      });
+      page.say("");
+      page.read(`Step ${chosen}: peak of r ${three(peaks[0])}, of ρ ${three(peaks[1])}, α = ${alpha}.`);
+      root.dataset.done = id;
+    }
+
+    update();
+    return (values) => { Object.assign(state, values); update(); };
+  }
+
   // --- Page and widget --------------------------------------------------------------------------------------------
 
-  const VIEWS = { reconstruction, theory };
+  const VIEWS = { reconstruction, attack, theory };
 
   async function mount(root) {
     await VIEWS[root.dataset.chapter](root, JSON.parse(root.dataset.settings), () => {});

@@ -10,6 +10,7 @@ import functools
 import html
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lib import checks, theory
+from lib.attack import Attack, disk_weight, fast_tv, localized_attack
 from lib.explorer.draws import gaussian, problem
 from lib.explorer.images import in_grey_values
 from lib.networks import N
@@ -30,7 +32,7 @@ from lib.runs.section4 import LINES as MASKS
 from lib.tv import TVResult, calibrated_lambda, reconstruct_tv
 
 STATIC = Path(__file__).parents[2] / "book" / "_static"
-WORKER = ("solver.wasm.js", "solver.js", "tasks.js", "pursuit.js")  # as in book/_ext/explorer_page.py
+WORKER = ("solver.wasm.js", "solver.js", "tasks.js", "pursuit.js", "ascent.js")  # as in book/_ext/explorer_page.py
 LENGTHS = (64, 128, 256, 512)
 # in JupyterLab the colours of the book's theme are those of JupyterLab's
 COLOURS = {"border": "border-color1", "text-base": "ui-font-color1", "surface": "layout-color1", "primary": "brand-color1"}
@@ -86,6 +88,18 @@ def _calibration() -> dict[str, Any]:
     return {"noises": NOISE, "masks": MASKS, "logs": logs}
 
 
+def _shown(where: str, image: Tensor | None) -> Tensor:
+    """The image as the page has it, in 256 grey values; the book's phantom for None."""
+    if image is None:
+        return example_image()
+    checks.tensor(where, "image", image, (N, N), (torch.float32, torch.float64))
+    return in_grey_values(image.float().clamp(0, 1))
+
+
+def _encoded(image: Tensor) -> str:
+    return encode(image, offset=0, step=1 / 255)
+
+
 class ReconstructionView(View):
     """Compressed sensing MRI: mask, zero-filled and TV reconstruction, and the error by iterations.
 
@@ -121,19 +135,10 @@ class ReconstructionView(View):
         checks.number(where, "noise_rel", noise_rel, NOISE[0], NOISE[-1], least=True, most=True)
         if lam is not None:
             checks.number(where, "lam", lam, 1e-5, 1, least=True, most=True)
-        if image is not None:
-            checks.tensor(where, "image", image, (N, N), (torch.float32, torch.float64))
-        self.image = example_image() if image is None else in_grey_values(image.clamp(0, 1))
-        self.seed = checks.seed(where, seed)
-        super().__init__(
-            chapter="reconstruction",
-            settings={"image": encode(self.image, offset=0, step=1 / 255), "table": _calibration(), "seed": seed},
-            names=["lines", "noise_rel", "lam", "iterations"],
-            lines=lines,
-            noise_rel=noise_rel,
-            lam=lam,
-            iterations=iterations,
-        )
+        self.image, self.seed = _shown(where, image), checks.seed(where, seed)
+        settings = {"image": _encoded(self.image), "table": _calibration(), "seed": seed}
+        values = {"lines": lines, "noise_rel": noise_rel, "lam": lam, "iterations": iterations}
+        super().__init__(chapter="reconstruction", settings=settings, names=list(values), **values)
 
     def measured(self) -> tuple[MaskedFourier, Tensor]:
         """The operator and the noisy measurements of what is shown."""
@@ -147,6 +152,57 @@ class ReconstructionView(View):
         op, y = self.measured()
         lam = calibrated_lambda(self.noise_rel, self.lines) if self.lam is None else self.lam
         return reconstruct_tv(y, op, lam, **options)
+
+
+class AttackView(View):
+    """The attack on TV: the ascent at one target, perturbation and artifact at each of its five steps.
+
+    Parameters
+    ----------
+    noise_rel : size of the perturbation, 0.005 to 0.2.
+    mu : the target, row and column, 0 to 255.
+    sigma : radius of the disk, 1 to 15.
+    step : the one that is shown, 0 to 5; None shows the best.
+    lines : of the mask, 25 to 80.
+    image : see :class:`ReconstructionView`.
+
+    The first four are traits of the widget: to read, to set, to observe, to link.
+    """
+
+    noise_rel = traitlets.Float(0.04, min=NOISE[0], max=NOISE[-1]).tag(sync=True)
+    mu = traitlets.List(traitlets.Int(min=0, max=N - 1), minlen=2, maxlen=2).tag(sync=True)
+    sigma = traitlets.Int(5, min=1, max=15).tag(sync=True)
+    step = traitlets.Int(None, allow_none=True, min=0, max=5).tag(sync=True)
+    about = "The attack on TV, step by step"
+
+    def __init__(
+        self,
+        noise_rel: float = 0.04,
+        mu: Sequence[int] = (112, 128),
+        sigma: int = 5,
+        step: int | None = None,
+        lines: int = 40,
+        image: Tensor | None = None,
+    ):
+        where = "AttackView"
+        checks.number(where, "noise_rel", noise_rel, NOISE[0], NOISE[-1], least=True, most=True)
+        if not hasattr(mu, "__len__") or len(mu) != 2:
+            raise ValueError(f"{where}: mu must be a row and a column, got {checks.shown(mu)}")
+        mu = [checks.integer(where, f"mu[{i}]", mu[i], 0, N - 1) for i in range(2)]
+        checks.integer(where, "sigma", sigma, 1, 15), checks.integer(where, "lines", lines, MASKS[0], MASKS[-1])
+        if step is not None:
+            checks.integer(where, "step", step, 0, 5)
+        self.image, self.lines = _shown(where, image), lines
+        settings = {"image": _encoded(self.image), "table": _calibration(), "lines": lines}
+        values = {"noise_rel": noise_rel, "mu": mu, "sigma": sigma, "step": step}
+        super().__init__(chapter="attack", settings=settings, names=list(values), **values)
+
+    def attack(self, tol: float = 2e-3) -> Attack:
+        """The attack by `lib.attack.localized_attack`, with ``tol`` for the reconstructions; of the best step."""
+        op = MaskedFourier(radial_mask(N, self.lines), real=True)
+        y, lam = op.A(self.image), calibrated_lambda(self.noise_rel, self.lines)
+        rec = fast_tv(op, lam, self.noise_rel * torch.linalg.vector_norm(y), tol=tol)
+        return localized_attack(rec, y, op, self.noise_rel, disk_weight(N, self.mu, self.sigma))
 
 
 class TheoryView(View):
@@ -181,8 +237,8 @@ class TheoryView(View):
         checks.integer(where, "m", m, 4, min(128, n - 1)), checks.integer(where, "s", s, 2, 20)
         checks.integer(where, "seed", seed, 1, 50), checks.one_of(where, "method", method, ("l1", "tv"))
         checks.instance(where, "zero", zero, bool)
-        names = ["n", "m", "s", "seed", "method", "zero"]
-        super().__init__(chapter="theory", names=names, n=n, m=m, s=s, seed=seed, method=method, zero=zero)
+        values = {"n": n, "m": m, "s": s, "seed": seed, "method": method, "zero": zero}
+        super().__init__(chapter="theory", names=list(values), **values)
 
     def problem(self) -> tuple[NDArray, NDArray]:
         """The signal ``(n,)`` and the frequencies ``(m,)`` of what is shown."""
