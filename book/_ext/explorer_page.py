@@ -18,15 +18,27 @@ SCRIPTS = {"explorer.js": "data-view", "views.js": "data-chapter"}
 STILLS = {  # by the view: a picture in results/explorer, its alternative text, what it shows
     "explorer": (
         "still.webp",
-        "Six pictures of ellipses. Above, the image with a faint perturbation, three times. Below, the reconstructions: "
-        "TV shows a bright orange spot at the target, the networks Tira and TiraFL show a faint one.",
+        "Six pictures of ellipses. Above, the image with a faint perturbation, three times. Below, the "
+        "reconstructions: TV shows a bright orange spot at the target, the networks Tira and TiraFL show a faint one.",
         "A perturbation of 4 % of the measurements, made for TV. Above, the image with it; below, what TV, Tira and "
         "TiraFL reconstruct. The framed square is shown enlarged.",
     ),
     "reconstruction": (
         "still-reconstruction.webp",
-        "Three pictures: a mask of 40 lines, black on white; ellipses, grainy; the same ellipses, clean.",
-        "A mask of 40 lines, and the zero-filled and the TV reconstruction from measurements with 4 % noise.",
+        "Four pictures: a mask of 40 lines, black on white; ellipses; the same, grainy; the same, clean again.",
+        "Mask, image, zero-filled and TV reconstruction from measurements with 4 % noise.",
+    ),
+    "attack": (
+        "still-attack.webp",
+        "Close-ups of a perturbation, a faint spot with rings, and of the artifact, which is ten times as high. "
+        "Below, the objective grows with the steps and levels off.",
+        "Perturbation and artifact after five steps of the ascent, at 4 % noise.",
+    ),
+    "theory": (
+        "still-theory.webp",
+        "Two rows of three plots, for spikes and for jumps: the signal; the same with a small bump at 0, and "
+        "ripples; the same with a spike at 0.",
+        "A signal, the signal with the perturbation, and what is recovered, from 60 of 256 frequencies.",
     ),
 }
 WORKER = ("solver.wasm.js", "solver.js", "tasks.js", "pursuit.js", "ascent.js")

@@ -6,43 +6,54 @@
 
 const STEPS = 5, ITERATIONS = 7, HEIGHT = 0.03, WEIGHT = 1 / 3, LAG = 2, RELAXATION = 1.9; // as in lib.attack and lib.tv
 
-function difference(x, n, k, direction) { // forward, periodic
-  if (direction) return x[(k + 1) % n ? k + 1 : k + 1 - n] - x[k];
-  return x[k + n < x.length ? k + n : k + n - x.length] - x[k];
+function difference(x, n) { // forward, periodic
+  const size = n * n, down = new Float32Array(size), right = new Float32Array(size);
+  for (let row = 0; row < size; row += n) {
+    const below = (row + n) % size;
+    for (let j = 0; j < n; j++) down[row + j] = x[below + j] - x[row + j];
+    for (let j = 0; j < n - 1; j++) right[row + j] = x[row + j + 1] - x[row + j];
+    right[row + n - 1] = x[row] - x[row + n - 1];
+  }
+  return [down, right];
 }
 
-function differenceAdjoint(q, n, factor) { // factor grad* q
-  const [down, right] = q, size = n * n, out = new Float32Array(size);
-  for (let k = 0; k < size; k++)
-    out[k] = factor * (down[k < n ? k - n + size : k - n] - down[k] + right[k % n ? k - 1 : k - 1 + n] - right[k]);
+function differenceAdjoint([down, right], n, factor) { // factor grad* q
+  const size = n * n, out = new Float32Array(size);
+  for (let row = 0; row < size; row += n) {
+    const above = (row - n + size) % size;
+    let left = right[row + n - 1];
+    for (let j = 0, k = row; j < n; j++, k++) {
+      out[k] = factor * (down[above + j] - down[k] + left - right[k]);
+      left = right[k];
+    }
+  }
   return out;
 }
 
 // lib.tv.v_update: v in place, and b = rho grad*(z - u). `bits` takes what the derivative needs.
 function update(x, v, n, t, rho, relaxation, bits) {
-  const q = v.map((values) => new Float32Array(values.length));
+  const q = difference(x, n);
   for (const direction of [0, 1]) {
-    const [values, out, kept] = [v[direction], q[direction], bits?.[direction]];
+    const [values, out, kept] = [v[direction], q[direction], bits[direction]];
     for (let k = 0; k < out.length; k++) {
-      const before = values[k], d = difference(x, n, k, direction);
-      const w = before + relaxation * (d - before + Math.min(Math.max(before, -t), t)), u = Math.min(Math.max(w, -t), t);
+      const before = values[k], w = before + relaxation * (out[k] - before + Math.min(Math.max(before, -t), t));
       values[k] = w;
-      out[k] = w - 2 * u;
-      if (kept) kept[k] = (Math.abs(before) > t) + 2 * (Math.abs(w) > t);
+      out[k] = w - 2 * Math.min(Math.max(w, -t), t);
+      kept[k] = (Math.abs(before) > t ? 1 : 0) + (Math.abs(w) > t ? 2 : 0);
     }
   }
   return differenceAdjoint(q, n, rho);
 }
 
-// The derivative's adjoint: from those of the results, `given` of v or null, and g of b, to that of x; `given` becomes v's.
+// The derivative's adjoint: from those of the results, `given` of v and g of b, to that of x; `given` becomes v's.
 function updateAdjoint(g, given, n, rho, relaxation, bits) {
-  const w = given.map((values) => new Float32Array(values.length));
+  const w = difference(g, n);
   for (const direction of [0, 1]) {
     const [values, out, kept] = [given[direction], w[direction], bits[direction]];
     for (let k = 0; k < out.length; k++) {
-      const d = rho * difference(g, n, k, direction);
-      out[k] = values[k] + (kept[k] > 1 ? d : -d);
-      values[k] = kept[k] & 1 ? (1 - relaxation) * out[k] : out[k];
+      const d = rho * out[k], now = values[k] + (kept[k] > 1 ? d : -d);
+      out[k] = now;
+      values[k] = kept[k] & 1 ? (1 - relaxation) * now : now;
     }
   }
   return differenceAdjoint(w, n, relaxation);
@@ -54,14 +65,16 @@ function operators({ x, r, data, weight }, n, rho) {
   const inverse = Float32Array.from({ length: size }, (_, k) =>
     1 / (size * (weight[k] + rho * (laplacian[Math.floor(k / n)] + laplacian[k % n]))));
   const paired = Float32Array.from(weight, (w) => w === 1);
-  const spectrum = (image, factor) => { // times the factor of each frequency
+  const transformed = (image) => { // into data
     r[0].set(image);
     r[1].fill(0);
     c.forward(c.r.value, c.data.value);
+  };
+  const spectrum = (image, factor) => { // times the factor of each frequency
+    transformed(image);
     return data.map((part) => part.map((value, k) => value * factor[k]));
   };
-  const image = (spectrum) => {
-    spectrum.forEach((part, i) => data[i].set(part));
+  const back = () => {
     c.backward(c.data.value, c.x.value);
     return x[0].slice();
   };
@@ -70,10 +83,18 @@ function operators({ x, r, data, weight }, n, rho) {
     perturbed: (r) => spectrum(r, paired),
     // (weight + rho grad* grad)^-1 (b + what has the spectrum `more`, in which no frequency is that is not sampled)
     solve: (b, more) => {
-      const found = spectrum(b, inverse);
-      return image(more ? found.map((part, i) => part.map((value, k) => value + inverse[k] * more[i][k])) : found);
+      transformed(b);
+      data.forEach((part, i) => {
+        const added = more?.[i];
+        for (let k = 0; k < size; k++) part[k] = inverse[k] * (added ? part[k] + added[k] : part[k]);
+      });
+      return back();
     },
-    project: (g) => image(spectrum(g, paired)).map((value) => value / size),
+    project: (g) => {
+      transformed(g);
+      data.forEach((part) => part.forEach((value, k) => (part[k] = (value * paired[k]) / size)));
+      return back();
+    },
   };
 }
 
@@ -98,8 +119,8 @@ tasks.attack = async (job) => {
     const m = array("weight", n * n).reduce((sum, w) => sum + w, 0), clean = images[0].slice(), eta = norm(perturbation);
     const t = (HEIGHT * eta * n) / Math.sqrt(m), rho = lam / t;
     // the dual point of the converged reconstruction, in units of the new penalty
-    const v = ["down", "right"].map((name, direction) => array(name, n * n).map((value, k) =>
-      (lam / last / rho) * (difference(clean, n, k, direction) - value + 2 * Math.min(Math.max(value, -last), last))));
+    const v = difference(clean, n).map((d, direction) => array(["down", "right"][direction], n * n).map((value, k) =>
+      (lam / last / rho) * (d[k] - value + 2 * Math.min(Math.max(value, -last), last))));
     const tools = operators(start(n), n, rho), data = tools.measured(job.image);
     Object.assign(climb, { clean, eta, tried: [] });
     let r = perturbation, x = clean;
@@ -125,7 +146,7 @@ tasks.attack = async (job) => {
         g.forEach((value, at) => (gradient[at] += value));
         g = updateAdjoint(g, given, n, rho, i ? RELAXATION : 1, kept[i]);
       }
-      update(x, v, n, t, rho, RELAXATION); // where the next iterations begin
+      update(x, v, n, t, rho, RELAXATION, kept[0]); // where the next iterations begin
       const step = tools.project(gradient), tau = Math.max(2 / (k + 2), WEIGHT), scale = (tau * eta) / norm(step);
       r = r.map((value, at) => (1 - tau) * value + scale * step[at]);
       const length = norm(r);

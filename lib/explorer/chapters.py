@@ -1,7 +1,7 @@
-"""The views of the chapters: widgets whose traits are the knobs, and in the static page the same script without a kernel.
+"""The views of the chapters: widgets whose traits are the knobs; in the static page, the same script without a kernel.
 
-Everything that moves is solved in the browser, by ``tasks.js`` beside ``views.js`` in ``book/_static``. The methods here
-compute the same with `lib`, for further use and to compare.
+Everything that moves is solved in the browser: ``views.js`` in ``book/_static`` draws, and the scripts of `WORKER` solve.
+The methods here compute the same with `lib`, for further use and to compare.
 """
 
 from __future__ import annotations
@@ -34,8 +34,13 @@ from lib.tv import TVResult, calibrated_lambda, reconstruct_tv
 STATIC = Path(__file__).parents[2] / "book" / "_static"
 WORKER = ("solver.wasm.js", "solver.js", "tasks.js", "pursuit.js", "ascent.js")  # as in book/_ext/explorer_page.py
 LENGTHS = (64, 128, 256, 512)
-# in JupyterLab the colours of the book's theme are those of JupyterLab's
-COLOURS = {"border": "border-color1", "text-base": "ui-font-color1", "surface": "layout-color1", "primary": "brand-color1"}
+# of the book's theme, in JupyterLab
+COLOURS = {
+    "border": "border-color1",
+    "text-base": "ui-font-color1",
+    "surface": "layout-color1",
+    "primary": "brand-color1",
+}
 COLOURS |= {"background": "layout-color2"}
 
 
@@ -131,7 +136,10 @@ class ReconstructionView(View):
         seed: int = 1,
     ):
         where = "ReconstructionView"
-        checks.integer(where, "lines", lines, MASKS[0], MASKS[-1]), checks.integer(where, "iterations", iterations, 1, 300)
+        (
+            checks.integer(where, "lines", lines, MASKS[0], MASKS[-1]),
+            checks.integer(where, "iterations", iterations, 1, 300),
+        )
         checks.number(where, "noise_rel", noise_rel, NOISE[0], NOISE[-1], least=True, most=True)
         if lam is not None:
             checks.number(where, "lam", lam, 1e-5, 1, least=True, most=True)
@@ -197,12 +205,12 @@ class AttackView(View):
         values = {"noise_rel": noise_rel, "mu": mu, "sigma": sigma, "step": step}
         super().__init__(chapter="attack", settings=settings, names=list(values), **values)
 
-    def attack(self, tol: float = 2e-3) -> Attack:
-        """The attack by `lib.attack.localized_attack`, with ``tol`` for the reconstructions; of the best step."""
+    def attack(self, tol: float = 2e-3, **options: Any) -> Attack:
+        """The best step by `lib.attack.localized_attack`, which takes ``options``; ``tol`` of the reconstructions."""
         op = MaskedFourier(radial_mask(N, self.lines), real=True)
         y, lam = op.A(self.image), calibrated_lambda(self.noise_rel, self.lines)
         rec = fast_tv(op, lam, self.noise_rel * torch.linalg.vector_norm(y), tol=tol)
-        return localized_attack(rec, y, op, self.noise_rel, disk_weight(N, self.mu, self.sigma))
+        return localized_attack(rec, y, op, self.noise_rel, disk_weight(N, self.mu, self.sigma), **options)
 
 
 class TheoryView(View):
@@ -228,9 +236,7 @@ class TheoryView(View):
     zero = traitlets.Bool(True).tag(sync=True)
     about = "Exact recovery in one dimension"
 
-    def __init__(
-        self, n: int = 256, m: int = 60, s: int = 5, seed: int = 1, method: str = "l1", zero: bool = True
-    ):
+    def __init__(self, n: int = 256, m: int = 60, s: int = 5, seed: int = 1, method: str = "l1", zero: bool = True):
         where = "TheoryView"
         if checks.integer(where, "n", n, LENGTHS[0], LENGTHS[-1]) not in LENGTHS:
             raise ValueError(f"{where}: n must be one of {LENGTHS}, got {n}")
@@ -251,7 +257,7 @@ class TheoryView(View):
         return before, after
 
     def certify(self) -> tuple[theory.Certificate, theory.Certificate]:
-        """The certificates of x and of x with the spike: of the shortest dual vector or, if it fails, of the solver's."""
+        """The certificates of x and of x with the spike, by the shortest dual vector or, if it fails, the solver's."""
         (x, omega), prove = self.problem(), theory.certify_tv if self.method == "tv" else theory.certify_l1
         proofs = []
         for z, found in zip((x, x + theory.spike(self.n)), self.recover(), strict=True):
