@@ -167,7 +167,11 @@ window.explorerViews ??= (() => {
     }
 
     update();
-    return (values) => { Object.assign(state, values); update(); };
+    return (values) => {
+      Object.assign(state, values);
+      if (state.m > most()) change({ m: most() });
+      else update();
+    };
   }
 
   // --- The attack -------------------------------------------------------------------------------------------------
@@ -195,7 +199,7 @@ window.explorerViews ??= (() => {
       sigma: slider("Radius σ of the disk", 1, 15, 1, (sigma) => target({ sigma })),
       row: slider("Target μ, row", 0, n - 1, 1, (value) => move(0, value)),
       column: slider("Target μ, column", 0, n - 1, 1, (value) => move(1, value)),
-      step: slider("Step of the ascent", 0, 5, 1, (step) => change({ step })),
+      step: slider("Step", 0, 5, 1, (step) => change({ step })),
     };
     const before = picture("Perturbed, x + r"), after = picture("TV from y + e"), r = picture("r, enlarged"), rho = picture("ρ, enlarged");
     const climb = curves("Objective and peak by step");
@@ -232,7 +236,7 @@ window.explorerViews ??= (() => {
       if (answer.error) return page.say(answer.error);
       const { tried, steps, best, chosen } = answer, top = Math.max(...tried.map(({ objective }) => objective));
       const points = (name) => tried.map((values, k) => [k, values[name]]), last = tried[tried.length - 1].objective;
-      const nice = 10 ** Math.floor(Math.log10(top)), high = Math.ceil((1.1 * top) / nice) * nice;
+      const nice = 10 ** Math.floor(Math.log10(top)) / 2, high = Math.ceil((1.1 * top) / nice) * nice;
       const here = answer.done ? [{ points: [[chosen, 0], [chosen, high]], kind: "here" }] : [];
       climb.show({ label: `Objective by step, now ${three(last)}, and peak of the artifact.`,
         x: { label: "step", range: [0, steps], ticks: [...Array(steps + 1).keys()] }, y: { range: [0, high], ticks: [0, high] },

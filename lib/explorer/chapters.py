@@ -1,6 +1,6 @@
 """The views of the chapters: widgets whose traits are the knobs; in the static page, the same script without a kernel.
 
-Everything that moves is solved in the browser: ``views.js`` in ``book/_static`` draws, and the scripts of `WORKER` solve.
+All that moves is solved in the browser: ``views.js`` in ``book/_static`` draws, the scripts of `WORKER` solve.
 The methods here compute the same with `lib`, for further use and to compare.
 """
 
@@ -66,6 +66,8 @@ class View(anywidget.AnyWidget):
     chapter = traitlets.Unicode().tag(sync=True)
     settings = traitlets.Dict().tag(sync=True)
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    _esm = traitlets.Unicode().tag(sync=True)
+    _css = traitlets.Unicode().tag(sync=True)
     about: ClassVar[str]
 
     def __init__(self, **values: Any):
@@ -83,7 +85,7 @@ class View(anywidget.AnyWidget):
         text = html.escape(json.dumps(settings, separators=(",", ":")))
         return (
             f'<div class="explorer" data-chapter="{self.chapter}" data-settings="{text}">\n'
-            f"<p>{self.about}: it needs scripts or, in Jupyter, a run of this cell.</p>\n</div>"
+            f"<p>{self.about}. This view needs scripts or, in Jupyter, a run of its cell.</p>\n</div>"
         )
 
 

@@ -36,7 +36,7 @@ def gaussian(mask: Tensor, seed: int) -> Tensor:
 
 
 def problem(n: int, m: int, s: int, seed: int, tv: bool, zero: bool) -> tuple[NDArray, NDArray]:
-    """A signal and the frequencies at which it is measured, for :class:`lib.explorer.TheoryView`.
+    """A signal and the frequencies at which it is measured, for :class:`lib.explorer.chapters.TheoryView`.
 
     Parameters
     ----------
