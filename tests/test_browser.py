@@ -431,7 +431,7 @@ def test_lambda_in_the_page_is_that_of_the_library(open_page, address):
     page = open_page(address + EXPLORER)
     for noise, lines in ((0.1, 25), (0.3, 33), (4, 40), (5, 61), (20, 80)):
         found = page.evaluate(
-            "([noise, lines]) => explorerData.lambda(noise, lines, explorerData.page.lambda)", [noise, lines]
+            "([noise, lines]) => explorerParts.lambda(noise, lines, explorerData.page.lambda)", [noise, lines]
         )
         assert math.isclose(found, page_lambda(noise / 100, lines), rel_tol=1e-9)
 
