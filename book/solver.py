@@ -12,7 +12,7 @@ from pathlib import Path
 
 STATIC = Path(__file__).parent / "_static"
 FLAGS = ["--target=wasm32", "-O3", "-ffast-math", "-msimd128", "-mbulk-memory", "-nostdlib", "-Wall"]
-ARRAYS = ("root_re", "root_im", "laplacian", "weight", "data", "r", "x")
+ARRAYS = ("root_re", "root_im", "laplacian", "weight", "data", "r", "x", "down", "right")
 LINK = ["--no-entry", "--strip-all", *(f"--export={name}" for name in ARRAYS)]
 
 

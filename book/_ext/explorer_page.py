@@ -14,14 +14,34 @@ from pathlib import Path
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
-CAPTION = (
-    "A perturbation of 4 % of the measurements, made for TV. Above, the image with it; below, what TV, Tira and TiraFL "
-    "reconstruct. The framed square is shown enlarged."
-)
-STILL = (
-    "Six pictures of ellipses. Above, the image with a faint perturbation, three times. Below, the reconstructions: "
-    "TV shows a bright orange spot at the target, the networks Tira and TiraFL show a faint one."
-)
+SCRIPTS = {"explorer.js": "data-view", "views.js": "data-chapter"}
+STILLS = {  # by the view: a picture in results/explorer, its alternative text, what it shows
+    "explorer": (
+        "still.webp",
+        "Six pictures of ellipses. Above, the image with a faint perturbation, three times. Below, the "
+        "reconstructions: TV shows a bright orange spot at the target, the networks Tira and TiraFL show a faint one.",
+        "A perturbation of 4 % of the measurements, made for TV. Above, the image with it; below, what TV, Tira and "
+        "TiraFL reconstruct. The framed square is shown enlarged.",
+    ),
+    "reconstruction": (
+        "still-reconstruction.webp",
+        "Four pictures: a mask of 40 lines, black on white; ellipses; the same, grainy; the same, clean again.",
+        "Mask, image, zero-filled and TV reconstruction from measurements with 4 % noise.",
+    ),
+    "attack": (
+        "still-attack.webp",
+        "Close-ups of a perturbation, a faint spot with rings, and of the artifact, which is ten times as high. "
+        "Below, the objective grows with the steps and levels off.",
+        "Perturbation and artifact after five steps of the ascent, at 4 % noise.",
+    ),
+    "theory": (
+        "still-theory.webp",
+        "Two rows of three plots, for spikes and for jumps: the signal; the same with a small bump at 0, and "
+        "ripples; the same with a spike at 0.",
+        "A signal, the signal with the perturbation, and what is recovered, from 60 of 256 frequencies.",
+    ),
+}
+WORKER = ("solver.wasm.js", "solver.js", "tasks.js", "pursuit.js", "ascent.js")
 NUMBERS = {"r": "peak_r", "rho": "peak_rho", "alpha": "amplification"}  # names in the page, columns of the table
 
 
@@ -51,18 +71,25 @@ def page_data(results: Path) -> dict[str, object]:
 
 def worker_text(static: Path) -> str:
     """The worker: the compiled part of the solver as text, then the rest."""
-    return "".join((static / name).read_text(encoding="utf-8") for name in ("solver.wasm.js", "solver.js"))
+    return "".join((static / name).read_text(encoding="utf-8") for name in WORKER)
 
 
 def add_explorer(app, pagename, templatename, context, doctree):
-    """To a page with an explorer, the script and the style, and a still picture for want of scripts."""
-    if 'class="explorer"' not in context.get("body", ""):
+    """To a page with an explorer or a chapter's view, scripts and styles, and a still picture for want of scripts."""
+    body = context.get("body", "")
+    scripts = [name for name, mark in SCRIPTS.items() if re.search(f'<div class="explorer" {mark}=', body)]
+    if not scripts:
         return
-    app.add_js_file("explorer.js", defer="defer")
+    for name in ("parts.js", *scripts):
+        app.add_js_file(name, defer="defer")
     app.add_css_file("explorer.css")
-    source = context["pathto"]("_static/explorer/still.webp", True)
-    still = f'<noscript><img src="{source}" alt="{STILL}"><p>{CAPTION}</p></noscript>'
-    context["body"] = re.sub(r'<div class="explorer"[^>]*>', lambda tag: tag[0] + still, context["body"])
+
+    def with_still(tag):
+        name, alt, caption = STILLS[tag[2] if tag[1] == "chapter" else "explorer"]
+        source = context["pathto"](f"_static/explorer/{name}", True)
+        return f'{tag[0]}<noscript><img src="{source}" alt="{alt}"><p>{caption}</p></noscript>'
+
+    context["body"] = re.sub(r'<div class="explorer" data-(view|chapter)="(\w+)"[^>]*>', with_still, body)
 
 
 def write(app, exception):
@@ -72,7 +99,8 @@ def write(app, exception):
     out.mkdir(parents=True, exist_ok=True)
     try:
         data = {"worker": worker_text(Path(app.srcdir) / "book" / "_static"), **page_data(results)}
-        shutil.copyfile(results / "still.webp", out / "still.webp")
+        for name, _, _ in STILLS.values():
+            shutil.copyfile(results / name, out / name)
     except (OSError, KeyError) as error:
         logger.warning("explorer: results/explorer is not complete, `make explorer` computes it: %r", error)
         return

@@ -1,15 +1,10 @@
 // The explorer in the page: sliders over precomputed frames, and a live mode that solves in a worker (solver.js).
 //
-// Every <div class="explorer" data-view="full|frames|small"> becomes one. The data come from classic scripts that
-// book/_ext/explorer_page.py writes beside this one, for pages opened from a file may load nothing else: each sets an
-// entry of explorerData. Pictures hold differences from the unperturbed images; see lib/runs/frames.py.
+// Every <div class="explorer" data-view="full|frames|small"> becomes one. Pictures hold differences from the unperturbed images; see lib/runs/frames.py.
 "use strict";
 
-window.explorerData = {};
-
 (() => {
-  const HERE = new URL("explorer/", document.currentScript.src).href;
-  const OVER = [213, 94, 0]; // lib.figures.style.OVER: beyond 1
+  const { load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, nextId, percent, three } = explorerParts;
   const METHODS = ["tv", "tira", "tirafl"];
   const NAMES = { tv: "TV", tira: "Tira", tirafl: "TiraFL" };
   const IMAGES = { ellipses: "Ellipses", "other ellipses": "Other ellipses", "Shepp-Logan": "Shepp–Logan", brain: "Brain" };
@@ -21,54 +16,6 @@ window.explorerData = {};
   const HELP = "The perturbation is the measurements of the feature d, scaled to the noise level. The feature is shown in " +
     "full, 100 %, when the artifact has its brightness on average: ⟨ρ, d⟩ = ‖d‖².";
   const STROKES = /^(\d{1,2}_-?\d{1,2}_([\da-f]{4})+(\.|$))+$/, MOST_PAINT = 4000; // letters that a link may hold
-
-  // --- data -------------------------------------------------------------------------------------------------------
-
-  const scripts = new Map();
-  function load(name) { // the entry `name` of explorerData
-    if (!scripts.has(name)) {
-      scripts.set(name, new Promise((resolve, reject) => {
-        const script = document.createElement("script");
-        script.src = `${HERE}${name}.js`;
-        script.onload = () => resolve(explorerData[name]);
-        script.onerror = () => reject(new Error(`${name}.js is missing`));
-        document.head.append(script);
-      }));
-    }
-    return scripts.get(name);
-  }
-
-  async function decode(base64) { // grey values of a picture: { values, width }
-    const image = new Image();
-    image.src = `data:image/webp;base64,${base64}`;
-    await image.decode();
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [image.width, image.height];
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.drawImage(image, 0, 0);
-    const rgba = context.getImageData(0, 0, image.width, image.height).data;
-    const values = new Uint8ClampedArray(rgba.length / 4);
-    for (let i = 0; i < values.length; i++) values[i] = rgba[4 * i];
-    return { values, width: image.width };
-  }
-
-  const decoded = new Map();
-  function once(base64) { // decode, remembered: for the unperturbed images
-    if (!decoded.has(base64)) decoded.set(base64, decode(base64));
-    return decoded.get(base64);
-  }
-
-  // lib.explorer.live.page_lambda
-  function lambda(noise, lines, { noises, masks, logs }) {
-    const between = (x, xs, ys) => {
-      let i = 0;
-      while (i < xs.length - 2 && x > xs[i + 1]) i++;
-      return ys[i] + ((ys[i + 1] - ys[i]) * Math.log(x / xs[i])) / Math.log(xs[i + 1] / xs[i]);
-    };
-    return Math.exp(between(lines, masks, logs.map((curve) => between(noise / 100, noises, curve))));
-  }
-
-  explorerData.lambda = lambda; // for the tests
 
   // --- features: lib.explorer.features ----------------------------------------------------------------------------
 
@@ -134,23 +81,6 @@ window.explorerData = {};
 
   // --- pictures ---------------------------------------------------------------------------------------------------
 
-  function paint(canvas, values, n, [top, left, size]) { // a square of the n x n values, as lib.figures.style.show_image
-    canvas.width = canvas.height = size;
-    const picture = new ImageData(size, size);
-    for (let i = 0; i < size; i++)
-      for (let j = 0; j < size; j++) {
-        const value = Math.abs(values[(top + i) * n + left + j]), at = 4 * (i * size + j), grey = 255 * value;
-        for (let c = 0; c < 3; c++) picture.data[at + c] = value > 1 ? OVER[c] : grey;
-        picture.data[at + 3] = 255;
-      }
-    canvas.getContext("2d").putImageData(picture, 0, 0);
-  }
-
-  function cornerOf(mu, n) { // of the close-up around mu, and half its side
-    const half = Math.floor(n / 20), inside = (c) => Math.min(Math.max(c, half), n - half);
-    return { half, top: inside(mu[0]) - half, left: inside(mu[1]) - half };
-  }
-
   // The eight pictures of a frame: tile k of the sheet of differences on its unperturbed image.
   const TILES = { "r tv": 0, "tv tv": 1, "tv tira": 2, "tv tirafl": 3, "r tira": 4, "tira tira": 5, "r tirafl": 6, "tirafl tirafl": 7 };
 
@@ -173,56 +103,12 @@ window.explorerData = {};
     };
   }
 
-  // --- small helpers for the document -----------------------------------------------------------------------------
-
-  function make(tag, attributes = {}, ...children) {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) {
-      if (name in element && typeof value !== "string") element[name] = value;
-      else element.setAttribute(name, value);
-    }
-    element.append(...children);
-    return element;
-  }
-
-  let count = 0;
-  function slider(label, min, max, step, oninput) { // { row, set(value, text) }
-    const id = `explorer-${count++}`, input = make("input", { id, type: "range", min: `${min}`, max: `${max}`, step: `${step}` });
-    const output = make("output", { for: id });
-    input.addEventListener("input", () => oninput(Number(input.value)));
-    const row = make("div", { class: "explorer-slider" }, make("label", { for: id }, label), input, output);
-    const set = (value, text) => {
-      input.value = value;
-      output.textContent = text;
-      input.setAttribute("aria-valuetext", text);
-    };
-    return { row, set };
-  }
-
-  function choice(legend, options, onchange) { // { row, set(value) }: radio buttons
-    const name = `explorer-${count++}`, inputs = new Map(), row = make("fieldset", {}, make("legend", {}, legend));
-    for (const [value, text] of options) {
-      const input = make("input", { type: "radio", name, value: `${value}` });
-      input.addEventListener("change", () => onchange(value));
-      inputs.set(value, input);
-      row.append(make("label", {}, input, text));
-    }
-    return { row, inputs, set: (value) => (inputs.get(value).checked = true) };
-  }
-
-  function button(text, onclick) {
-    const element = make("button", { type: "button" }, text);
-    element.addEventListener("click", onclick);
-    return element;
-  }
+  // --- files ------------------------------------------------------------------------------------------------------
 
   function download(canvas, name) {
     const link = make("a", { download: name, href: canvas.toDataURL("image/png") });
     link.click();
   }
-
-  const percent = (noise) => `${noise} %`;
-  const three = (value) => (Number.isFinite(value) ? Number(value.toPrecision(3)).toString() : "–");
 
   // --- state and its link -----------------------------------------------------------------------------------------
 
@@ -327,7 +213,7 @@ window.explorerData = {};
       getSelection().selectAllChildren(code);
       document.execCommand("copy"); // a page that was opened from a file may have no navigator.clipboard
     });
-    const python = make("div", { class: "explorer-python", id: `explorer-${count++}`, hidden: true }, code, copy);
+    const python = make("div", { class: "explorer-python", id: nextId(), hidden: true }, code, copy);
     const toggle = button("Python", () => {
       python.hidden = !python.hidden;
       toggle.setAttribute("aria-expanded", `${!python.hidden}`);
@@ -638,5 +524,5 @@ print(f"feature shown: {features.contrast(artifact, d):.0%}")`;
     }
   }
 
-  document.querySelectorAll(".explorer").forEach((root) => explore(root).catch((error) => console.error(error)));
+  document.querySelectorAll(".explorer[data-view]").forEach((root) => explore(root).catch((error) => console.error(error)));
 })();

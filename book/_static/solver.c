@@ -17,7 +17,7 @@ float laplacian[N]; // 4 sin^2(pi k / n)
 float x[2 * N * N], r[2 * N * N]; // images; the right-hand side rho grad*(z - u) of the next x-update
 float spectrum[2 * N * N], data[2 * N * N]; // of r, of A*y
 float weight[N * N]; // of the data term
-static float down[2 * N * N], right[2 * N * N]; // v = z + u
+float down[2 * N * N], right[2 * N * N]; // v = z + u
 static float work[2 * N * N], before[2 * N * N], inverse[N * N], blocks[2][2 * N * COLUMNS], lines[2][N];
 
 static Vector load(const float *from) { return *(const Vector *)from; }

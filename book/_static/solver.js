@@ -24,19 +24,30 @@ function radialMask(n, lines) {
 let c; // what solver.c exports: functions, and the places of its arrays
 const array = (name, length, at = 0) => new Float32Array(c.memory.buffer, c[name].value + 4 * at, length);
 
-// The problem: image x, feature d, mask, size of the perturbation, lambda.
-// `data` is the spectrum of A*y and A*(y + e), with weight 1/2 at the frequencies -n/2 that have no mirror image in the
-// mask (lib.operators.MaskedFourier with real=True).
-function setUp({ image, feature, n, lines, noise, lam }) {
-  const code = Uint8Array.from(atob(WASM), (letter) => letter.charCodeAt(0));
-  c ??= new WebAssembly.Instance(new WebAssembly.Module(code)).exports;
-  const size = n * n, mask = radialMask(n, lines), weight = array("weight", size);
-  const [x, r, data] = ["x", "r", "data"].map((name) => [array(name, size), array(name, size, size)]); // re, im
+// The arrays of solver.c for images of n x n pixels; x, r and data as [real parts, imaginary parts].
+function start(n) {
+  const code = () => Uint8Array.from(atob(WASM), (letter) => letter.charCodeAt(0)), size = n * n;
+  c ??= new WebAssembly.Instance(new WebAssembly.Module(code())).exports;
+  const [x, r, data] = ["x", "r", "data"].map((name) => [array(name, size), array(name, size, size)]);
   array("root_re", n).set(Float32Array.from({ length: n }, (_, k) => Math.cos((2 * Math.PI * k) / n)));
   array("root_im", n).set(Float32Array.from({ length: n }, (_, k) => -Math.sin((2 * Math.PI * k) / n)));
   array("laplacian", n).set(Float32Array.from({ length: n }, (_, k) => 4 * Math.sin((Math.PI * k) / n) ** 2));
   c.set_up(n);
+  return { x, r, data, weight: array("weight", size) };
+}
 
+// lib.tv._threshold_unit; x is n^2 times A*y, and normY the square of n times the norm of y.
+function thresholdUnit(x, normY, lam) {
+  const size = x[0].length;
+  const largest = x.reduce((most, part) => part.reduce((m, value) => Math.max(m, Math.abs(value)), most), 0) / size;
+  return lam ** 0.25 * Math.max(Math.sqrt(normY) / size, largest / 4) ** 0.75;
+}
+
+// The problem: image x, feature d, mask, size of the perturbation, lambda.
+// `data` is the spectrum of A*y and A*(y + e), with weight 1/2 at the frequencies -n/2 that have no mirror image in the
+// mask (lib.operators.MaskedFourier with real=True).
+function setUp({ image, feature, n, lines, noise, lam }) {
+  const size = n * n, mask = radialMask(n, lines), { x, r, data, weight } = start(n);
   r[0].set(image);
   r[1].set(feature);
   c.forward(c.r.value, c.data.value);
@@ -64,13 +75,14 @@ function setUp({ image, feature, n, lines, noise, lam }) {
   c.backward(c.r.value, c.x.value);
   const perturbation = x[0].map((value) => (scale * value) / size); // A^dagger e, real
   c.backward(c.data.value, c.x.value);
-  const largest = x.reduce((most, part) => part.reduce((m, value) => Math.max(m, Math.abs(value)), most), 0) / size;
-  const unit = lam ** 0.25 * Math.max(Math.sqrt(normY) / size, largest / 4) ** 0.75; // lib.tv._threshold_unit
+  const unit = thresholdUnit(x, normY, lam);
   c.set_up(n);
   return { images: x, perturbation, unit };
 }
 
-// Each message is a problem with its lambda and an id; a new one replaces the one at work. Answers: the iterates.
+// Each message is a problem with an id and, unless it is the one of this file, its kind, a name in `tasks`. A new one
+// replaces the one at work.
+const tasks = {}; // of tasks.js
 let current = 0;
 const pause = () => new Promise((next) => setTimeout(next)); // lets newer messages in
 onmessage = async ({ data: job }) => {
@@ -78,7 +90,7 @@ onmessage = async ({ data: job }) => {
   await pause();
   if (current !== job.id) return; // of the messages that have piled up, only the last is worth the work
   try {
-    await solve(job);
+    await (tasks[job.kind] ?? solve)(job);
   } catch (error) {
     const old = typeof WebAssembly === "undefined" || error instanceof WebAssembly.CompileError;
     const needed = "The live mode needs a browser with WebAssembly and SIMD, of 2023 or newer.";
@@ -86,22 +98,30 @@ onmessage = async ({ data: job }) => {
   }
 };
 
-async function solve(job) {
-  const start = performance.now(), { images, perturbation, unit } = setUp(job);
-  let shown = start, last = THRESHOLD[0] * unit, t = last;
+// Iterates until no pixel moves; `show` gets the number of iterations now and then. The last threshold, or null if a
+// newer message has come.
+async function converge(job, unit, show = () => {}) {
+  let shown = performance.now(), last = THRESHOLD[0] * unit, t = last;
   for (let iterations = EVERY; ; iterations += EVERY) {
     c.iterate(EVERY, job.lam, t, last);
-    const change = c.change(), done = change * iterations < STILL || iterations >= MOST, now = performance.now();
-    if (done || now - shown > SHOW) {
-      const [clean, attacked] = images.map((image) => image.slice());
-      const answer = { id: job.id, perturbation, clean, attacked, iterations, done, seconds: (now - start) / 1000 };
-      postMessage(answer, [clean.buffer, attacked.buffer]);
-      if (done) return;
+    const done = c.change() * iterations < STILL || iterations >= MOST;
+    if (done || performance.now() - shown > SHOW) {
+      show(iterations, done);
+      if (done) return t;
       await pause();
-      if (current !== job.id) return;
+      if (current !== job.id) return null;
       shown = performance.now();
     }
     last = t;
     t = Math.max(THRESHOLD_DECAY * t, THRESHOLD[1] * unit);
   }
+}
+
+// Answers with the iterates.
+async function solve(job) {
+  const start = performance.now(), { images, perturbation, unit } = setUp(job);
+  await converge(job, unit, (iterations, done) => {
+    const [clean, attacked] = images.map((image) => image.slice()), seconds = (performance.now() - start) / 1000;
+    postMessage({ id: job.id, perturbation, clean, attacked, iterations, done, seconds }, [clean.buffer, attacked.buffer]);
+  });
 }

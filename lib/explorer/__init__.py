@@ -1,6 +1,7 @@
-"""The explorer: with a kernel, widgets that recompute everything; in the static page, the sliders of the page."""
+"""The interactive views: with a kernel, widgets; in the static page, the same controls without one."""
 
+from lib.explorer.chapters import AttackView, ReconstructionView, TheoryView
 from lib.explorer.images import IMAGES, read_image
 from lib.explorer.live import Explorer, page_lambda
 
-__all__ = ["IMAGES", "Explorer", "page_lambda", "read_image"]
+__all__ = ["IMAGES", "AttackView", "Explorer", "ReconstructionView", "TheoryView", "page_lambda", "read_image"]

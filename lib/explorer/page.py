@@ -1,15 +1,24 @@
 """What the static page needs beside the frames: ``python -m lib.explorer.page`` writes it into results/explorer."""
 
+import functools
 import io
 import json
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 
-from lib.attack import location_grid
+from lib import theory
+from lib.attack import location_grid, power_ascent
+from lib.explorer.chapters import AttackView, ReconstructionView, TheoryView
 from lib.explorer.images import IMAGES
 from lib.explorer.pictures import GAP, side_by_side
+from lib.figures import use_style
+from lib.figures.attack import attack_steps
+from lib.figures.cs_mri import undersampling
+from lib.figures.theory import forced_spike
 from lib.networks import N
 from lib.runs.calibration import NOISE
 from lib.runs.frames import COUNT, FRAMES, HALF, PRESET, STEP, around, decode, encode, example_image, level_file
@@ -38,6 +47,35 @@ def write_page() -> None:
     write_bytes(FRAMES / "still.webp", still())
 
 
+def write_stills() -> None:
+    """A picture for each view of a chapter, for want of scripts: what it shows first, drawn as in the chapter."""
+    use_style()
+    for name, figure in chapter_stills().items():
+        file = io.BytesIO()
+        figure.savefig(file, format="webp", dpi=110, pil_kwargs={"quality": 80, "method": 6})
+        plt.close(figure)
+        write_bytes(FRAMES / f"still-{name}.webp", file.getvalue())
+
+
+def chapter_stills() -> dict[str, Figure]:
+    """The figures of `write_stills`, by the name of the view."""
+    seen, attacked = ReconstructionView(), AttackView()
+    op, y = seen.measured()
+    reconstructed = undersampling(op.mask, seen.image, op.A_dagger(y), seen.reconstruct().image)
+    attacks = {k: attacked.attack(optimiser=functools.partial(power_ascent, steps=k)) for k in (0, 5)}
+    rows = []
+    for method, name in (("l1", r"$\ell^1$"), ("tv", "TV")):
+        view = TheoryView(method=method)
+        (x, omega), (_, after) = view.problem(), view.recover()
+        r = theory.zero_filled(theory.measure(theory.spike(view.n), omega), omega, view.n)
+        rows.append((name, x, x + r, after.signal))
+    return {
+        "reconstruction": reconstructed,
+        "attack": attack_steps(attacks, attacked.mu),
+        "theory": forced_spike(rows),
+    }
+
+
 def still() -> bytes:
     """A WebP of the explorer's first view, from its frame: x + r for each method, below it rec(y + e), with TV's e."""
     mu, pictures = (112, 80), json.loads((FRAMES / level_file(0.04)).read_text())
@@ -53,5 +91,11 @@ def still() -> bytes:
     return file.getvalue()
 
 
+def main() -> None:
+    """All of it."""
+    write_page()
+    write_stills()
+
+
 if __name__ == "__main__":
-    program(write_page)
+    program(main)

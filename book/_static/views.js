@@ -1,0 +1,299 @@
+// The views of the chapters: controls, pictures and curves of what the worker (tasks.js) solves.
+//
+// Every <div data-chapter="..." data-settings="..."> becomes one, and so does a widget of lib.explorer.chapters, whose
+// traits are the state of the view.
+"use strict";
+
+window.explorerViews ??= (() => {
+  const { decode, lambda, paint, cornerOf, make, slider, choice, button, percent, three, plot, solver } = explorerParts;
+  const NOISE = [0.5, 20]; // percent, as lib.tv.calibrated_lambda has them
+  const share = (value) => percent(Number((100 * value).toPrecision(3)));
+
+  // A slider in steps of 1/`fine` decade; values have two digits, or the exact end.
+  function logSlider(label, [low, high], fine, oninput) {
+    const last = Math.round(fine * Math.log10(high / low));
+    const value = (step) => Number(Math.min(low * 10 ** (step / fine), high).toPrecision(2));
+    const control = slider(label, 0, last, 1, (step) => oninput(value(step)));
+    return { row: control.row, set: (v, text) => control.set(Math.round(fine * Math.log10(v / low)), text) };
+  }
+
+  const number = (key, value) => make("b", { "data-number": key }, value);
+
+  function figure(title) { // a picture or a curve with its title and a line below
+    const content = make("div", { class: "explorer-box" }), caption = make("figcaption");
+    return { content, caption, element: make("figure", {}, make("h3", {}, title), content, caption) };
+  }
+
+  function picture(title) {
+    const part = figure(title), canvas = make("canvas", { role: "img" });
+    part.content.append(canvas);
+    const show = (values, n, alt, caption, window = [0, 0, n]) => {
+      paint(canvas, values, n, window);
+      canvas.setAttribute("aria-label", alt);
+      part.caption.replaceChildren(...caption);
+    };
+    return { ...part, canvas, show };
+  }
+
+  function curves(title) {
+    const part = figure(title);
+    part.content.className = "explorer-curves";
+    const show = (options, caption) => {
+      part.content.replaceChildren(plot({ width: part.content.clientWidth || 480, ...options }));
+      part.caption.replaceChildren(...caption);
+    };
+    return { ...part, show };
+  }
+
+  // What all views have: controls in a form, parts below, a line of status, and a note that is read aloud.
+  function lay(root, rows, actions, parts, help, kind) {
+    const form = make("form", { class: "explorer-controls explorer-wide" }, ...rows, make("div", { class: "explorer-actions" }, ...actions));
+    form.addEventListener("submit", (event) => event.preventDefault());
+    const status = make("p", { class: "explorer-status" }), note = make("p", { class: "explorer-note", "aria-live": "polite" });
+    root.replaceChildren(form, make("div", { class: `explorer-parts explorer-${kind}` }, ...parts.map((part) => part.element)),
+      status, make("p", { class: "explorer-help" }, help), note);
+    return {
+      say: (text) => (status.textContent = text),
+      read: (text) => (note.textContent = text),
+    };
+  }
+
+  // --- Compressed sensing MRI -------------------------------------------------------------------------------------
+
+  async function reconstruction(root, { image, table, ...start }, changed) {
+    const state = { ...start }, n = 256, MOST = 300;
+    const x = Float32Array.from((await decode(image)).values, (value) => value / 255);
+    const calibrated = () => lambda(100 * state.noise_rel, state.lines, table);
+    const change = (values) => { Object.assign(state, values); changed(values); update(); };
+    const controls = {
+      lines: slider("Lines of the mask", 25, 80, 1, (lines) => change({ lines })),
+      noise: logSlider("Noise level", NOISE, 50, (noise) => change({ noise_rel: Number((noise / 100).toPrecision(2)) })),
+      lam: logSlider("Parameter λ", [1e-5, 1], 20, (lam) => change({ lam })),
+      iterations: logSlider("Iterations", [1, MOST], 40, (value) => change({ iterations: Math.round(value) })),
+    };
+    const mask = picture("Mask"), truth = picture("Image"), zero = picture("Zero-filled"), tv = picture("TV");
+    const error = curves("Relative error of TV");
+    const reset = button("Reset", () => change(start)), best = button("Calibrated λ", () => change({ lam: null }));
+    const page = lay(root, Object.values(controls).map(({ row }) => row), [best, reset], [mask, truth, zero, tv, error],
+      "The frequencies in black are measured. Pixels brighter than 1 are orange. The dashed lines mark the number of " +
+      "iterations and the error of the zero-filled image.", "four");
+    const ask = solver(show);
+    truth.show(x, n, "The image that is measured.", []);
+
+    function update() {
+      const lam = state.lam ?? calibrated();
+      controls.lines.set(state.lines, `${state.lines}`);
+      controls.noise.set(100 * state.noise_rel, share(state.noise_rel));
+      controls.lam.set(lam, `${Number(lam.toPrecision(2))}${state.lam === null ? ", calibrated" : ""}`);
+      controls.iterations.set(state.iterations, `${state.iterations}`);
+      best.disabled = state.lam === null;
+      root.dataset.done = "";
+      ask({ kind: "reconstruct", n, image: x, ...state, lam }).catch((reason) => page.say(reason.message));
+    }
+
+    function show(answer, { id, lines, iterations }) {
+      if (answer.error) return page.say(answer.error);
+      const { zeroError, errors } = answer, tvError = errors[Math.min(iterations, errors.length) - 1];
+      const factor = (n * n) / answer.m, text = (value) => `${(100 * value).toFixed(1)} %`;
+      mask.show(Float32Array.from(answer.mask, (measured) => 1 - measured), n, `Mask of ${lines} lines.`,
+        ["n²/m = ", number("factor", factor.toFixed(2))]);
+      zero.show(answer.zero, n, `Zero-filled image, relative error ${text(zeroError)}.`, ["error ", number("zero", text(zeroError))]);
+      tv.show(answer.tv, n, `TV reconstruction, relative error ${text(tvError)}.`, ["error ", number("tv", text(tvError))]);
+      const points = errors.map((value, k) => [k + 1, value]), here = [[iterations, 0.001], [iterations, 1]];
+      error.show({ label: `Relative error of TV against iterations: ${text(tvError)} after ${iterations}.`,
+        x: { label: "iteration", range: [1, MOST], ticks: [1, 10, 100, 300], log: true },
+        y: { range: [0.005, 1], ticks: [0.01, 0.1, 1], log: true },
+        curves: [{ points }, { points: here, kind: "here" }], levels: [{ y: zeroError, text: "zero-filled" }] }, []);
+      if (!answer.done) return;
+      root.dataset.done = id;
+      page.read(`Relative error: zero-filled ${text(zeroError)}, TV ${text(tvError)}.`);
+    }
+
+    update();
+    return (values) => { Object.assign(state, values); update(); };
+  }
+
+  // --- The theory -------------------------------------------------------------------------------------------------
+
+  async function theory(root, start, changed) {
+    const state = { ...start }, change = (values) => { Object.assign(state, values); changed(values); update(); };
+    const most = () => Math.min(state.n - 1, 128);
+    const controls = {
+      n: slider("Length n", 6, 9, 1, (power) => change({ n: 2 ** power, m: Math.min(state.m, 2 ** power - 1) })),
+      m: slider("Measurements m", 4, 128, 1, (m) => change({ m: Math.min(m, most()) })),
+      s: slider("Sparsity s", 2, 20, 1, (s) => change({ s })),
+      seed: slider("Seed", 1, 50, 1, (seed) => change({ seed })),
+      method: choice("Method", [["l1", "ℓ¹: spikes"], ["tv", "TV: jumps"]], (method) => change({ method })),
+      zero: choice("0 in Ω", [[true, "measured"], [false, "not measured"]], (zero) => change({ zero })),
+    };
+    const signal = curves("Signal x"), perturbed = curves("With the perturbation, x + r");
+    const found = curves("Recovered from y + e"), proof = curves("Certificates");
+    const page = lay(root, Object.values(controls).map(({ row }) => row), [button("Reset", () => change(start))],
+      [signal, perturbed, found, proof], "e is the measurements of a spike at 0. Where a certificate stays below 1 off the " +
+      "support, the signal is proved to be recovered. Real parts are shown.", "two");
+    const ask = solver(show);
+
+    function update() {
+      controls.n.set(Math.log2(state.n), `${state.n}`);
+      for (const name of ["m", "s", "seed"]) controls[name].set(state[name], `${state[name]}`);
+      controls.method.set(state.method);
+      controls.zero.set(state.zero);
+      root.dataset.done = "";
+      ask({ kind: "pursue", ...state }).catch((reason) => page.say(reason.message));
+    }
+
+    function show(answer, { id, n, m, zero, method }) {
+      if (answer.error) return page.say(answer.error);
+      const { alpha, ratio, off, proved } = answer, half = n / 2, names = ["x", "x + δ"];
+      const centred = (values) => Array.from({ length: n }, (_, k) => [k - half, values[(k + half) % n]]);
+      const x = { label: "", range: [-half, half], ticks: [-half, 0, half] }, y = { range: [-2.2, 2.2], ticks: [-2, 0, 2] };
+      const draw = (part, values, label, caption) => part.show({ label, x, y, curves: [{ points: centred(values) }] }, caption);
+      const verdicts = names.map((name, i) => `${name}: ${off[i] < 1e-6 ? "recovered" : "not recovered"}${proved[i] ? ", proved" : ""}`);
+      draw(signal, answer.x, `A signal with ${method === "l1" ? "spikes" : "jumps"}.`, [`n = ${n}, m = ${m}`]);
+      draw(perturbed, answer.perturbed, "The signal with a small bump at 0, and ripples.", ["‖r‖", make("sub", {}, "∞"), " = m/n = ",
+        number("r", three(1 / ratio))]);
+      draw(found, answer.recovered, `What is recovered: ${verdicts[1]}. Amplification ${three(alpha)}.`,
+        ["α = ", number("alpha", three(alpha)), ", n/m = ", number("ratio", three(ratio))]);
+      const shown = answer.offSupport.map((value) => (Number.isFinite(value) ? value.toFixed(3) : "none"));
+      const curve = (i, kind) => ({ points: centred(answer.curves[i]), kind });
+      proof.show({ label: `Certificates, largest value off the support: ${shown[0]} for x, ${shown[1]} for x + δ.`, x,
+        y: { range: [0, 1.5], ticks: [0, 0.5, 1, 1.5] }, curves: [curve(0, "second"), curve(1, "curve")],
+        levels: [{ y: 1, text: "" }] }, ["off the support: ", make("span", { class: "explorer-second" }, "x "), number("before", shown[0]),
+        make("span", { class: "explorer-first" }, ", x + δ "), number("after", shown[1])]);
+      const missing = method === "tv" && !zero ? " Without the frequency 0 the mean of x is unknown: x + c is as good." : "";
+      page.say(`${verdicts.join("; ")}.${missing}`);
+      page.read(`${verdicts.join("; ")}. α = ${three(alpha)}.`);
+      root.dataset.done = id;
+    }
+
+    update();
+    return (values) => {
+      Object.assign(state, values);
+      if (state.m > most()) change({ m: most() });
+      else update();
+    };
+  }
+
+  // --- The attack -------------------------------------------------------------------------------------------------
+
+  const BLUE = [33, 102, 172], RED = [178, 24, 43];
+  function paintSigned(canvas, values, n, { top, left, half }, limit) { // from blue to red, logarithmic but around 0
+    const size = 2 * half, picture = new ImageData(size, size);
+    canvas.width = canvas.height = size;
+    for (let i = 0; i < size; i++)
+      for (let j = 0; j < size; j++) {
+        const value = values[(top + i) * n + left + j], color = value < 0 ? BLUE : RED;
+        const share = Math.min(Math.log(1 + (20 * Math.abs(value)) / limit) / Math.log(21), 1);
+        picture.data.set([...color.map((c) => 255 + share * (c - 255)), 255], 4 * (i * size + j));
+      }
+    canvas.getContext("2d").putImageData(picture, 0, 0);
+  }
+
+  async function attack(root, { image, table, lines, ...start }, changed) {
+    const state = { ...start }, n = 256, x = Float32Array.from((await decode(image)).values, (value) => value / 255);
+    const change = (values) => { Object.assign(state, values); changed(values); update(); };
+    const target = (values) => change({ ...values, step: null }), peak = (a) => a.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
+    const move = (k, value) => target({ mu: state.mu.map((c, i) => (i === k ? value : c)) });
+    const controls = {
+      noise: logSlider("Noise level", NOISE, 50, (noise) => target({ noise_rel: Number((noise / 100).toPrecision(2)) })),
+      sigma: slider("Radius σ of the disk", 1, 15, 1, (sigma) => target({ sigma })),
+      row: slider("Target μ, row", 0, n - 1, 1, (value) => move(0, value)),
+      column: slider("Target μ, column", 0, n - 1, 1, (value) => move(1, value)),
+      step: slider("Step", 0, 5, 1, (step) => change({ step })),
+    };
+    const before = picture("Perturbed, x + r"), after = picture("TV from y + e"), r = picture("r, enlarged"), rho = picture("ρ, enlarged");
+    const climb = curves("Objective and peak by step");
+    const page = lay(root, Object.values(controls).map(({ row }) => row),
+      [button("Best step", () => change({ step: null })), button("Reset", () => change(start))], [before, after, r, rho, climb],
+      "Click into a picture to move the target. Blue is negative, red positive, with the same colours for r and ρ. The curves " +
+      "are what the ascent sees, the pictures and α are converged.", "four");
+    const ask = solver(show);
+    for (const part of [before, after]) {
+      const mark = make("span", { class: "explorer-mark" });
+      part.content.append(mark);
+      part.content.classList.add("explorer-aim");
+      part.mark = mark;
+      part.canvas.addEventListener("click", (event) => {
+        const box = part.canvas.getBoundingClientRect(), at = (v) => Math.min(Math.max(Math.floor(n * v), 0), n - 1);
+        target({ mu: [at((event.clientY - box.top) / box.height), at((event.clientX - box.left) / box.width)] });
+      });
+    }
+    before.show(x, n, "The image.", []);
+    after.show(x, n, "The image.", []);
+
+    function update() {
+      controls.noise.set(100 * state.noise_rel, share(state.noise_rel));
+      controls.sigma.set(state.sigma, `${state.sigma} px`);
+      controls.row.set(state.mu[0], `${state.mu[0]}`);
+      controls.column.set(state.mu[1], `${state.mu[1]}`);
+      controls.step.set(state.step ?? 5, state.step === null ? "the best" : `${state.step}`);
+      root.dataset.done = "";
+      ask({ kind: "attack", n, image: x, lines, ...state, lam: lambda(100 * state.noise_rel, lines, table) })
+        .catch((reason) => page.say(reason.message));
+    }
+
+    function show(answer, { id, mu }) {
+      if (answer.error) return page.say(answer.error);
+      const { tried, steps, best, chosen } = answer, top = Math.max(...tried.map(({ objective }) => objective));
+      const points = (name) => tried.map((values, k) => [k, values[name]]), last = tried[tried.length - 1].objective;
+      const nice = 10 ** Math.floor(Math.log10(top)) / 2, high = Math.ceil((1.1 * top) / nice) * nice;
+      const here = answer.done ? [{ points: [[chosen, 0], [chosen, high]], kind: "here" }] : [];
+      climb.show({ label: `Objective by step, now ${three(last)}, and peak of the artifact.`,
+        x: { label: "step", range: [0, steps], ticks: [...Array(steps + 1).keys()] }, y: { range: [0, high], ticks: [0, high] },
+        curves: [{ points: points("objective") }, { points: points("peak"), kind: "second" }, ...here] },
+        [make("span", { class: "explorer-first" }, "objective ‖φ ⊙ ρ‖"), make("sub", {}, "2"), ", ",
+          make("span", { class: "explorer-second" }, "peak ‖ρ‖"), make("sub", {}, "∞")]);
+      if (!answer.done) return page.say(`Step ${tried.length - 1} of ${steps}`);
+      controls.step.set(chosen, chosen === best ? `${chosen}, the best` : `${chosen}`);
+      const artifact = answer.attacked.map((value, k) => value - answer.clean[k]), peaks = [peak(answer.r), peak(artifact)];
+      const window = cornerOf(mu, n), part = (value) => `${(100 * value) / n}%`, size = part(2 * window.half);
+      const where = `at row ${mu[0]}, column ${mu[1]}`, alpha = three(peaks[1] / peaks[0]);
+      before.show(answer.r.map((value, k) => value + x[k]), n, `The image with the perturbation ${where}.`, []);
+      after.show(answer.attacked, n, `The TV reconstruction with an artifact ${where}, amplified ${alpha} times.`,
+        ["α = ", number("alpha", alpha)]);
+      for (const { mark } of [before, after])
+        Object.assign(mark.style, { top: part(window.top), left: part(window.left), width: size, height: size });
+      [[r, answer.r, "r"], [rho, artifact, "ρ"]].forEach(([panel, values, name], i) => {
+        paintSigned(panel.canvas, values, n, window, peaks[1]);
+        panel.canvas.setAttribute("aria-label", `${name} around the target, peak ${three(peaks[i])}.`);
+        panel.caption.replaceChildren(`‖${name}‖`, make("sub", {}, "∞"), " = ", number(name === "r" ? "r" : "rho", three(peaks[i])));
+      });
+      page.say("");
+      page.read(`Step ${chosen}: peak of r ${three(peaks[0])}, of ρ ${three(peaks[1])}, α = ${alpha}.`);
+      root.dataset.done = id;
+    }
+
+    update();
+    return (values) => { Object.assign(state, values); update(); };
+  }
+
+  // --- Page and widget --------------------------------------------------------------------------------------------
+
+  const VIEWS = { reconstruction, attack, theory };
+
+  async function mount(root) {
+    await VIEWS[root.dataset.chapter](root, JSON.parse(root.dataset.settings), () => {});
+    root.dataset.ready = "true";
+    performance.mark("explorer");
+  }
+
+  async function render({ model, el }) { // for anywidget
+    const root = make("div", { class: "explorer" }), settings = model.get("settings"), names = model.get("names");
+    el.append(root);
+    const state = () => Object.fromEntries(names.map((name) => [name, model.get(name)]));
+    let busy = false;
+    const set = await VIEWS[model.get("chapter")](root, { ...settings, ...state() }, (values) => {
+      busy = true;
+      for (const [name, value] of Object.entries(values)) model.set(name, value);
+      busy = false;
+      model.save_changes();
+    });
+    for (const name of names) model.on(`change:${name}`, () => busy || set({ [name]: model.get(name) }));
+  }
+
+  return { mount, render };
+})();
+
+if (document.currentScript) // in a page; in Jupyter this text is part of a module
+  document.querySelectorAll("[data-chapter]").forEach((root) =>
+    explorerViews.mount(root).catch((error) => console.error(error)));

@@ -1,0 +1,344 @@
+"""The views of the chapters: what they draw at random, their traits, and the page beside `lib`."""
+
+import functools
+import json
+import shutil
+
+import ipywidgets
+import numpy as np
+import pytest
+import torch
+import traitlets
+
+from lib import theory
+from lib.explorer import AttackView, ReconstructionView, TheoryView, chapters, draws
+from lib.measures import relative_error
+from lib.operators import radial_mask
+
+VIEWS = (ReconstructionView, AttackView, TheoryView)
+DONE = "[data-chapter][data-done]:not([data-done=''])"
+
+
+# --- What is drawn
+
+
+def mulberry32(seed, count):
+    """The generator as it is published, step by step."""
+    out, word = [], 2**32 - 1
+    for _ in range(count):
+        seed = (seed + 0x6D2B79F5) & word
+        t = ((seed ^ seed >> 15) * (seed | 1)) & word
+        t ^= (t + (t ^ t >> 7) * (t | 61)) & word
+        out.append((t ^ t >> 14) / 2**32)
+    return out
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
+def test_uniform_numbers_are_those_of_mulberry32(seed):
+    assert draws.uniform(seed, 50).tolist() == mulberry32(seed, 50)
+
+
+def test_the_noise_is_gaussian():
+    z = draws.gaussian(radial_mask(256, 80), 3)
+    parts = torch.view_as_real(z)
+    assert abs(parts.mean()) < 0.02 and torch.allclose(parts.std(0), torch.ones(2).double(), atol=0.02)
+    assert abs((parts[:, 0] * parts[:, 1]).mean()) < 0.03
+
+
+@pytest.mark.parametrize("zero", [False, True])
+def test_a_signal_has_its_spikes_or_jumps_and_its_frequencies(zero):
+    for seed in range(20):
+        spikes, omega = draws.problem(64, 20, 5, seed, tv=False, zero=zero)
+        steps, same = draws.problem(64, 20, 5, seed, tv=True, zero=zero)
+        more = draws.problem(64, 30, 5, seed, tv=False, zero=zero)[1]
+        assert np.count_nonzero(spikes) == 5 and spikes[0] == 0
+        assert np.count_nonzero(theory.gradient(steps)) == 5 and steps[0] == steps[1] == steps[-1]
+        assert len(omega) == 20 and (0 in omega) == zero and np.array_equal(omega, same)
+        assert set(omega) < set(more) and (np.diff(omega) > 0).all()
+        theory.measure(spikes, omega)  # which refuses frequencies that are none
+
+
+# --- Widgets
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_knobs_are_traits_to_observe_and_to_link(view):
+    shown, seen = view(), []
+    name, value = {"ReconstructionView": ("noise_rel", 0.1), "AttackView": ("sigma", 3), "TheoryView": ("m", 40)}[
+        view.__name__
+    ]
+    shown.observe(lambda change: seen.append(change["new"]), name)
+    slider = ipywidgets.FloatSlider(value, min=0, max=100) if isinstance(value, float) else ipywidgets.IntSlider(value)
+    traitlets.link((slider, "value"), (shown, name))
+    assert getattr(shown, name) == value and seen == [value]
+    with pytest.raises(traitlets.TraitError):
+        setattr(shown, name, -1)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_cell_shows_a_widget_or_without_a_kernel_the_page(view):
+    shown = view()
+    data, _ = shown._repr_mimebundle_()
+    assert {"application/vnd.jupyter.widget-view+json", "text/html"} <= set(data)
+    assert f'data-chapter="{shown.chapter}"' in data["text/html"] and "needs scripts" in data["text/html"]
+    assert eval(data["text/plain"]).names == shown.names
+
+
+WRONG = (
+    (ReconstructionView, "lines", 10),
+    (ReconstructionView, "noise_rel", 0.5),
+    (ReconstructionView, "lam", 0.0),
+    (ReconstructionView, "iterations", 301),
+    (ReconstructionView, "image", torch.zeros(8, 8)),
+    (ReconstructionView, "seed", -1),
+    (AttackView, "mu", (0, 256)),
+    (AttackView, "mu", 7),
+    (AttackView, "sigma", 2.5),
+    (AttackView, "step", 6),
+    (AttackView, "lines", 90),
+    (TheoryView, "n", 100),
+    (TheoryView, "m", 256),
+    (TheoryView, "s", 1),
+    (TheoryView, "seed", 0),
+    (TheoryView, "method", "l2"),
+    (TheoryView, "zero", 1),
+)
+
+
+@pytest.mark.parametrize(("view", "name", "value"), WRONG)
+def test_wrong_arguments_are_named(view, name, value):
+    with pytest.raises((TypeError, ValueError), match=f"{view.__name__}: {name}.*got"):
+        view(**{name: value})
+
+
+# --- In the page
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The scripts of the pages as the book has them."""
+    folder = tmp_path_factory.mktemp("views")
+    for name in ("parts.js", "views.js", "explorer.css"):
+        shutil.copy(chapters.STATIC / name, folder)
+    text = "".join((chapters.STATIC / name).read_text(encoding="utf-8") for name in chapters.WORKER)
+    (folder / "explorer").mkdir()
+    (folder / "explorer" / "worker.js").write_text(f"explorerData.worker = {json.dumps(text)};\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def open_view(browser, folder):
+    """A function that opens a page with a view alone; nothing may go wrong there."""
+    contexts, wrong = [], []
+
+    def open_(view, **options):
+        context = browser.new_context(**{"viewport": {"width": 900, "height": 1000}} | options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        scripts = "".join(f'<script src="{name}" defer></script>' for name in ("parts.js", "views.js"))
+        head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><link rel="stylesheet" href='
+        path = folder / f"{view.chapter}.html"
+        path.write_text(f'<!doctype html>{head}"explorer.css">{scripts}<body>{view._page()}', encoding="utf-8")
+        page.goto(path.as_uri())
+        page.wait_for_selector(DONE)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def state(page):
+    """Numbers by name, and all pictures and curves."""
+    numbers = {b.get_attribute("data-number"): b.inner_text() for b in page.locator("[data-number]").all()}
+    shown = page.evaluate(
+        """() => [...document.querySelectorAll("figure")].map((figure) => {
+        const canvas = figure.querySelector("canvas");
+        return canvas ? canvas.toDataURL() : figure.querySelector("svg").outerHTML.replace(/explorer-\\d+/g, ""); })"""
+    )
+    return numbers, shown
+
+
+def moved(page, act):
+    """The state after an action, once it is solved."""
+    before = page.locator("[data-chapter]").get_attribute("data-done")
+    act()
+    page.wait_for_function(
+        "before => ![before, ''].includes(document.querySelector('[data-chapter]').dataset.done)",
+        arg=before,
+    )
+    return state(page)
+
+
+KNOBS = {  # label, key, numbers that change, pictures that change (in their order)
+    ReconstructionView: (
+        ("Lines of the mask", "Home", {"factor", "zero", "tv"}, {0, 2, 3, 4}),
+        ("Noise level", "End", {"zero", "tv"}, {2, 3, 4}),
+        ("Parameter λ", "Home", {"tv"}, {3, 4}),
+        ("Iterations", "Home", {"tv"}, {3, 4}),
+    ),
+    AttackView: (
+        ("Step", "Home", {"r", "rho", "alpha"}, {0, 1, 2, 3, 4}),
+        ("Noise level", "End", {"r", "rho"}, {0, 1, 2, 3, 4}),
+        ("Radius σ of the disk", "Home", {"rho"}, {0, 1, 2, 3, 4}),
+        ("Target μ, row", "Home", {"r"}, {0, 1, 2, 3, 4}),
+    ),
+    TheoryView: (
+        ("Sparsity s", "Home", {"before", "after"}, {0, 1, 2, 3}),
+        ("Seed", "End", {"before", "after"}, {0, 1, 2, 3}),
+        ("TV: jumps", "Space", {"after"}, {0, 1, 2, 3}),
+        ("not measured", "Space", set(), {1, 2, 3}),
+        ("Length n", "Home", {"r", "ratio", "alpha"}, {0, 1, 2, 3}),
+        ("Measurements m", "Home", {"r", "ratio", "alpha"}, {1, 2, 3}),
+    ),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_each_knob_changes_what_it_should(open_view, view):
+    page = open_view(view())
+    start = before = state(page)
+    for label, key, numbers, pictures in KNOBS[view]:
+        control = page.get_by_label(label, exact=True)
+        control.focus()
+        after = moved(page, functools.partial(control.press, key))
+        assert {name for name in before[0] if before[0][name] != after[0][name]} >= numbers, label
+        changed = {i for i, pair in enumerate(zip(before[1], after[1], strict=True)) if pair[0] != pair[1]}
+        assert changed >= pictures, (label, changed)
+        before = after
+    assert view is not ReconstructionView or before[1][1] == start[1][1]  # the image stays
+    if view is AttackView:  # and a click moves the target
+        canvas = page.locator("canvas").first
+        box = canvas.bounding_box()
+        place = {"x": 0.25 * box["width"], "y": 0.75 * box["height"]}
+        assert moved(page, lambda: canvas.click(position=place))[1] != before[1]
+        found = [int(page.get_by_label(f"Target μ, {name}", exact=True).input_value()) for name in ("row", "column")]
+        assert found == pytest.approx([192, 64], abs=3)
+    assert moved(page, page.get_by_role("button", name="Reset").click) == start
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_on_a_phone_nothing_sticks_out_and_all_has_a_name(open_view, view):
+    page = open_view(view(), viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for element in page.locator(".explorer :is(canvas, svg, input, output, button, label)").all():
+        box = element.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+    for element in page.get_by_role("img").all():
+        assert len(element.get_attribute("aria-label")) > 8
+    assert page.locator("[aria-live]").inner_text()
+
+
+def ask(page, **job):
+    """What the worker answers to a job in the end."""
+    return page.evaluate(
+        """async (job) => { const text = explorerData.worker ?? (await explorerParts.load("worker"));
+        const worker = new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
+        const plain = (v) => ArrayBuffer.isView(v) ? Array.from(v) : Array.isArray(v) ? v.map(plain) : v;
+        return await new Promise((resolve) => {
+          worker.onmessage = ({ data }) => {
+            if (!data.done && !data.error) return;
+            worker.terminate();
+            resolve(Object.fromEntries(Object.entries(data).map(([name, value]) => [name, plain(value)])));
+          };
+          worker.postMessage({ ...job, id: 1, image: Float32Array.from(job.image ?? []) });
+        }); }""",
+        job,
+    )
+
+
+def test_reconstructions_agree_with_lib_tv(open_view):
+    view = ReconstructionView(iterations=300)
+    page, (op, y) = open_view(view), view.measured()
+    lam = chapters.calibrated_lambda(view.noise_rel, view.lines)
+    job = {"n": 256, "lines": 40, "noise_rel": 0.04, "lam": lam, "seed": 1, "iterations": 300}
+    answer = ask(page, kind="reconstruct", image=view.image.flatten().tolist(), **job)
+    assert answer["m"] == op.m and torch.equal(torch.tensor(answer["mask"]).reshape(256, 256).bool(), op.mask)
+    zero, tv = op.A_dagger(y), view.reconstruct(tol=2e-4).image
+    for name, expected in (("zero", zero), ("tv", tv)):
+        assert (torch.tensor(answer[name]).reshape(256, 256) - expected.abs()).abs().max() < 2e-3, name
+    assert answer["zeroError"] == pytest.approx(relative_error(zero, view.image.to(zero)), rel=1e-4)
+    assert answer["errors"][-1] == pytest.approx(relative_error(tv, view.image.to(tv)), rel=1e-2)
+    assert page.locator("[data-number=tv]").inner_text() == f"{100 * answer['errors'][-1]:.1f} %"
+
+
+def test_the_ascent_agrees_with_lib_attack(open_view):
+    view = AttackView(0.01, (60, 90), 3, lines=80)
+    page, attack = open_view(view), view.attack(tol=1e-3)
+    alpha, r, rho = (float(page.locator(f"[data-number={name}]").inner_text()) for name in ("alpha", "r", "rho"))
+    assert alpha == pytest.approx(float(attack.amplification), rel=0.01)
+    assert r == pytest.approx(float(attack.image_perturbation.abs().max()), rel=0.01)
+    assert rho == pytest.approx(float(attack.artifact.abs().max()), rel=0.01)
+    job = {"lines": 80, "noise_rel": 0.01, "mu": [60, 90], "sigma": 3, "step": None}
+    lam = chapters.calibrated_lambda(0.01, 80)
+    answer = ask(page, kind="attack", n=256, lam=lam, image=view.image.flatten().tolist(), **job)
+    seen, expected = [step["objective"] for step in answer["tried"]], attack.history[0].tolist()
+    assert seen[:2] == pytest.approx(expected[:2], rel=1e-3)  # then rounding sends both to different pieces
+    assert seen == pytest.approx(expected, rel=0.03)
+
+
+PROBLEMS = (
+    {"n": 256, "m": 60, "s": 5, "seed": 1, "method": "l1", "zero": True},
+    {"n": 256, "m": 60, "s": 5, "seed": 1, "method": "tv", "zero": True},
+    {"n": 128, "m": 20, "s": 6, "seed": 3, "method": "l1", "zero": False},
+    {"n": 128, "m": 24, "s": 6, "seed": 3, "method": "tv", "zero": False},
+    {"n": 64, "m": 63, "s": 2, "seed": 5, "method": "l1", "zero": True},
+    {"n": 64, "m": 8, "s": 10, "seed": 4, "method": "l1", "zero": True},  # recovers nothing
+)
+
+
+def test_recovery_agrees_with_lib_theory(open_view):
+    page = open_view(TheoryView())
+    for values in PROBLEMS:
+        view, answer = TheoryView(**values), ask(page, kind="pursue", **values)
+        (x, omega), pursuits, proofs = view.problem(), view.recover(), view.certify()
+        assert np.allclose(answer["x"], x, atol=1e-14) and answer["omega"] == sorted((omega % view.n).tolist())
+        for found, pursuit in zip((answer["before"], answer["recovered"]), pursuits, strict=True):
+            assert np.allclose(found, pursuit.signal.real, atol=1e-6), values
+        r = theory.zero_filled(theory.measure(theory.spike(view.n), omega), omega, view.n)
+        alpha = abs(pursuits[1].signal - pursuits[0].signal).max() / abs(r).max()
+        assert answer["alpha"] == pytest.approx(alpha, rel=1e-6), values
+        assert answer["proved"] == [proof.unique for proof in proofs], values
+        for proof, off in zip(proofs, answer["offSupport"], strict=True):
+            assert off == pytest.approx(proof.off_support, rel=1e-4) or not np.isfinite(proof.off_support)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_widget_and_its_traits_move_together(browser, view):
+    """The module that Jupyter loads, with a model of the traits as anywidget has it."""
+    shown = view()
+    name, label = {
+        "reconstruction": ("lines", "Lines of the mask"),
+        "attack": ("step", "Step"),
+        "theory": ("m", "Measurements m"),
+    }[shown.chapter]
+    values = {"settings": shown.settings, "names": shown.names, "chapter": shown.chapter}
+    values |= {trait: getattr(shown, trait) for trait in shown.names}
+    page = browser.new_page()
+    page.set_default_timeout(60_000)
+    page.evaluate(
+        """async ([text, values]) => {
+          const heard = {}, model = { get: (name) => values[name], save_changes() {},
+            on: (event, react) => (heard[event] = react),
+            set(name, value) { values[name] = value; heard[`change:${name}`]?.(); } };
+          const { default: widget } = await import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
+          await widget.render({ model, el: document.body });
+          window.model = model;
+        }""",
+        [shown._esm, values],
+    )
+    done = ".explorer[data-done]:not([data-done=''])"
+    page.wait_for_selector(done)
+    control = page.get_by_label(label, exact=True)
+    control.press("Home")
+    least = int(control.input_value())
+    assert page.evaluate("name => model.get(name)", name) == least != getattr(shown, name)
+    page.wait_for_selector(done)
+    page.evaluate("name => model.set(name, model.get(name) + 4)", name)
+    page.wait_for_selector(done)
+    assert int(control.input_value()) == least + 4
+    page.close()
