@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from lib import attack, checks, measures, networks, operators, phantoms, theory, tv
+from lib import attack, checks, iterative, measures, networks, operators, phantoms, theory, tv
 
 OP = operators.MaskedFourier(operators.radial_mask(16, 5), real=True)
 FREE = operators.MaskedFourier(OP.mask)
@@ -27,6 +27,9 @@ X = random(2, 16, 16, dtype=torch.float64)
 Y, E, P = OP.A(X), 0.1 * OP.A(X.flip(0)), random(2, 2, 16, 16, dtype=torch.float64)
 PHI, ETA = attack.disk_weight(16, (8, 7), 2), torch.tensor([0.5, 0.6], dtype=torch.float64)
 REC = attack.fast_tv(OP, 0.01, 0.5)
+COILS = iterative.simulated_coils(2, 16)
+ITERATIVE = iterative.coil_operator(OP.mask, COILS)
+DATA_2 = ITERATIVE.A(X)
 RNG, OMEGA = np.random.default_rng(0), np.array([-3, -2, -1, 0, 1, 2, 3, 5])
 SIGNAL = theory.rectangle(16, 3)
 DATA, NETWORK = theory.measure(SIGNAL, OMEGA), networks.Reconstruction(OP, SMALL, learned=True)
@@ -49,6 +52,12 @@ CALLS = [  # function and arguments; a name, where the function's own would not 
     (operators.gradient_adjoint, {"p": P}),
     (operators.laplacian_symbol, {"n": 8, "dtype": torch.float32, "device": "cpu"}),
     (operators.add_noise, {"y": Y, "noise_rel": 0.1, "seed": 3}),
+    (iterative.IterativeOperator, {"forward": FREE.A, "adjoint": FREE.A_adjoint, "n": 16, "m": 88, "tol": 0.1}),
+    (ITERATIVE.A, {"x": X}),
+    *((getattr(ITERATIVE, name), {"y": DATA_2}) for name in ("A_adjoint", "A_dagger")),
+    (ITERATIVE.x_update, {"y": DATA_2, "rho": ETA}),
+    (iterative.simulated_coils, {"count": 2, "n": 16}),
+    (iterative.coil_operator, {"mask": OP.mask, "coils": COILS, "tol": 0.1, "max_iter": 9}),
     (phantoms.ellipses, {"count": 2, "n": 8, "seed": 3, "first": 1, "device": "cpu"}),
     (phantoms.shepp_logan, {"n": 16}),
     (measures.amplification, {"artifact": X, "image_perturbation": X.flip(0), "axes": 2}),
@@ -102,7 +111,7 @@ UNCHECKED = {  # called in each iteration, by what has checked its arguments; an
     "v_update", "x_update", "sweep", "separable", "anisotropic", "isotropic", "scaled", "gaussian",
     "check_measurements", "calibrated_lambda",  # the last one is for tests/test_tv.py
 }  # fmt: skip
-MODULES = [operators, phantoms, measures, tv, attack, networks, theory]
+MODULES = [operators, iterative, phantoms, measures, tv, attack, networks, theory]
 # maps that NaN may pass through, as it does through torch's own
 LINEAR = {
     "A", "A_adjoint", "A_dagger", "real_adjoint", "k_space", "symmetrize", "x_update", "adjoint_dagger", "gradient",

@@ -10,7 +10,7 @@ PACKAGES = ("runs", "figures", "explorer")
 STOREYS = (  # each uses only those before it
     {"checks", "_kernels"},
     {"measures", "phantoms", "operators"},
-    {"tv", "networks", "theory"},
+    {"tv", "networks", "theory", "iterative"},
     {"attack"},
     *({package} for package in PACKAGES),
 )
