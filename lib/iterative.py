@@ -73,7 +73,7 @@ class IterativeOperator:
         return f"IterativeOperator(n={self.n}, m={self.m}, tol={self.tol}, {self.device})"
 
     def A(self, x: Tensor) -> Tensor:
-        r"""Measurements :math:`\mathcal{A}x` of images ``(..., n, n)``, real or complex: complex vectors ``(..., m)``."""
+        r"""Measurements :math:`\mathcal{A}x`: images ``(..., n, n)`` to complex vectors ``(..., m)``."""
         checks.tensor("IterativeOperator.A", "x", x, (self.n, self.n), (*REAL, *COMPLEX), self.device)
         return self._apply(x.to(x.dtype.to_complex()), self.forward, self.adjoint, (self.m,))
 
@@ -187,14 +187,14 @@ def simulated_coils(count: int, n: int) -> Tensor:
 
     Parameters
     ----------
-    count : number of coils, at least 1.
+    count : number of coils, 1 to 1024.
     n : image side.
 
     Returns
     -------
     ``(count, n, n)`` complex64.
     """
-    count = checks.integer("simulated_coils", "count", count, 1)
+    count = checks.integer("simulated_coils", "count", count, 1, 1024)
     n = checks.integer("simulated_coils", "n", n, 1, checks.SIDE)
     angle = 2 * math.pi * torch.arange(count, dtype=torch.float64)[:, None, None] / count
     axis = (torch.arange(n, dtype=torch.float64) - n // 2) / (n / 2)
@@ -215,7 +215,10 @@ def coil_operator(mask: Tensor, coils: Tensor, *, tol: float = 1e-5, max_iter: i
     tol, max_iter : see `IterativeOperator`.
     """
     fourier = MaskedFourier(mask)
-    checks.tensor("coil_operator", "coils", coils, (fourier.n, fourier.n), COMPLEX, fourier.device)
+    tail = (fourier.n, fourier.n)
+    checks.finite(
+        "coil_operator", "coils", checks.tensor("coil_operator", "coils", coils, tail, COMPLEX, fourier.device)
+    )
     if coils.ndim != 3:
         raise ValueError(f"coil_operator: coils must have shape (count, n, n), got {tuple(coils.shape)}")
 
