@@ -15,13 +15,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lib.attack import THRESHOLD, Reconstruct, fast_tv, grid_attack, spike_perturbation
+from lib.attack import THRESHOLD, Reconstruct, fast_tv, grid_attack, restarted_ascent, spike_perturbation
 from lib.iterative import coil_operator, simulated_coils
 from lib.masks import cartesian_mask, spiral_mask, uniform_mask, variable_density_mask
 from lib.measures import amplification, peak, relative_error
 from lib.operators import LinearOperator, MaskedFourier, add_noise, radial_mask
 from lib.phantoms import ellipses
 from lib.priors import SparseReconstruction, Transform, haar, haar_adjoint, identity
+from lib.runs.doubts import RADII, further, lesions, tira
 from lib.runs.engine import Table
 from lib.runs.section4 import CALIBRATION, TEST, device
 from lib.tv import isotropic, separable
@@ -182,12 +183,47 @@ def coils(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], Li
     return attacked(rec, x, y, op, noise_rel, count=2, screen=1), op
 
 
+# --- Data consistency
+
+
+def consistent(network: Reconstruct, op: MaskedFourier) -> Reconstruct:
+    r"""The map :math:`y \mapsto z + \mathcal{A}^\dagger(y - \mathcal{A}z)`, z what the network makes of y."""
+
+    def reconstruct(y: Tensor) -> Tensor:
+        z = network(y)
+        return z + op.A_dagger(y - op.A(z))
+
+    return reconstruct
+
+
+def consistency(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], LinearOperator]:
+    """Tira, and Tira followed by hard data consistency."""
+    op = MaskedFourier(radial_mask(N, LINES)).to(device())
+    x = ellipses(1, N, seed=TEST, first=image)[0].to(op.device)
+
+    rec = tira() if case == "Tira" else consistent(tira(), op)
+    found = grid_attack(rec, op.A(x), op, noise_rel, count=2, screen=1, screening_steps=0, optimiser=restarted_ascent)
+    with torch.no_grad():
+        error = relative_error(rec(op.A(x)).abs(), x)
+    r = found.best.image_perturbation
+    return {
+        "alpha": float(found.best.amplification),
+        "rho_linf": float(peak(found.best.artifact)),
+        "r_linf": float(peak(r)),
+        "error": error,
+    }, op
+
+
 # --- The table
 
+LESIONS = tuple(f"{method} {way} {r}" for r in RADII for method in ("tv", "tira") for way in ("in", "out"))
 QUESTIONS: Mapping[str, Question] = {
-    "masks": Question(masks, ("radial", "Cartesian", "variable density", "uniform", "spiral"), (0.01, 0.04), 3),
+    "masks": Question(masks, ("radial", "Cartesian", "variable density", "uniform", "spiral"), (0.01, 0.04), 2),
     "priors": Question(priors, tuple(PRIORS), (0.01, 0.04), 2),
     "coils": Question(coils, ("1", "2", "4", "8", "16"), (0.04,), 1),
+    "further": Question(further, ("0", "1", "2", "4", "8", "16", "32", "64"), (0.01, 0.04), 2),
+    "lesions": Question(lesions, LESIONS, (0.005, 0.01), 2),
+    "consistency": Question(consistency, ("Tira", "Tira, consistent"), (0.04,), 2),
 }
 
 
