@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,8 @@ class Question:
 
     Attributes
     ----------
-    measure : from a case, a noise level and the number of an image to numbers by name; and n and m.
+    measure : from a case, a noise level and the number of an image to numbers by name, and the operator.
+    cases, levels, images : for what; at most two levels and images, of which the first come first.
     """
 
     measure: Callable[[str, float, int], tuple[dict[str, float], LinearOperator]]
@@ -218,23 +220,22 @@ def consistency(case: str, noise_rel: float, image: int) -> tuple[dict[str, floa
 
 LESIONS = tuple(f"{method} {way} {r}" for r in RADII for method in ("tv", "tira") for way in ("in", "out"))
 QUESTIONS: Mapping[str, Question] = {
-    "masks": Question(masks, ("radial", "Cartesian", "variable density", "uniform", "spiral"), (0.01, 0.04), 2),
-    "priors": Question(priors, tuple(PRIORS), (0.01, 0.04), 2),
+    "masks": Question(masks, ("radial", "Cartesian", "variable density", "uniform", "spiral"), (0.04, 0.01), 2),
+    "priors": Question(priors, tuple(PRIORS), (0.04, 0.01), 2),
     "coils": Question(coils, ("1", "2", "4", "8", "16"), (0.04,), 1),
-    "further": Question(further, ("0", "1", "2", "4", "8", "16", "32", "64"), (0.01, 0.04), 2),
-    "lesions": Question(lesions, LESIONS, (0.005, 0.01), 2),
+    "further": Question(further, ("0", "1", "2", "4", "8", "16", "32", "64"), (0.04, 0.01), 2),
+    "lesions": Question(lesions, LESIONS, (0.01, 0.005), 2),
     "consistency": Question(consistency, ("Tira", "Tira, consistent"), (0.04,), 2),
 }
 
 
 def cells(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Every question and case, so ordered that a part has fewer images."""
-    for image in range(max(q.images for q in QUESTIONS.values())):
+    """Every question and case, so ordered that a part has fewer images, and before that fewer levels."""
+    for image, k in itertools.product(range(2), range(2)):
         for name, q in QUESTIONS.items():
-            if image < q.images:
-                for level in q.levels:
-                    for case in q.cases:
-                        yield {"question": name, "case": case, "noise_rel": level, "image": image}
+            if image < q.images and k < len(q.levels):
+                for case in q.cases:
+                    yield {"question": name, "case": case, "noise_rel": q.levels[k], "image": image}
 
 
 def compute(question: str, case: str, noise_rel: float, image: int) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
