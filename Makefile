@@ -86,7 +86,7 @@ theory: $(READY)  ## compute the long runs of the theory chapter (results/theory
 table1: $(READY)  ## attack the test images of Section 4: WORKERS=2 SCHEDULER=tcp://... (results/table1.csv, sigma, transfer, robustness, sensitivity)
 	$(BIN)/python -m lib.runs table1 sigma transfer robustness sensitivity $(PLACE)
 
-beyond: $(READY)  ## measure what the paper leaves open: masks, priors, coils (results/beyond.csv)
+beyond: $(READY)  ## measure what the paper leaves open: masks, priors, coils, lesions (results/beyond.csv)
 	$(BIN)/python -m lib.runs beyond $(PLACE)
 
 TABLE ?= table1

@@ -57,7 +57,7 @@ class Question:
 
 
 def attacked(
-    rec: Any, x: Tensor, y: Tensor, op: LinearOperator, noise_rel: float, *, count: int = 8, screen: int = 8
+    rec: Any, x: Tensor, y: Tensor, op: LinearOperator, noise_rel: float, *, count: int = 8, screen: int = 4
 ) -> dict[str, float]:
     """Amplification, peaks and clean error of the attack on ``rec``, an attack's map with a converged ``solve``.
 
@@ -164,7 +164,7 @@ def priors(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], L
     x = prior_image(case, TEST, image).to(op.device)
     y = op.A(x)
     rec = PRIORS[case](op, lam, noise_rel * float(torch.linalg.vector_norm(y)))
-    return attacked(rec, x, y, op, noise_rel, screen=4) | {"lam": lam}, op
+    return attacked(rec, x, y, op, noise_rel) | {"lam": lam}, op
 
 
 @functools.cache

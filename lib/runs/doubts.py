@@ -77,25 +77,35 @@ def further(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], 
     spike, over DRAWS draws of noise. For k = 0 the estimate is that of y + e.
     """
     k = int(case)
-    op = MaskedFourier(radial_mask(N, LINES), real=True).to(device())
-    x = ellipses(1, N, seed=TEST, first=image)[0].to(op.device)
-    y = op.A(x)
-    eta = noise_rel * torch.linalg.vector_norm(y)
-    rec = fast_tv(op, calibrated_lambda(noise_rel, LINES), eta, tol=1e-3)
-    found = grid_attack(rec, y, op, noise_rel, screen=SCREEN).best
-    shown = rec.solve(y + found.e)[0]
-    at = divmod(int(found.artifact.abs().argmax()), N)
-    height = float(found.artifact[at])
+    op, x, y, e, artifact, shown = _attacked(noise_rel, image)
+    at = divmod(int(artifact.abs().argmax()), N)
+    height = float(artifact[at])
     delta = torch.zeros_like(x)
     delta[at] = 1
     rest = shown - height * delta  # the picture without its spike
     again = MaskedFourier(radial_mask(N, LINES + 1) & ~op.mask.cpu()).to(op.device) if k else op
     chosen = torch.randperm(again.m, generator=torch.Generator().manual_seed(image))[: k or op.m].to(op.device)
     spike = again.A(delta)[chosen]
-    noise = float(eta) / math.sqrt(op.m) * gaussian((DRAWS, len(chosen)), seed=image).to(op.device, y.dtype)
+    noise = (
+        noise_rel
+        * float(torch.linalg.vector_norm(y))
+        / math.sqrt(op.m)
+        * gaussian((DRAWS, len(chosen)), seed=image).to(op.device, y.dtype)
+    )
     alarms = {}
     for name, there in (("power", 0.0), ("false_alarm", height)):
-        measured = again.A(x + there * delta)[chosen] + noise if k else (y + found.e)[None, chosen]
+        measured = again.A(x + there * delta)[chosen] + noise if k else (y + e)[None, chosen]
         estimate = ((measured - again.A(rest)[chosen]) @ spike.conj()).real / spike.abs().square().sum()
         alarms[name] = float((estimate / height < 0.5).float().mean())
     return {"height": abs(height), **alarms}, again
+
+
+@functools.cache
+def _attacked(noise_rel: float, image: int) -> tuple[MaskedFourier, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The operator, a phantom, its measurements, the attack on TV, its artifact, and the reconstruction under attack."""
+    op = MaskedFourier(radial_mask(N, LINES), real=True).to(device())
+    x = ellipses(1, N, seed=TEST, first=image)[0].to(op.device)
+    y = op.A(x)
+    rec = fast_tv(op, calibrated_lambda(noise_rel, LINES), noise_rel * torch.linalg.vector_norm(y), tol=1e-3)
+    found = grid_attack(rec, y, op, noise_rel, screen=SCREEN).best
+    return op, x, y, found.e, found.artifact, rec.solve(y + found.e)[0]

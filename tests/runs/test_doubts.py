@@ -13,6 +13,9 @@ from lib.runs.doubts import PLACES, brain, further, lesions
 def small(monkeypatch):
     for name, value in {"N": 64, "LINES": 25, "SCREEN": 1}.items():
         monkeypatch.setattr(doubts, name, value)
+    doubts._attacked.cache_clear()
+    yield
+    doubts._attacked.cache_clear()
 
 
 @pytest.mark.parametrize("way", ["in", "out"])
