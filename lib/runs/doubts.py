@@ -86,12 +86,8 @@ def further(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], 
     again = MaskedFourier(radial_mask(N, LINES + 1) & ~op.mask.cpu()).to(op.device) if k else op
     chosen = torch.randperm(again.m, generator=torch.Generator().manual_seed(image))[: k or op.m].to(op.device)
     spike = again.A(delta)[chosen]
-    noise = (
-        noise_rel
-        * float(torch.linalg.vector_norm(y))
-        / math.sqrt(op.m)
-        * gaussian((DRAWS, len(chosen)), seed=image).to(op.device, y.dtype)
-    )
+    deviation = noise_rel * float(torch.linalg.vector_norm(y)) / math.sqrt(op.m)
+    noise = deviation * gaussian((DRAWS, len(chosen)), seed=image).to(op.device, y.dtype)
     alarms = {}
     for name, there in (("power", 0.0), ("false_alarm", height)):
         measured = again.A(x + there * delta)[chosen] + noise if k else (y + e)[None, chosen]
@@ -102,7 +98,7 @@ def further(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], 
 
 @functools.cache
 def _attacked(noise_rel: float, image: int) -> tuple[MaskedFourier, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The operator, a phantom, its measurements, the attack on TV, its artifact, and the reconstruction under attack."""
+    """The operator, a phantom, its measurements, e of the attack on TV, its artifact, and the reconstruction."""
     op = MaskedFourier(radial_mask(N, LINES), real=True).to(device())
     x = ellipses(1, N, seed=TEST, first=image)[0].to(op.device)
     y = op.A(x)
