@@ -10,7 +10,7 @@ HTML := _build/html/index.html
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf strict test quick check format execute bench calibrate calibrate-authors theory fidelity verify sweep table1 train gpu gpu-results compare explorer solver lab serve lock clean
+.PHONY: help book pdf strict test quick check format execute bench calibrate calibrate-authors theory fidelity beyond verify sweep table1 train gpu gpu-results compare explorer solver lab serve lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -85,6 +85,9 @@ theory: $(READY)  ## compute the long runs of the theory chapter (results/theory
 
 table1: $(READY)  ## attack the test images of Section 4: WORKERS=2 SCHEDULER=tcp://... (results/table1.csv, sigma, transfer, robustness, sensitivity, final)
 	$(BIN)/python -m lib.runs table1 sigma transfer robustness sensitivity final $(PLACE)
+
+beyond: $(READY)  ## measure what the paper leaves open: masks, priors, coils, lesions (results/beyond.csv)
+	$(BIN)/python -m lib.runs beyond $(PLACE)
 
 TABLE ?= table1
 SHARE ?= 0.05

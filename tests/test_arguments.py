@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from lib import attack, checks, measures, networks, operators, phantoms, theory, tv
+from lib import attack, checks, iterative, masks, measures, networks, operators, phantoms, priors, theory, tv
 
 OP = operators.MaskedFourier(operators.radial_mask(16, 5), real=True)
 FREE = operators.MaskedFourier(OP.mask)
@@ -27,6 +27,9 @@ X = random(2, 16, 16, dtype=torch.float64)
 Y, E, P = OP.A(X), 0.1 * OP.A(X.flip(0)), random(2, 2, 16, 16, dtype=torch.float64)
 PHI, ETA = attack.disk_weight(16, (8, 7), 2), torch.tensor([0.5, 0.6], dtype=torch.float64)
 REC = attack.fast_tv(OP, 0.01, 0.5)
+COILS = iterative.simulated_coils(2, 16)
+ITERATIVE = iterative.coil_operator(OP.mask, COILS)
+DATA_2, SPARSE = ITERATIVE.A(X), priors.SparseReconstruction(FREE, 0.1, tol=0.5)
 RNG, OMEGA = np.random.default_rng(0), np.array([-3, -2, -1, 0, 1, 2, 3, 5])
 SIGNAL = theory.rectangle(16, 3)
 DATA, NETWORK = theory.measure(SIGNAL, OMEGA), networks.Reconstruction(OP, SMALL, learned=True)
@@ -49,6 +52,20 @@ CALLS = [  # function and arguments; a name, where the function's own would not 
     (operators.gradient_adjoint, {"p": P}),
     (operators.laplacian_symbol, {"n": 8, "dtype": torch.float32, "device": "cpu"}),
     (operators.add_noise, {"y": Y, "noise_rel": 0.1, "seed": 3}),
+    (iterative.IterativeOperator, {"forward": FREE.A, "adjoint": FREE.A_adjoint, "n": 16, "m": 88, "tol": 0.1}),
+    (ITERATIVE.A, {"x": X}),
+    *((getattr(ITERATIVE, name), {"y": DATA_2}) for name in ("A_adjoint", "A_dagger")),
+    (ITERATIVE.x_update, {"y": DATA_2, "rho": ETA}),
+    (iterative.simulated_coils, {"count": 2, "n": 16}),
+    (iterative.coil_operator, {"mask": OP.mask, "coils": COILS, "tol": 0.1, "max_iter": 9}),
+    *((f, {"n": 16, "m": 80, "seed": 3}) for f in (masks.cartesian_mask, masks.uniform_mask)),
+    (masks.variable_density_mask, {"n": 16, "m": 80, "seed": 3}),
+    (masks.spiral_mask, {"n": 16, "m": 80}),
+    (priors.haar, {"x": X}),
+    (priors.haar_adjoint, {"w": X}),
+    (priors.SparseReconstruction, {"op": FREE, "lam": 0.1, "threshold": 0.5, "iterations": 3, "tol": 0.1}),
+    *((f, {"y": Y}) for f in (SPARSE, SPARSE.resume, SPARSE.solve)),
+    (SPARSE.relative_gap, {"x": X, "y": Y}),
     (phantoms.ellipses, {"count": 2, "n": 8, "seed": 3, "first": 1, "device": "cpu"}),
     (phantoms.shepp_logan, {"n": 16}),
     (measures.amplification, {"artifact": X, "image_perturbation": X.flip(0), "axes": 2}),
@@ -100,20 +117,21 @@ CALLS = [  # function and arguments; a name, where the function's own would not 
 
 UNCHECKED = {  # called in each iteration, by what has checked its arguments; and what the checks are
     "v_update", "x_update", "sweep", "separable", "anisotropic", "isotropic", "scaled", "gaussian",
-    "check_measurements", "calibrated_lambda",  # the last one is for tests/test_tv.py
+    "check_measurements", "identity", "calibrated_lambda",  # the last one is for tests/test_tv.py
 }  # fmt: skip
-MODULES = [operators, phantoms, measures, tv, attack, networks, theory]
+MODULES = [operators, iterative, masks, priors, phantoms, measures, tv, attack, networks, theory]
 # maps that NaN may pass through, as it does through torch's own
 LINEAR = {
     "A", "A_adjoint", "A_dagger", "real_adjoint", "k_space", "symmetrize", "x_update", "adjoint_dagger", "gradient",
     "gradient_adjoint", "add_noise", "amplification", "peak", "relative_error", "project", "tv_objective",
     "certificate", "feasible_dual", "resume", "objective", "Tiramisu", "Reconstruction",
+    "haar", "haar_adjoint", "relative_gap", "SparseReconstruction",
 }  # fmt: skip
 RIGHT_TOO = {  # arguments of which some replacements are right as well
     ("radial_mask", "lines"), ("MaskedFourier", "mask"), ("gradient", "x"), ("gradient_adjoint", "p"), ("project", "v"),
     ("amplification", "artifact"), ("amplification", "image_perturbation"), ("peak", "image"), ("add_noise", "y"),
     ("relative_error", "image"), ("relative_error", "truth"), ("reconstruct_tv", "init"), ("random_start", "eta"),
-    ("gradient_factor", "omega"),
+    ("gradient_factor", "omega"), ("coil_operator", "mask"), ("haar", "x"), ("haar_adjoint", "w"),
 }  # fmt: skip
 SECONDS = 20  # after which a call hangs
 

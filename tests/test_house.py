@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("runs", "figures", "explorer")
 STOREYS = (  # each uses only those before it
     {"checks", "_kernels", "_gpu"},
-    {"measures", "phantoms", "operators"},
-    {"tv", "networks", "theory"},
+    {"measures", "phantoms", "operators", "masks"},
+    {"tv", "networks", "theory", "iterative", "priors"},
     {"attack"},
     *({package} for package in PACKAGES),
 )

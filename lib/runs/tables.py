@@ -32,7 +32,7 @@ RESULTS = ROOT / "results"
 # Columns of text, and of True and False; every other one has numbers. A text, as a commit of digits, can look like one.
 TEXT = frozenset(
     "method setting settings version cpu torch numpy scipy code dtype optimiser preset network target source signal "
-    "order first_m functional problem errors search gpu check task device fault".split()
+    "order first_m functional problem errors search gpu check task device fault question case quantity".split()
 )
 TRUTHS = frozenset("certified converged reached bfloat16_used full passed".split())
 # What may be empty: it does not concern the row (a network has no tolerance), or was not recorded.
@@ -55,6 +55,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "theory_masks": ("lines", "image", "seed"),
     "theory_transition": ("signal", "order", "n", "s", "trials", "seed"),
     "explorer/frames": ("noise_rel", "row", "column", "target", "method"),
+    "beyond": ("question", "case", "noise_rel", "image", "quantity"),
 }
 ATTACKED = ("alpha", "rho_linf", "r_linf", "rho_l2", "r_l2", "concentration", "error_clean", "error_attacked")
 MEASURED: dict[str, tuple[str, ...]] = {  # the columns with what was found
@@ -72,6 +73,7 @@ MEASURED: dict[str, tuple[str, ...]] = {  # the columns with what was found
     "theory_masks": ("spike", "height", "attack", "error", "converged"),
     "theory_transition": ("undecided", "first_m"),
     "explorer/frames": ("peak_r", "peak_rho", "amplification"),
+    "beyond": ("value",),
 }
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")  # see `write_bytes`; others' files are none of ours

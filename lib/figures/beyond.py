@@ -1,0 +1,94 @@
+"""Figures of the chapter beyond the paper, from the rows of results/beyond.csv."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import pandas
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lib.figures.style import COLORS, METHODS, WIDTH, legend_beside, panels, show_image, show_mask, ticks
+
+
+def numbers(rows: pandas.DataFrame, question: str) -> pandas.DataFrame:
+    """The means over the images of one question's numbers: an index of case and noise level, a column a quantity."""
+    mine = rows[rows["question"] == question]
+    return mine.pivot_table("value", ["case", "noise_rel"], "quantity", sort=False)
+
+
+def shown_masks(masks: Mapping[str, Tensor]) -> Figure:
+    """Masks side by side, with their names."""
+    figure, axes = panels(len(masks), 1.25)
+    for ax, (name, mask) in zip(axes, masks.items(), strict=True):
+        show_mask(ax, mask, f"{name}\nm = {int(mask.sum())}")
+    return figure
+
+
+def cases(found: pandas.DataFrame) -> Figure:
+    """Amplification and clean error of each case and noise level; a line where exact recovery of a spike would be."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 0.9 + 0.35 * found.index.levshape[0]), sharey=True)
+    names = list(dict.fromkeys(found.index.get_level_values(0)))
+    at = {name: len(names) - i for i, name in enumerate(names)}
+    for (level, mine), color in zip(found.groupby(level="noise_rel"), COLORS, strict=False):
+        places = [at[name] for name in mine.index.get_level_values(0)]
+        left.plot(mine["alpha"], places, "o", color=color)
+        right.plot(100 * mine["error"], places, "o", color=color, label=f"{level:.0%} noise")
+    if "predicted" in found:
+        left.axvline(found["predicted"].mean(), color="0.5", linewidth=1, linestyle=":")
+    left.set(yticks=list(at.values()), yticklabels=list(at), xlabel=r"amplification $\alpha$")
+    left.set_xlim(left=0)
+    right.set(xlabel="error without noise, percent")
+    right.set_xlim(left=0)
+    legend_beside(right)
+    return figure
+
+
+def coils(found: pandas.DataFrame) -> Figure:
+    """Amplification against the number of coils, beside that of an exactly recovered spike."""
+    figure, ax = plt.subplots(figsize=(0.7 * WIDTH, 3.0))
+    count = found.index.get_level_values(0).astype(int)
+    ax.plot(count, found["alpha"], "o-", label="attack on TV")
+    ax.plot(count, found["predicted"], "s:", color="0.4", label="exact recovery of a spike")
+    ax.set(xscale="log", xlabel="coils", ylabel=r"amplification $\alpha$", ylim=(0, None))
+    ticks(ax, sorted(set(count)))
+    legend_beside(ax)
+    return figure
+
+
+def power(found: pandas.DataFrame) -> Figure:
+    """How often further measurements raise an alarm, for an artifact and for a spike that is there."""
+    figure, ax = plt.subplots(figsize=(0.7 * WIDTH, 3.0))
+    for (level, mine), color in zip(found.groupby(level="noise_rel"), COLORS, strict=False):
+        k = mine.index.get_level_values(0).astype(int)
+        ax.plot(k, mine["power"], "o-", color=color, label=f"artifact, {level:.0%} noise")
+        ax.plot(k, mine["false_alarm"], "s:", color=color, label=f"spike, {level:.0%} noise")
+    ax.set(xscale="symlog", xlabel="further frequencies", ylabel="share of alarms", ylim=(-0.03, 1.03))
+    ticks(ax, sorted(set(found.index.get_level_values(0).astype(int))))
+    legend_beside(ax)
+    return figure
+
+
+def lesions(found: pandas.DataFrame) -> Figure:
+    """The part of a lesion's contrast that r has, and that TV and Tira show, against its radius; put in, taken out."""
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.0), sharey=True)
+    found = found.groupby(level="case", sort=False).mean()
+    found.index = pandas.MultiIndex.from_tuples([tuple(case.split()) for case in found.index])
+    for ax, way, title in zip(axes, ("in", "out"), ("put in", "taken out"), strict=True):
+        for method in found.index.unique(0):
+            mine = found.loc[method, way]
+            radius = mine.index.astype(int)
+            ax.plot(radius, mine["shown"], "o-", color=METHODS[method][1], label=METHODS[method][0])
+        ax.plot(radius, mine["seen"], "s:", color="0.4", label="perturbed image")
+        ax.axhline(1, color="0.8", linewidth=0.8)
+        ax.set(title=f"a lesion {title}", xlabel="radius in pixels", ylim=(0, None), xticks=radius)
+    axes[0].set_ylabel("part of its contrast")
+    legend_beside(axes[1])
+    return figure
+
+
+def lesion(images: Mapping[str, Tensor], mu: tuple[int, int]) -> Figure:
+    """Images with a close-up of the place of a lesion."""
+    figure, axes = panels(len(images))
+    for ax, (name, image) in zip(axes, images.items(), strict=True):
+        show_image(ax, image, name, mu)
+    return figure
