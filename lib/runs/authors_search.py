@@ -109,11 +109,13 @@ class Choice:
     Attributes
     ----------
     lam, rho : the point of least mean error on all phantoms.
-    at_rho_1 : of the points that are not worse beyond doubt the best one with rho = 1, None if there is none.
+    tied : the points (lam, rho) that are not worse beyond doubt, the best one first.
+    at_rho_1 : the first of those with rho = 1, None if there is none.
     """
 
     lam: float
     rho: float
+    tied: tuple[tuple[float, float], ...]
     at_rho_1: tuple[float, float] | None
 
 
@@ -133,5 +135,6 @@ def choice(lines: int, noise_rel: float) -> Choice:
         )
     mean = np.where(np.isnan(errors).any(0), np.inf, errors.mean(0))
     left = alive(errors)
-    at_rho_1 = next((GRID[k] for k in mean.argsort() if left[k] and np.isclose(GRID[k][1], 1)), None)
-    return Choice(*GRID[mean.argmin()], at_rho_1)
+    tied = tuple(GRID[k] for k in mean.argsort() if left[k])
+    at_rho_1 = next((point for point in tied if np.isclose(point[1], 1)), None)
+    return Choice(*GRID[mean.argmin()], tied, at_rho_1)

@@ -148,7 +148,7 @@ def test_the_gradient_is_that_of_50_iterations_from_where_100_ended_with_no_mult
 @pytest.fixture
 def searched(monkeypatch):
     """A search whose least error is at another penalty than 1."""
-    found = Choice(2e-3, 0.1, at_rho_1=(1e-3, 1.0))
+    found = Choice(2e-3, 0.1, (), (1e-3, 1.0))
     monkeypatch.setattr(attacks, "choice", lambda lines, noise_rel: found)
 
 

@@ -44,7 +44,7 @@ def test_sensitivity_waits_for_the_search_and_then_varies_lambda_and_rho(monkeyp
     cells = list(sensitivity.cells(pd.DataFrame()))
     assert {cell["optimiser"] for cell in cells} == {"ours"}
     assert len(cells) == 5 * len(sensitivity.LEVELS) * len(sensitivity.FACTORS)
-    monkeypatch.setattr(sensitivity, "choice", lambda *_: Choice(1e-3, 0.1, at_rho_1=None))
+    monkeypatch.setattr(sensitivity, "choice", lambda *_: Choice(1e-3, 0.1, (), None))
     theirs = [cell for cell in sensitivity.cells(pd.DataFrame()) if cell["optimiser"] == "authors"]
     low = [cell for cell in theirs if cell["noise_rel"] == 0.005 and cell["image"] == 0]
     assert {cell["lam"] for cell in low} == {2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3}
@@ -55,7 +55,7 @@ def test_sensitivity_waits_for_the_search_and_then_varies_lambda_and_rho(monkeyp
 def test_a_search_without_a_result_has_no_penalty(monkeypatch):
     monkeypatch.setattr(sensitivity, "choice", lambda *_: (_ for _ in ()).throw(LookupError("not yet")))
     assert sensitivity.chosen()["authors", 0.04] == (0.0, 0.0)
-    monkeypatch.setattr(sensitivity, "choice", lambda *_: Choice(1e-3, 0.1, (), None, 50))
+    monkeypatch.setattr(sensitivity, "choice", lambda *_: Choice(1e-3, 0.1, (), None))
     found = sensitivity.chosen()
     assert found["authors", 0.04] == (1e-3, 0.1) and found["ours", 0.04] == (calibrated_lambda(0.04, 40), 0.0)
 
@@ -88,7 +88,7 @@ def test_a_literal_cell_of_a_network_comes_before_one_of_fewer_locations(monkeyp
 def test_many_plain_iterations_give_the_amplification_of_the_converged_solver_and_few_do_not(monkeypatch):
     small = Configuration("tv", 9, 0.04, "authors", grid=2, preset="literal", n=32)
     for module in (attacks, final):
-        monkeypatch.setattr(module, "choice", lambda *_: Choice(5e-3, 0.3, (), None, 50))
+        monkeypatch.setattr(module, "choice", lambda *_: Choice(5e-3, 0.3, (), None))
     monkeypatch.setattr(final, "configuration", lambda *_: small)
     alphas = {}
     for iterations in (2, 2000):
