@@ -40,6 +40,7 @@ def print_pdf(page_of_all: Path, pdf: Path) -> None:
         page.evaluate("document.querySelectorAll('img[loading]').forEach(image => image.loading = 'eager')")
         page.evaluate("MathJax.startup.promise.then(() => MathJax.typesetPromise())")
         page.wait_for_function("[...document.images].every(image => image.complete)")
+        page.wait_for_function("[...document.querySelectorAll('[data-chapter]')].every(view => view.dataset.done)")
         broken = page.evaluate("[...document.images].filter(image => !image.naturalWidth).map(image => image.src)")
         if broken:
             raise RuntimeError(f"print_pdf: pictures are missing: {broken}")

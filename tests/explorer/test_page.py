@@ -13,13 +13,14 @@ import torch
 from helpers import book_module
 from PIL import Image
 
-from lib.explorer import IMAGES, page
+from lib.explorer import IMAGES, AttackView, ReconstructionView, TheoryView, chapters, page
 from lib.explorer.pictures import GAP
 from lib.figures.style import OVER
 from lib.runs.frames import FRAMES, decode, example_image
 from lib.runs.tables import read_table
 
 ROOT = Path(__file__).parents[2]
+VIEWS = (ReconstructionView, AttackView, TheoryView)
 
 
 explorer_page, solver = book_module("_ext/explorer_page"), book_module("solver")
@@ -61,6 +62,13 @@ def test_the_still_picture_is_the_first_view():
     over = [int(OVER[i : i + 2], 16) for i in (1, 3, 5)]
     orange = np.abs(picture - over).sum(-1) < 60
     assert orange[256:, :256].sum() > 17 and orange[256:, :256].sum() > orange[256:, 264:520].sum()
+
+
+def test_each_view_has_its_still_and_jupyter_the_worker_of_the_page():
+    assert explorer_page.WORKER == chapters.WORKER
+    named = {name for name, _, _ in explorer_page.STILLS.values()}
+    assert named == {file.name for file in FRAMES.glob("*.webp")}
+    assert set(explorer_page.STILLS) == {"explorer", *(view().chapter for view in VIEWS)}
 
 
 def test_the_compiled_solver_is_that_of_its_source():
