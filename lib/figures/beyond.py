@@ -40,9 +40,8 @@ def cases(found: pandas.DataFrame) -> Figure:
     if "predicted" in found:
         left.axvline(found["predicted"].mean(), color="0.5", linewidth=1, linestyle=":")
     left.set(yticks=list(at.values()), yticklabels=list(at), xlabel=r"amplification $\alpha$")
-    left.set_xlim(left=0)
-    right.set(xlabel="error without noise, percent")
-    right.set_xlim(left=0)
+    left.set(xlim=(0, 1.1 * found["alpha"].max()), ylim=(0.5, len(at) + 0.5))
+    right.set(xlim=(0, 110 * found["error"].max()), xlabel="error without noise, percent")
     legend_beside(right)
     return figure
 
