@@ -76,6 +76,7 @@ def lesions(found: pandas.DataFrame) -> Figure:
     figure, ax = plt.subplots(figsize=(0.7 * WIDTH, 3.0))
     found = found.groupby(level="case", sort=False).mean()
     found.index = pandas.MultiIndex.from_tuples([tuple(case.split()) for case in found.index])
+    found = found.sort_index()
     for method in ("tv", "tira"):
         mine = found.loc[method, "in"]
         ax.plot(mine.index.astype(int), mine["shown"], "o-", color=METHODS[method][1], label=METHODS[method][0])
