@@ -110,7 +110,7 @@ solver: $(READY)  ## compile the explorer's solver.c to WebAssembly (book/_stati
 	$(BIN)/python book/solver.py
 
 # a static pattern: a plain fig-% would also match the files in results/figures
-FIGURES := $(addprefix fig-, 1 2 3 4 5 6 7 amplification attack-iterations attack-optimum attack-strength constant cover explorer-transfer growth \
+FIGURES := $(addprefix fig-, 1 2 3 4 5 6 7 amplification attack-iterations attack-optimum attack-strength constant cover explorer-transfer gpu growth \
 	lambda networks-amplification networks-error peers phase radius scaling subsampling tolerance training transfer)
 .PHONY: $(FIGURES)
 $(FIGURES): fig-%: $(READY)

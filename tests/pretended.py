@@ -6,7 +6,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from lib import _kernels, attack, tv
+from lib import _gpu, _kernels, attack, tv
 
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 MAY_MIX = {Tensor.__getitem__, Tensor.__setitem__}  # an index may be on the CPU
@@ -25,6 +25,7 @@ class PretendedGPU(TorchFunctionMode):
         made = type("Generator", (), {"__new__": lambda cls, device="cpu": generator()})
         monkeypatch.setattr(torch, "Generator", made)
         monkeypatch.setattr(_kernels, "numba", None)
+        monkeypatch.setattr(_gpu, "triton", None)
         for function in (tv._Adjoint, tv._XUpdate, attack._Projection):  # autograd calls them without the mode
             monkeypatch.setattr(function, "backward", staticmethod(self.within(function.backward)))
 

@@ -5,10 +5,12 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("runs", "figures", "explorer")
 STOREYS = (  # each uses only those before it
-    {"checks", "_kernels"},
+    {"checks", "_kernels", "_gpu"},
     {"measures", "phantoms", "operators", "masks"},
     {"tv", "networks", "theory", "iterative", "priors"},
     {"attack"},
@@ -58,9 +60,10 @@ def test_each_room_uses_only_those_below_it():
     assert wrong == []
 
 
-def test_numba_is_imported_by_the_kernels_alone():
-    users = {name for name, tree in TREES.items() for found, _, _ in imported(tree) if found.split(".")[0] == "numba"}
-    assert users == {"lib._kernels"}
+@pytest.mark.parametrize(("package", "module"), [("numba", "lib._kernels"), ("triton", "lib._gpu")])
+def test_compilers_are_imported_by_their_kernels_alone(package, module):
+    users = {name for name, tree in TREES.items() for found, _, _ in imported(tree) if found.split(".")[0] == package}
+    assert users == {module}
 
 
 def test_the_modules_of_the_packages_are_small():

@@ -94,6 +94,7 @@ NAMED: dict[str, Callable[[], Figure]] = {
     "peers": lambda: method.peers(read_table("bench_tv")),
     "phase": lambda: theory.phase(_transitions()),
     "radius": lambda: results.radius(attacks.current("sigma")),
+    "gpu": lambda: method.gpu(read_table("gpu_speed")),
     "scaling": lambda: method.scaling(read_table("bench_tv_scaling")),
     "subsampling": lambda: theory.subsampling(read_table("theory_masks")),
     "tolerance": lambda: method.tolerance(read_table("tolerance")),

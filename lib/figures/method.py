@@ -64,6 +64,26 @@ def scaling(table: pandas.DataFrame) -> Figure:
     return figure
 
 
+def gpu(table: pandas.DataFrame) -> Figure:
+    """Images and locations a second on a GPU and on the CPU beside it, from gpu_speed.csv."""
+    name, side = table.gpu.iloc[-1], table.n.min()
+    rows = table[(table.gpu == name) & (table.n == side)]
+    places = rows.device.where(rows.device == "cuda", "CPU, " + rows.threads.astype(str) + " threads")
+    places = places.replace({"cuda": name, "CPU, 1 threads": "CPU, one thread"})
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3), width_ratios=(3, 2))
+    solved, attacked = (rows[rows.task == task].assign(place=places) for task in ("tv", "attack"))
+    colors = dict(zip(dict.fromkeys(places), COLORS, strict=False))
+    for place, found in solved.groupby("place", sort=False):
+        left.loglog(found.batch, found.per_second, "o-", color=colors[place], label=place)
+    left.set(xlabel="images in a batch", ylabel="reconstructions a second")
+    ticks(left, sorted(set(solved.batch)))
+    left.legend(fontsize=8)
+    right.barh(attacked.place, attacked.per_second, color=attacked.place.map(colors))
+    right.set(xlabel="attacked locations a second")
+    right.invert_yaxis()
+    return figure
+
+
 def attack_iterations(table: pandas.DataFrame) -> Figure:
     """What the ascent reaches against iterations behind a gradient and threshold, from attack_iterations.csv."""
     kinds = {table.weight.min(): ("averaged steps", "o-"), table.weight.max(): ("whole steps", "x--")}

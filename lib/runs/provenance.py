@@ -132,11 +132,20 @@ def _tree(source: str) -> ast.Module:
 
 
 def _bare(source: str) -> str:
-    """The source without comments, docstrings and layout."""
+    """The syntax tree without comments, docstrings, layout, and what a version of Python adds to it."""
     tree = _tree(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             match node.body:
                 case [ast.Expr(value=ast.Constant(value=str())), *rest]:
                     node.body = rest or [ast.Pass()]
-    return ast.unparse(ast.fix_missing_locations(tree))
+    return _outline(tree)
+
+
+def _outline(node: object) -> str:
+    if isinstance(node, ast.JoinedStr):  # 3.12 puts empty texts into some f-strings
+        node = ast.JoinedStr([part for part in node.values if getattr(part, "value", None) != ""])
+    if isinstance(node, ast.AST):
+        fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
+        return f"{type(node).__name__}({', '.join(f'{name}={_outline(value)}' for name, value in fields)})"
+    return f"[{', '.join(map(_outline, node))}]" if isinstance(node, list) else repr(node)

@@ -1,12 +1,14 @@
 """That nothing of a GPU's work mixes it with the CPU, on a pretended GPU: a real one is seldom at hand."""
 
+import numpy as np
 import pytest
 import torch
-from pretended import GPU, PretendedGPU
+from pretended import CPU, GPU, PretendedGPU
 
 from lib.networks import Reconstruction
 from lib.operators import MaskedFourier, radial_mask
-from lib.runs import gpu_checks, gpu_speed
+from lib.runs import attacks, authors_search, gpu_checks, gpu_speed
+from lib.runs.attacks import Configuration
 from lib.runs.checkpoints import Clock
 from lib.runs.training import SETTINGS, log_row, training_step
 from lib.runs.weights import PRESETS
@@ -59,3 +61,17 @@ def test_the_pretended_gpu_sees_what_a_real_one_would_refuse(pretended):
         assert pretended.mixed == ["add of [(3,), (3,)]"]
         with pytest.raises(ValueError, match="x must be on cuda:0, got cpu; see op.to"):
             MaskedFourier(radial_mask(16, 4)).to(GPU).A(torch.ones(16, 16))
+
+
+def test_the_authors_search_and_attack(monkeypatch, pretended):
+    monkeypatch.setenv("LIB_DEVICE", str(GPU))
+    monkeypatch.setattr(attacks, "_penalised", lambda one: (2e-3, 0.1))
+    attacks._operator.cache_clear()
+    small = Configuration(n=32, lines=9, grid=2, preset="quick", optimiser="authors")
+    with pretended:
+        errors = authors_search.measured_errors(9, 0.04, 0, "1001" + "0" * 621, 32)
+        found = attacks.attack(small, 0)
+    attacks._operator.cache_clear()
+    assert pretended.mixed == []
+    assert (~np.isnan(errors)).sum() == 2
+    assert all(pretended.place.get(a, CPU) == CPU for a in (found.x, found.e, found.artifact))

@@ -1,5 +1,6 @@
 """The programs: what they refuse, what they choose, and the targets of the Makefile behind them."""
 
+import os
 import subprocess
 
 import pytest
@@ -43,6 +44,20 @@ def test_only_the_methods_that_are_asked_for(monkeypatch, capsys, tmp_path):
     assert program.main(["networks_error", "--method", "tira"]) == 1  # a cell failed
     assert asked == [{"tira-compact"}] and "failed: method = tv: no convergence" in capsys.readouterr().out
     assert comparison.TABLE.groups == ("method",)
+
+
+def test_a_device_is_for_the_workers_of_this_machine(monkeypatch, capsys):
+    monkeypatch.delenv("LIB_DEVICE", raising=False)
+    monkeypatch.setattr(engine, "run", lambda table, **place: pytest.fail("it ran"))
+    assert program.main(["sigma", "--device", "nodev"]) == 2
+    assert "--device nodev: torch" in capsys.readouterr().err
+    assert program.main(["sigma", "--device", "cpu", "--scheduler", "tcp://host:8786"]) == 2
+    assert "start the workers with LIB_DEVICE" in capsys.readouterr().err
+    asked = []
+    monkeypatch.setattr(engine, "run", lambda table, **place: asked.append(place) or engine.Report("sigma", 0, 0, 0))
+    monkeypatch.setenv("LIB_DEVICE", "")  # so that it is restored
+    assert program.main(["sigma", "--device", "cpu"]) == 0
+    assert os.environ["LIB_DEVICE"] == "cpu" and asked[0]["workers"] == 1
 
 
 def test_what_is_wrong_with_a_file_is_one_line(capsys):
