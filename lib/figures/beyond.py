@@ -11,9 +11,13 @@ from lib.figures.style import COLORS, METHODS, WIDTH, legend_beside, panels, sho
 
 
 def numbers(rows: pandas.DataFrame, question: str) -> pandas.DataFrame:
-    """The means over the images of one question's numbers: an index of case and noise level, a column a quantity."""
-    mine = rows[rows["question"] == question]
-    return mine.pivot_table("value", ["case", "noise_rel"], "quantity", sort=False)
+    """The means over the images of one question's numbers: an index of case and noise level, a column a quantity.
+
+    A level that is not there for all cases yet is left out.
+    """
+    found = rows[rows["question"] == question].pivot_table("value", ["case", "noise_rel"], "quantity", sort=False)
+    cases, levels = found.groupby(level="noise_rel").size(), found.index.get_level_values("noise_rel")
+    return found[levels.isin(cases[cases == cases.max()].index)]
 
 
 def shown_masks(masks: Mapping[str, Tensor]) -> Figure:
@@ -36,9 +40,8 @@ def cases(found: pandas.DataFrame) -> Figure:
     if "predicted" in found:
         left.axvline(found["predicted"].mean(), color="0.5", linewidth=1, linestyle=":")
     left.set(yticks=list(at.values()), yticklabels=list(at), xlabel=r"amplification $\alpha$")
-    left.set_xlim(left=0)
-    right.set(xlabel="error without noise, percent")
-    right.set_xlim(left=0)
+    left.set(xlim=(0, 1.1 * found["alpha"].max()), ylim=(0.5, len(at) + 0.5))
+    right.set(xlim=(0, 110 * found["error"].max()), xlabel="error without noise, percent")
     legend_beside(right)
     return figure
 
@@ -69,20 +72,18 @@ def power(found: pandas.DataFrame) -> Figure:
 
 
 def lesions(found: pandas.DataFrame) -> Figure:
-    """The part of a lesion's contrast that r has, and that TV and Tira show, against its radius; put in, taken out."""
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.0), sharey=True)
+    """The part of a lesion's contrast that the perturbed image has, and that TV and Tira show, against its radius."""
+    figure, ax = plt.subplots(figsize=(0.7 * WIDTH, 3.0))
     found = found.groupby(level="case", sort=False).mean()
     found.index = pandas.MultiIndex.from_tuples([tuple(case.split()) for case in found.index])
-    for ax, way, title in zip(axes, ("in", "out"), ("put in", "taken out"), strict=True):
-        for method in found.index.unique(0):
-            mine = found.loc[method, way]
-            radius = mine.index.astype(int)
-            ax.plot(radius, mine["shown"], "o-", color=METHODS[method][1], label=METHODS[method][0])
-        ax.plot(radius, mine["seen"], "s:", color="0.4", label="perturbed image")
-        ax.axhline(1, color="0.8", linewidth=0.8)
-        ax.set(title=f"a lesion {title}", xlabel="radius in pixels", ylim=(0, None), xticks=radius)
-    axes[0].set_ylabel("part of its contrast")
-    legend_beside(axes[1])
+    found = found.sort_index()
+    for method in ("tv", "tira"):
+        mine = found.loc[method, "in"]
+        ax.plot(mine.index.astype(int), mine["shown"], "o-", color=METHODS[method][1], label=METHODS[method][0])
+    ax.plot(mine.index.astype(int), mine["seen"], "s:", color="0.4", label="perturbed image")
+    ax.axhline(1, color="0.8", linewidth=0.8)
+    ax.set(xlabel="radius in pixels", ylabel="part of its contrast", ylim=(0, None), xticks=mine.index.astype(int))
+    legend_beside(ax)
     return figure
 
 

@@ -34,6 +34,11 @@ def test_numbers_are_means_over_images(rows):
     assert found.loc[("radial", 0.04), "alpha"] == 5.5 and found.loc[("spiral", 0.04), "alpha"] == 6.5
 
 
+def test_a_level_that_lacks_cases_is_left_out(rows):
+    one = rows[(rows["question"] == "masks") & (rows["case"] == "radial")].assign(noise_rel=0.01)
+    assert beyond.numbers(pandas.concat([rows, one]), "masks").equals(beyond.numbers(rows, "masks"))
+
+
 def drawn(ax):
     return {line.get_label(): [list(map(float, part)) for part in line.get_data()] for line in ax.get_lines()}
 
@@ -46,7 +51,7 @@ def test_what_is_drawn(rows):
     assert drawn(ax)["attack on TV"] == [[1, 16], [6, 0.375]]
     (ax,) = beyond.power(beyond.numbers(rows, "further")).axes
     assert drawn(ax)["artifact, 4% noise"] == [[1, 16], [0.5, 0.5]]
-    into, _ = beyond.lesions(beyond.numbers(rows, "lesions")).axes
+    (into,) = beyond.lesions(beyond.numbers(rows, "lesions")).axes
     assert drawn(into)["TV"] == [[1, 2], [0.9, 0.9]] and drawn(into)["Tira"] == [[1, 2], [0.5, 0.5]]
     assert drawn(into)["perturbed image"] == [[1, 2], [0.2, 0.4]]
     plt.close("all")
