@@ -25,7 +25,7 @@ window.explorerViews ??= (() => {
   }
 
   function picture(title) {
-    const part = figure(title), canvas = make("canvas", { role: "img" });
+    const part = figure(title), canvas = make("canvas", { role: "img", "aria-label": title });
     part.content.append(canvas);
     const show = (values, n, alt, caption, window = [0, 0, n]) => {
       paint(canvas, values, n, window);
