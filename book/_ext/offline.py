@@ -5,9 +5,10 @@ it is unhooked. Everything else is checked: after the build each page and each s
 address that a browser would fetch by itself becomes a warning, which is an error under -W. Links to follow are fine.
 
 What no page loads is taken out: the other bundles of MathJax and its speech rules of languages other than English, and
-maps for debuggers, 21 of 49 MB.
+maps for debuggers, 21 of 49 MB. Notebooks to download leave the outputs to the page that they are of.
 """
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -93,7 +94,13 @@ UNUSED = re.compile(
 
 
 def lighten(app, exception):
-    """Take out what no page loads."""
+    """Take out what no page loads, and the outputs of notebooks to download."""
+    for path in (Path(app.outdir) / "_sources").rglob("*.ipynb"):
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                cell |= {"outputs": [], "execution_count": None}
+        path.write_text(json.dumps(notebook, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     static = Path(app.outdir) / "_static"
     for path in static.rglob("*"):
         if path.is_file() and UNUSED.fullmatch(path.relative_to(static).as_posix()):
