@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import html5lib
+import nbformat
 import pytest
 import yaml
 from pybtex.database import parse_file
@@ -76,6 +77,13 @@ def test_each_chapter_and_each_module_is_a_page(site, pages):
 
 def test_the_book_is_small_enough_to_send(site):
     assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < 30e6
+
+
+def test_notebooks_to_download_are_whole_but_for_their_outputs(site):
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        ours, theirs = (nbformat.read(place, 4).cells for place in (path, site / "_sources" / "notebooks" / path.name))
+        assert [cell.source for cell in ours] == [cell.source for cell in theirs], path.name
+        assert not any(cell.get("outputs") for cell in theirs), path.name
 
 
 def test_every_internal_link_and_anchor_leads_somewhere(site, pages):
