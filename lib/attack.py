@@ -22,6 +22,7 @@ ITERATIONS, THRESHOLD = 7, 0.03
 STEPS, WEIGHT = 5, 1 / 3
 LAG = 2  # iterates before this one do not count: the solver, which goes on from one to the next, lags behind
 SCREENING_STEPS = 3
+MOST_STEPS = 10**6
 CHUNK = 16  # perturbations that are worked on at a time
 AS_RETURNED = "as the function returned them"
 AGREEMENT = 1e-2  # of two calls, relative; far above the rounding errors of half precision
@@ -366,7 +367,7 @@ def _check_search(where: str, objective: Objective, start: Tensor, eta: Tensor, 
     checks.function(where, "objective", objective)
     checks.tensor(where, "start", start, ("b", "m"), COMPLEX)
     checks.positive(where, "eta", checks.tensor(where, "eta", eta, (len(start),), REAL, start.device))
-    return checks.integer(where, "steps", steps, least)
+    return checks.integer(where, "steps", steps, least, MOST_STEPS)
 
 
 # --- The attack

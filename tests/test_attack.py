@@ -318,7 +318,8 @@ def test_the_grid_attack_selects_the_largest_artifact():
         phi = disk_weight(N, grid.locations[j], 2)
         one = localized_attack(rec, y, op, LEVEL, phi, by_peak=True)
         assert math.isclose(one.artifact.abs().max(), grid.peaks[j], rel_tol=0.02)
-    assert torch.allclose(one.artifact, grid.best.artifact, atol=1e-3)  # that of the selected location
+    # that of the selected location, as accurate as the solver of an attack
+    assert torch.allclose(one.artifact, grid.best.artifact, atol=0.02 * float(grid.peaks[i]))
 
 
 def test_the_grid_attack_searches_real_or_complex_perturbations():
