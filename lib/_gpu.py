@@ -65,7 +65,6 @@ def v_update(
 ) -> tuple[Tensor, Tensor]:
     """The update itself, see `lib._kernels.v_update`; v stays as it is."""
     x = x.resolve_conj().contiguous()
-    v = v.resolve_conj().contiguous()
     b, new = torch.empty_like(x) if b is None else b, torch.empty_like(v)
     one = _number(1.0, t.dtype, t.device)
     _launch(

@@ -1,8 +1,8 @@
 """The compiled loops behind `lib.tv`: the update of z and u, its derivative's adjoint, and a sweep for the gap.
 
 Each loop does in one sweep over the image what plain torch does in a dozen; the formulas stand in `lib.tv`, which falls
-back to them on a GPU, for other norms than `separable`, and without numba. A complex image is two real ones here: rows
-hold c = 1 or 2 numbers a pixel, and soft-thresholding acts on each number.
+back to them for other norms than `separable`, without numba, and on a GPU without Triton (`lib._gpu`). A complex image
+is two real ones here: rows hold c = 1 or 2 numbers a pixel, and soft-thresholding acts on each number.
 """
 
 from __future__ import annotations

@@ -309,7 +309,7 @@ def test_the_reference_and_the_choice_of_the_candidate_can_be_changed():
 
 def test_the_grid_attack_selects_the_largest_artifact():
     op, y, eta = problem()
-    rec = fast_tv(op, LAM, eta)
+    rec = fast_tv(op, LAM, eta, tol=1e-4)  # so that rounding, other in a batch, moves no pixel
     grid = grid_attack(rec, y, op, LEVEL, sigma=2, count=4)
     assert grid.peaks.shape == (16,) and not grid.peaks.isnan().any()
     i = int(grid.peaks.argmax())
@@ -318,8 +318,7 @@ def test_the_grid_attack_selects_the_largest_artifact():
         phi = disk_weight(N, grid.locations[j], 2)
         one = localized_attack(rec, y, op, LEVEL, phi, by_peak=True)
         assert math.isclose(one.artifact.abs().max(), grid.peaks[j], rel_tol=0.02)
-    # that of the selected location, as accurate as the solver of an attack
-    assert torch.allclose(one.artifact, grid.best.artifact, atol=0.02 * float(grid.peaks[i]))
+    assert torch.allclose(one.artifact, grid.best.artifact, atol=1e-3)  # that of the selected location
 
 
 def test_the_grid_attack_searches_real_or_complex_perturbations():

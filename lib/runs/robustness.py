@@ -48,8 +48,8 @@ def compute(method: str, network: str, noise_rel: float, image: int, setting: st
     noisy = evaluate(theirs, x, y, op, noise, found[worst].mu).attacked
     row = {
         "search": worst,
-        "error_clean": f"{relative_error(found[worst].clean.abs(), x.cpu()):.6f}",
-        "error_gaussian": f"{relative_error(noisy.abs(), x.cpu()):.6f}",
+        "error_clean": f"{relative_error(found[worst].clean.abs(), found[worst].x):.6f}",
+        "error_gaussian": f"{relative_error(noisy.abs(), found[worst].x):.6f}",
         "error_adversarial": f"{errors[worst]:.6f}",
     }
     return [row], {}
