@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib import checks
+from lib import _kernels, checks
 
 GOLDEN_ANGLE = math.pi * (math.sqrt(5) - 1) / 2  # between successive lines, radians
 REAL, COMPLEX = (torch.float32, torch.float64), (torch.complex64, torch.complex128)
@@ -287,14 +287,11 @@ def _real_inverse(spectrum: Tensor, norm: str) -> Tensor:
     n = spectrum.shape[-2]
     if spectrum.numel() == 0:
         return spectrum.real.new_zeros(*spectrum.shape[:-1], n)
-    if spectrum.device.type != "cpu":  # where the copies below would be as many kernels
+    differentiated = torch.is_grad_enabled() and spectrum.requires_grad
+    if differentiated or _kernels.is_transformed(spectrum) or not _kernels.serves(spectrum):
         return torch.fft.irfft2(spectrum, s=(n, n), norm=norm)
-    flat = spectrum.reshape(-1, *spectrum.shape[-2:])
-    columns = torch.fft.ifft(flat, dim=-2, norm=norm)  # comes with rows and columns swapped in memory
-    rows = torch.empty_like(flat)
-    for i in range(len(rows)):
-        rows[i].copy_(columns[i])  # of two-dimensional tensors, which torch copies block by block
-    return torch.fft.irfft(rows, n=n, norm=norm).view(*spectrum.shape[:-1], n)
+    columns = torch.fft.ifft(spectrum.reshape(-1, *spectrum.shape[-2:]), dim=-2, norm=norm)  # column by column
+    return torch.fft.irfft(_kernels.row_by_row(columns), n=n, norm=norm).view(*spectrum.shape[:-1], n)
 
 
 def check_measurements(where: str, y: Tensor, op: LinearOperator) -> None:

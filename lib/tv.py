@@ -276,7 +276,7 @@ def _plain_adjoint(op: LinearOperator, y: Tensor) -> Tensor:
 
 
 def _adjoint(op: LinearOperator, y: Tensor, values: bool = True) -> Tensor:
-    return _plain_adjoint(op, y) if _is_transformed(y) else _Adjoint.apply(y, op, values)
+    return _plain_adjoint(op, y) if _kernels.is_transformed(y) else _Adjoint.apply(y, op, values)
 
 
 # --- ADMM
@@ -317,7 +317,7 @@ def v_update(
     v, b : fields and images, shaped as v and x.
     """
     loops = _kernels if _kernels.serves(x) else _gpu if _gpu.serves(x) else None
-    if loops and norm is separable and not _is_transformed(x, v):
+    if loops and norm is separable and not _kernels.is_transformed(x, v):
         if not (torch.is_grad_enabled() and (x.requires_grad or v.requires_grad)):
             return loops.v_update(x, v.contiguous(), t, rho, relaxation, ratio, b)
         if ratio is None:  # so in every iteration that is differentiated
@@ -353,16 +353,9 @@ def x_update(b: Tensor, data: Tensor, solve: Callable[..., Tensor]) -> Tensor:
     data : :math:`\mathcal{A}^* y`, ``(b, n, n)``. ``solve`` has its values already; here it stands for its derivative.
     solve : ``op.x_update(y, rho)``.
     """
-    if _is_transformed(b, data):
+    if _kernels.is_transformed(b, data):
         return solve(data + b, linear=True)
     return _XUpdate.apply(b, data, solve)
-
-
-def _is_transformed(*tensors: Tensor) -> bool:
-    """Whether forward-mode derivatives or torch.func are at work: compiled loops give neither, plain torch both."""
-    if torch._C._are_functorch_transforms_active():
-        return True
-    return any(torch.autograd.forward_ad.unpack_dual(a).tangent is not None for a in tensors)
 
 
 def sweep(x: Tensor, v: Tensor, t: Tensor, rho: Tensor, norm: Norm) -> tuple[Tensor, Tensor, Tensor]:
@@ -672,7 +665,7 @@ class TVReconstruction:
         begin = _expanded("TVReconstruction", "start", start, batch, self.op, y)
         if not count:
             return begin.image.reshape(*batch, self.op.n, self.op.n), begin
-        values = self.threshold is None or _is_transformed(y, begin.image, begin.dual)  # else see `x_update`
+        values = self.threshold is None or _kernels.is_transformed(y, begin.image, begin.dual)  # else see `x_update`
         data = _adjoint(self.op, y.reshape(count, self.op.m), values)
         lam = torch.full((count,), float(self.lam), dtype=torch.float64, device=y.device)
         if self.threshold is None:
