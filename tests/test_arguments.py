@@ -103,8 +103,8 @@ CALLS = [  # function and arguments; a name, where the function's own would not 
     *((f, {"z": SIGNAL}) for f in (theory.fourier, theory.gradient)),
     (theory.measure, {"z": SIGNAL, "omega": OMEGA}),
     (theory.zero_filled, {"y": DATA, "omega": OMEGA, "n": 16}),
-    (theory.gradient_factor, {"omega": OMEGA, "n": 16}),
-    *((f, {"n": 16, "m": 4, "rng": RNG}) for f in (theory.sample_frequencies, theory.sample_low_frequencies)),
+    (theory.sample_frequencies, {"n": 16, "m": 4, "rng": RNG}),
+    (theory.low_frequencies_first, {"n": 16, "rng": RNG}),
     (theory.spike, {"n": 16}),
     (theory.rectangle, {"n": 16, "width": 3}),
     *((f, {"n": 16, "s": 3, "rng": RNG}) for f in (theory.spike_train, theory.steps)),
@@ -131,7 +131,7 @@ RIGHT_TOO = {  # arguments of which some replacements are right as well
     ("radial_mask", "lines"), ("MaskedFourier", "mask"), ("gradient", "x"), ("gradient_adjoint", "p"), ("project", "v"),
     ("amplification", "artifact"), ("amplification", "image_perturbation"), ("peak", "image"), ("add_noise", "y"),
     ("relative_error", "image"), ("relative_error", "truth"), ("reconstruct_tv", "init"), ("random_start", "eta"),
-    ("gradient_factor", "omega"), ("coil_operator", "mask"), ("haar", "x"), ("haar_adjoint", "w"),
+    ("coil_operator", "mask"), ("haar", "x"), ("haar_adjoint", "w"),
 }  # fmt: skip
 SECONDS = 20  # after which a call hangs
 
