@@ -118,12 +118,7 @@ class MaskedFourier:
     real : whether the unknown is a real image, as phantoms are: reconstructions are then real, at half the cost, and
         attacks keep to real image perturbations. Measurements are complex in any case, and their noise may be.
 
-    Attributes
-    ----------
-    mask : the mask, bool.
-    n, m : image side and number of measurements.
-    real : as given.
-    device : of the mask; images and measurements have to be there.
+    It has these as attributes, and those of `LinearOperator`.
 
     >>> op = MaskedFourier(radial_mask(32, 6))
     >>> y = op.A(torch.ones(5, 32, 32))

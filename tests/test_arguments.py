@@ -74,7 +74,6 @@ CALLS = [  # function and arguments; a name, where the function's own would not 
     (tv.project, {"v": P, "t": ETA}),
     (tv.tv_objective, {"x": X, "y": Y, "op": OP, "lam": 0.1, "norm": tv.separable}),
     (tv.certificate, {"x": X, "p": P, "y": Y, "op": OP, "lam": 0.1, "norm": tv.isotropic}),
-    (tv.feasible_dual, {"p": P, "op": OP, "lam": 0.1, "norm": tv.separable}),
     (tv.reconstruct_tv, {"y": Y, "op": OP, "lam": 0.1, "tol": 0.5, "max_iter": 20, "init": X, "norm": tv.separable}),
     (tv.TVReconstruction, {"op": OP, "lam": 0.1, "iterations": 3, "threshold": 0.5, "norm": tv.isotropic, "tol": 0.1}),
     *((f, {"y": Y, "start": tv.Iterate(X, P)}) for f in (REC.resume, REC.solve)),
@@ -124,7 +123,7 @@ MODULES = [operators, iterative, masks, priors, phantoms, measures, tv, attack, 
 LINEAR = {
     "A", "A_adjoint", "A_dagger", "real_adjoint", "k_space", "symmetrize", "x_update", "adjoint_dagger", "gradient",
     "gradient_adjoint", "add_noise", "amplification", "peak", "relative_error", "project", "tv_objective",
-    "certificate", "feasible_dual", "resume", "objective", "Tiramisu", "Reconstruction",
+    "certificate", "resume", "objective", "Tiramisu", "Reconstruction",
     "haar", "haar_adjoint", "relative_gap", "SparseReconstruction",
 }  # fmt: skip
 RIGHT_TOO = {  # arguments of which some replacements are right as well
