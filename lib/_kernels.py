@@ -1,4 +1,4 @@
-"""The compiled loops behind `lib.tv`: the update of z and u, its derivative's adjoint, and a sweep for the gap.
+"""The compiled loops behind `lib.tv`: the update of z and u, its derivative's adjoint, a sweep for the gap, and a copy.
 
 Each loop does in one sweep over the image what plain torch does in a dozen; the formulas stand in `lib.tv`, which falls
 back to them for other norms than `separable`, without numba, and on a GPU without Triton (`lib._gpu`). A complex image
@@ -88,6 +88,13 @@ def serves(x: Tensor) -> bool:
     return numba is not None and x.device.type == "cpu"
 
 
+def is_transformed(*tensors: Tensor) -> bool:
+    """Whether forward-mode derivatives or torch.func are at work: compiled loops give neither, plain torch both."""
+    if torch._C._are_functorch_transforms_active():
+        return True
+    return any(torch.autograd.forward_ad.unpack_dual(a).tangent is not None for a in tensors)
+
+
 class VUpdate(torch.autograd.Function):
     r"""`lib.tv.v_update` for the separable norm on a CPU; ``v`` is overwritten.
 
@@ -149,19 +156,16 @@ def sweep(x: Tensor, v: Tensor, t: Tensor, rho: Tensor) -> tuple[Tensor, Tensor,
     r"""`lib.tv.sweep` for the separable norm on a CPU."""
     x, v = x.resolve_conj().contiguous(), v.contiguous()
     total, largest, g = np.empty(len(x)), np.empty(len(x)), torch.empty_like(x)
-    _run(
-        (_sweep, _sweep_threads),
-        v,
-        rows(x),
-        rows(v),
-        rows(g),
-        t.numpy(),
-        rho.numpy(),
-        1 + x.is_complex(),
-        total,
-        largest,
-    )
+    numbers = t.numpy(), rho.numpy(), 1 + x.is_complex()
+    _run((_sweep, _sweep_threads), v, rows(x), rows(v), rows(g), *numbers, total, largest)
     return torch.from_numpy(total), torch.from_numpy(largest), g
+
+
+def row_by_row(a: Tensor) -> Tensor:
+    """A contiguous copy of complex images ``(b, n, w)`` that lie in memory column by column. It has no derivative."""
+    out = torch.empty_like(a, memory_format=torch.contiguous_format)
+    _run((_turn, _turn_threads), out, a.mT.numpy(), out.numpy())
+    return out
 
 
 def rows(a: Tensor) -> np.ndarray:
@@ -371,3 +375,27 @@ def _sweep(bands, x, v, g, t, rho, c, total, most):
 def _sweep_threads(bands, x, v, g, t, rho, c, total, most):
     for i in numba.prange(len(x)):
         total[i], most[i] = _sweep_image(x[i], v[i], g[i], t[i], rho[i], c)
+
+
+# --- The copy
+
+
+@_row
+def _turn_band(band, bands, a, out):
+    i, h, n, w = band // bands, band % bands, out.shape[1], out.shape[2]
+    for first in range(0, w, 16):  # so few columns stay in the cache while their pixels are taken one after the other
+        for k in range(h * n // bands, (h + 1) * n // bands):
+            for j in range(first, min(first + 16, w)):
+                out[i, k, j] = a[i, j, k]
+
+
+@_serial
+def _turn(bands, a, out):
+    for band in range(bands * len(a)):
+        _turn_band(band, bands, a, out)
+
+
+@_threaded
+def _turn_threads(bands, a, out):
+    for band in numba.prange(bands * len(a)):
+        _turn_band(band, bands, a, out)

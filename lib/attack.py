@@ -32,23 +32,8 @@ Reconstruct = Callable[[Tensor], Tensor]
 Objective = Callable[[Tensor, Any], tuple[Tensor, Tensor, Any]]  # e, state -> value of (6), artifact, next state
 
 
-class Iterates(NamedTuple):
-    """What an optimiser has tried.
-
-    Attributes
-    ----------
-    tried : the iterates in their order.
-    candidates : those of which one is the result.
-    state : where the reconstruction's iteration stands at the last, or None.
-    """
-
-    tried: list[Iterate]
-    candidates: list[Iterate]
-    state: Any = None
-
-
 @dataclass(frozen=True, eq=False)
-class Iterate:
+class Trial:
     r"""Perturbations that an optimiser has tried, one for each of b problems, and how they looked, not converged.
 
     Attributes
@@ -61,6 +46,14 @@ class Iterate:
     e: Tensor
     objective: Tensor
     peak: Tensor
+
+
+class Iterates(NamedTuple):
+    """What an optimiser returns: all trials in their order, those of which one is the result, and the last state."""
+
+    tried: list[Trial]
+    candidates: list[Trial]
+    state: Any = None
 
 
 Optimiser = Callable[[Objective, Tensor, Tensor], Iterates]
@@ -276,7 +269,7 @@ def power_ascent(
     for k in range(steps + 1):
         e.requires_grad_(k < steps)
         value, rho, state = objective(e, state)  # (6), (5)
-        tried.append(Iterate(e.detach(), value.detach(), peak(rho.detach())))
+        tried.append(Trial(e.detach(), value.detach(), peak(rho.detach())))
         if k < steps:
             g = _gradient(value, e)
             tau = max(2 / (k + 2), weight)
@@ -292,7 +285,7 @@ def restarted_ascent(objective: Objective, start: Tensor, eta: Tensor, steps: in
     """
     steps = _check_search("restarted_ascent", objective, start, eta, steps, 0)
     first = power_ascent(objective, start, eta, steps)
-    second = power_ascent(objective, _best(first.candidates, lambda i: i.objective), eta, steps, weight=1 / 8)
+    second = power_ascent(objective, _best(first.candidates, lambda trial: trial.objective), eta, steps, weight=1 / 8)
     return Iterates(first.tried + second.tried, first.candidates + second.candidates, second.state)
 
 
@@ -317,7 +310,7 @@ def projected_adam(
     adam = torch.optim.Adam([e], lr=step_size, eps=1e-5, maximize=True)
     for k in range(steps + 1):
         value, rho, state = objective(torch.view_as_complex(e), None)
-        tried.append(Iterate(torch.view_as_complex(e.detach()).clone(), value.detach(), peak(rho.detach())))
+        tried.append(Trial(torch.view_as_complex(e.detach()).clone(), value.detach(), peak(rho.detach())))
         if k < steps:
             e.grad = _gradient(value.square(), e)
             adam.step()
@@ -342,10 +335,10 @@ def random_start(op: LinearOperator, eta: Tensor, seed: int) -> Tensor:
     return (3 * eta / math.sqrt(op.m))[:, None] * noise
 
 
-def _best(iterates: Sequence[Iterate], by: Callable[[Iterate], Tensor]) -> Tensor:
+def _best(trials: Sequence[Trial], by: Callable[[Trial], Tensor]) -> Tensor:
     """Of each problem the e ``(b, m)`` that has the most ``by`` this measure."""
-    i = torch.stack([by(iterate) for iterate in iterates]).argmax(0)
-    return torch.stack([iterate.e for iterate in iterates])[i, torch.arange(len(i), device=i.device)]
+    i = torch.stack([by(trial) for trial in trials]).argmax(0)
+    return torch.stack([trial.e for trial in trials])[i, torch.arange(len(i), device=i.device)]
 
 
 def scaled(e: Tensor, eta: Tensor, otherwise: Tensor | None = None) -> Tensor:
@@ -460,16 +453,16 @@ def localized_attack(
     checks.function("localized_attack", "optimiser", optimiser)
     problem = _problem(reconstruct, y, op, noise_rel, phi, start, reference, clean, modulus)
     tried, candidates, state = optimiser(problem.objective, problem.start, problem.eta)
-    found = [_best(candidates, lambda i: i.objective)]
+    found = [_best(candidates, lambda trial: trial.objective)]
     if by_peak and len(candidates) > 1:
-        found.append(_best(candidates, lambda i: i.peak))
+        found.append(_best(candidates, lambda trial: trial.peak))
     warm = problem.image, state
     results = [evaluate_perturbation(reconstruct, problem.y, op, e, problem.phi, clean=warm) for e in found]
     chosen = torch.stack([peak(a.artifact) if by_peak else a.objective for a in results]).argmax(0)
     picked = {
         name: torch.stack([getattr(a, name) for a in results])[chosen, torch.arange(len(chosen))] for name in BATCHED
     }
-    history = torch.stack([torch.stack([i.objective, i.peak]) for i in tried], 1)
+    history = torch.stack([torch.stack([trial.objective, trial.peak]) for trial in tried], 1)
     attack = Attack(**picked, history=history, criterion=results[0].criterion)
     return _take(attack, 0) if y.ndim == 1 and phi.ndim == 2 else attack
 

@@ -46,9 +46,11 @@ class Sizes:
 
     def __post_init__(self) -> None:
         checks.number("Sizes", "inversion_noise", self.inversion_noise, 0, least=True)
-        for name, value in [*vars(self).items()][:-1]:
-            for size in checks.instance("Sizes", name, value, tuple) if name in ("down", "up") else (value,):
-                checks.integer("Sizes", name, size, 1)
+        for name in ("bottleneck", "growth", "first", "fold"):
+            checks.integer("Sizes", name, getattr(self, name), 1)
+        for name in ("down", "up"):
+            for layers in checks.instance("Sizes", name, getattr(self, name), tuple):
+                checks.integer("Sizes", name, layers, 1)
         if len(self.up) != len(self.down):
             raise ValueError(f"Sizes: up must have as many blocks as down, {len(self.down)}, got {len(self.up)}")
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib import checks
+from lib import _kernels, checks
 
 GOLDEN_ANGLE = math.pi * (math.sqrt(5) - 1) / 2  # between successive lines, radians
 REAL, COMPLEX = (torch.float32, torch.float64), (torch.complex64, torch.complex128)
@@ -118,12 +118,7 @@ class MaskedFourier:
     real : whether the unknown is a real image, as phantoms are: reconstructions are then real, at half the cost, and
         attacks keep to real image perturbations. Measurements are complex in any case, and their noise may be.
 
-    Attributes
-    ----------
-    mask : the mask, bool.
-    n, m : image side and number of measurements.
-    real : as given.
-    device : of the mask; images and measurements have to be there.
+    It has these as attributes, and those of `LinearOperator`.
 
     >>> op = MaskedFourier(radial_mask(32, 6))
     >>> y = op.A(torch.ones(5, 32, 32))
@@ -287,14 +282,11 @@ def _real_inverse(spectrum: Tensor, norm: str) -> Tensor:
     n = spectrum.shape[-2]
     if spectrum.numel() == 0:
         return spectrum.real.new_zeros(*spectrum.shape[:-1], n)
-    if spectrum.device.type != "cpu":  # where the copies below would be as many kernels
+    differentiated = torch.is_grad_enabled() and spectrum.requires_grad
+    if differentiated or _kernels.is_transformed(spectrum) or not _kernels.serves(spectrum):
         return torch.fft.irfft2(spectrum, s=(n, n), norm=norm)
-    flat = spectrum.reshape(-1, *spectrum.shape[-2:])
-    columns = torch.fft.ifft(flat, dim=-2, norm=norm)  # comes with rows and columns swapped in memory
-    rows = torch.empty_like(flat)
-    for i in range(len(rows)):
-        rows[i].copy_(columns[i])  # of two-dimensional tensors, which torch copies block by block
-    return torch.fft.irfft(rows, n=n, norm=norm).view(*spectrum.shape[:-1], n)
+    columns = torch.fft.ifft(spectrum.reshape(-1, *spectrum.shape[-2:]), dim=-2, norm=norm)  # column by column
+    return torch.fft.irfft(_kernels.row_by_row(columns), n=n, norm=norm).view(*spectrum.shape[:-1], n)
 
 
 def check_measurements(where: str, y: Tensor, op: LinearOperator) -> None:

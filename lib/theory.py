@@ -68,13 +68,6 @@ def gradient(z: ArrayLike) -> NDArray:
     return z - np.roll(z, 1)
 
 
-def gradient_factor(omega: ArrayLike, n: int) -> NDArray:
-    r"""What :math:`\nabla` multiplies frequencies k of any shape by, :math:`1 - e^{-2\pi i k/n}`."""
-    omega = _numbers("gradient_factor", "omega", omega)
-    # expm1: no cancellation at low frequencies
-    return -np.expm1(-2j * np.pi * omega / checks.integer("gradient_factor", "n", n, 1))
-
-
 def sample_frequencies(n: int, m: int, rng: np.random.Generator, zero: bool = False) -> NDArray:
     r"""``m`` frequencies uniformly at random, without repetition: :math:`\Omega_n` of Theorem 5.1.
 
@@ -85,20 +78,21 @@ def sample_frequencies(n: int, m: int, rng: np.random.Generator, zero: bool = Fa
     With ``zero``, 0 is added as in Theorem 5.2, :math:`\Omega_n = \{0\} \cup \Omega'`, so that there are m or m + 1.
     The result is int64, increasing.
     """
-    n, m, rng = _drawn("sample_frequencies", n, "m", m, 1, 0, rng)
+    n, rng = _even("sample_frequencies", n), checks.instance("sample_frequencies", "rng", rng, np.random.Generator)
+    m = checks.integer("sample_frequencies", "m", m, 1, n)
     drawn = rng.choice(n, m, replace=False) - n // 2 + 1
     return np.union1d(drawn, [0]) if zero else np.sort(drawn)
 
 
-def sample_low_frequencies(n: int, m: int, rng: np.random.Generator) -> NDArray:
-    r"""0 and ``m`` frequencies drawn with probability proportional to :math:`1/\max(1, |k|)`, without repetition.
+def low_frequencies_first(n: int, rng: np.random.Generator) -> NDArray:
+    r"""All frequencies, in a random order whose first m are drawn with weights :math:`1/\max(1, |k|)`, for each m.
 
-    Poon (2015), the paper's [20], concentrates its mask on low frequencies by this law. Int64, increasing.
+    Poon (2015), the paper's [20], concentrates its mask on low frequencies by this law. Int64 ``(n,)``.
     """
-    n, m, rng = _drawn("sample_low_frequencies", n, "m", m, 1, 0, rng)
+    where = "low_frequencies_first"
+    n, rng = _even(where, n), checks.instance(where, "rng", rng, np.random.Generator)
     k = np.arange(-n // 2 + 1, n // 2 + 1)
-    weight = 1 / np.maximum(1, np.abs(k))
-    return np.union1d(rng.choice(k, m, replace=False, p=weight / weight.sum()), [0])
+    return k[np.argsort(rng.exponential(size=n) * np.maximum(1, np.abs(k)))]  # exponential races
 
 
 # --- Signals and artifacts
@@ -117,7 +111,8 @@ def rectangle(n: int, width: int) -> NDArray:
 
 def spike_train(n: int, s: int, rng: np.random.Generator) -> NDArray:
     """``s`` entries of modulus 1 and random phase at random places other than 0, where the artifact will be."""
-    n, s, rng = _drawn("spike_train", n, "s", s, 0, 1, rng)
+    n, rng = _even("spike_train", n), checks.instance("spike_train", "rng", rng, np.random.Generator)
+    s = checks.integer("spike_train", "s", s, 0, n - 1)
     x = np.zeros(n, complex)
     x[1 + rng.choice(n - 1, s, replace=False)] = np.exp(2j * np.pi * rng.random(s))
     return x
@@ -128,7 +123,8 @@ def steps(n: int, s: int, rng: np.random.Generator) -> NDArray:
 
     The values between jumps are standard complex Gaussian. There is no jump at 0 nor 1, where a spike has its own.
     """
-    n, s, rng = _drawn("steps", n, "s", s, 0, 2, rng)
+    n, rng = _even("steps", n), checks.instance("steps", "rng", rng, np.random.Generator)
+    s = checks.integer("steps", "s", s, 0, n - 2)
     if s == 1:
         raise ValueError("steps: s must be 0, or 2 and more, got 1: the jumps of a periodic signal add up to zero")
     jumps = np.zeros(n, int)
@@ -230,13 +226,11 @@ def certify_l1(x: ArrayLike, omega: ArrayLike, dual: ArrayLike | None = None) ->
 
     (Foucart and Rauhut, 2013, Theorem 4.26). The q tried here is the one of least norm, or the one nearest to
     ``dual``, that satisfies the equation: one system of size s = \|T\| and one Fourier transform. Time is
-    O(n log n + s^3 + s m). The transform is taken in blocks, so that little memory is needed besides x.
+    O(n log n + s^2 m). The transform is taken in blocks, so that little memory is needed besides x.
 
-    Rounding errors are accounted for. The computed q solves the equation up to a residual; the exact solution next to
-    it is at most residual / (smallest singular value) away, which moves :math:`\mathcal{A}^* q` by at most
-    :math:`\sqrt{m/n}` times that. Errors of the transform are bounded in l2 (Higham, 2002, Theorem 24.2), ten times
-    more generously than for radix 2. Both are in ``allowance``, so ``unique`` is a statement about the signal exactly
-    as stored: its support is where it is not exactly zero. ``dual`` may be ``basis_pursuit(...).dual``.
+    ``allowance`` bounds what rounding can do, as book/certificates.md derives: ``unique`` is a statement about the
+    signal exactly as stored, whose support is where it is not exactly zero. ``dual`` may be
+    ``basis_pursuit(...).dual``.
     """
     x = _signal("certify_l1", "x", x)
     omega = _frequencies("certify_l1", omega, len(x))
@@ -271,7 +265,7 @@ def _certify(x: NDArray, omega: NDArray, q: NDArray) -> Certificate:
     if s > m:
         return Certificate(False, "more non-zero entries than measurements", math.inf, 0.0, 0.0, s, m, n)
     signs, columns = _signs(x[support]), _columns(omega, support, n)
-    values, vectors = scipy.linalg.eigh(_gram(columns, omega, support, n), check_finite=False)
+    values, vectors = scipy.linalg.eigh(columns.conj().T @ columns, check_finite=False)
     transform = 32 * EPS * np.log2(n)  # relative error of a Fourier transform in l2
     least = values[0] - s * (transform + (m + s + 16) * EPS)  # a lower bound on the squared singular value
     singular_value = float(np.sqrt(max(values[0], 0)))
@@ -296,15 +290,6 @@ def _columns(omega: NDArray, support: NDArray, n: int) -> NDArray:
     return np.exp(-2j * np.pi / n * turns) / np.sqrt(n)
 
 
-def _gram(columns: NDArray, omega: NDArray, support: NDArray, n: int) -> NDArray:
-    """``(s, s)``: the Gram matrix of the columns, whose entries depend on differences only."""
-    m, s = columns.shape
-    if s * s * m < 16 * n * np.log2(n):
-        return columns.conj().T @ columns
-    kernel = _adjoint(np.full(m, n**-0.5, complex), omega, n)
-    return kernel[(support[:, None] - support) % n]
-
-
 def _largest(q: NDArray, omega: NDArray, n: int, besides: NDArray | None = None) -> float:
     r"""The largest :math:`|(\mathcal{A}^* q)_j|`, j not in ``besides``.
 
@@ -327,11 +312,8 @@ def _largest(q: NDArray, omega: NDArray, n: int, besides: NDArray | None = None)
 
 
 def _signs(x: NDArray) -> NDArray:
-    """x / |x|, without overflow or underflow."""
-    x = x.astype(complex)
-    _, exponent = np.frexp(np.maximum(np.abs(x.real), np.abs(x.imag)))
-    x = np.ldexp(x.real, -exponent) + 1j * np.ldexp(x.imag, -exponent)
-    return x / np.abs(x)
+    """x / |x|, also where the modulus over- or underflows."""
+    return np.exp(1j * np.angle(x))
 
 
 def nonnegative_dual(support: ArrayLike, omega: ArrayLike, n: int) -> NDArray:
@@ -343,7 +325,7 @@ def nonnegative_dual(support: ArrayLike, omega: ArrayLike, n: int) -> NDArray:
     Gamboa, 2012, the paper's [10]). All of {-s, ..., s} must be in ``omega``.
     """
     omega = _frequencies("nonnegative_dual", omega, n)
-    support = np.unique(_numbers("nonnegative_dual", "support", support if np.size(support) else omega[:0], "iu"))
+    support = np.unique(_numbers("nonnegative_dual", "support", support, "iu")) if np.size(support) else omega[:0]
     if support.size and not 0 <= support[0] <= support[-1] < n:
         raise ValueError(f"nonnegative_dual: support must hold integers from 0 to {n - 1}, got {support}")
     missing = np.setdiff1d(np.arange(-len(support), len(support) + 1), omega)
@@ -412,26 +394,18 @@ def basis_pursuit(y: ArrayLike, omega: ArrayLike, n: int, *, tol: float = 1e-8, 
     .. math:: \max_q\; \mathrm{Re}\langle q, y\rangle \quad\text{subject to}\quad |(\mathcal{A}^* q)_j| \le 1,
 
     are solved together by a primal-dual interior-point method with Nesterov-Todd scaling and Mehrotra's predictor
-    and corrector, on the n cones :math:`|z_j| \le t_j`. A first-order method needs more iterations as n grows; this
-    one needs 10 to 20. Each solves for the m unknowns of the dual step
-
-    .. math:: \mathcal{A}\,(a\, \mathcal{A}^* d + b\, \overline{\mathcal{A}^* d}) = r, \qquad a \in \mathbb{R}^n,
-              b \in \mathbb{C}^n.
-
-    The entries of this matrix are :math:`\hat a_{k-l}` and :math:`\hat b_{k+l}`, so two Fourier transforms and a
-    Cholesky factorization of size 2m do: O(n log n + m^3) time, O(n + m^2) memory. It is meant for n up to
-    millions with m up to two thousand.
+    and corrector, on the n cones :math:`|z_j| \le t_j`. It needs 10 to 20 iterations, each O(n log n + m^3), and
+    O(n + m^2) memory: it is meant for n up to millions with m up to two thousand.
 
     At the end, signal and dual vector are polished: least squares on the support, and the dual vector moved to
-    interpolate the signs there. This is kept if it lowers the gap, as it does if the minimiser is unique and the
-    support was found; the gap is then at rounding level.
+    interpolate the signs there. This is kept if it lowers the gap.
 
     Parameters
     ----------
     y, omega : the measurements and their frequencies.
     n : length of the signal, even.
     tol : relative duality gap to reach. Rounding limits the iteration to about 1e-9, and to 1e-7 where the non-zero
-        entries differ by a factor of a million; polishing, where it succeeds, gets to 1e-14. ``converged`` tells.
+        entries differ by a factor of a million; polishing, where it succeeds, gets to 1e-14.
     max_iter : at most this many iterations.
 
     Returns
@@ -453,7 +427,7 @@ def tv_pursuit(y: ArrayLike, omega: ArrayLike, n: int, *, tol: float = 1e-8, max
     ``dual`` has one more entry at the end.
     """
     y, omega, tol = _data("tv_pursuit", y, omega, n, tol, max_iter)
-    data, frequencies = gradient_factor(omega, n) * y, omega
+    data, frequencies = -np.expm1(-2j * np.pi * omega / n) * y, omega  # exact at low frequencies, unlike 1 - exp
     if not (omega == 0).any():
         data, frequencies = np.append(data, 0), np.append(omega, 0)
     g, q, n_iter = _minimise(data, frequencies, n, tol, max_iter)
@@ -580,7 +554,10 @@ def _scaling(p: Pair, s: Pair) -> tuple[Callable[[Pair], Pair], NDArray, NDArray
 
 
 def _normal_equations(a: NDArray, b: NDArray, places: tuple[NDArray, NDArray]) -> Callable[[NDArray], NDArray]:
-    """The solution d of A (a A* d + b conj(A* d)) = r as a function of r: a Toeplitz plus a Hankel matrix."""
+    r"""The solution d of A (a A* d + b conj(A* d)) = r as a function of r.
+
+    The matrix is a Toeplitz plus a Hankel matrix, with entries :math:`\hat a_{k-l}` and :math:`\hat b_{k+l}`.
+    """
     n, m = len(a), len(places[0])
     toeplitz, hankel = (scipy.fft.fft(symbol)[place] / n for symbol, place in zip((a, b), places, strict=True))
     plus, minus = toeplitz + hankel, toeplitz - hankel
@@ -637,14 +614,6 @@ def _even(where: str, n: Any) -> int:
     if n % 2:
         raise ValueError(f"{where}: n must be even and at least 2, got {n}")
     return n
-
-
-def _drawn(
-    where: str, n: Any, name: str, count: Any, least: int, less: int, rng: Any
-) -> tuple[int, int, np.random.Generator]:
-    """n, a count from ``least`` to n - less, and a generator."""
-    n, rng = _even(where, n), checks.instance(where, "rng", rng, np.random.Generator)
-    return n, checks.integer(where, name, count, least, n - less), rng
 
 
 def _numbers(where: str, name: str, value: Any, kinds: str = "biufc") -> NDArray:

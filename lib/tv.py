@@ -194,7 +194,9 @@ def certificate(
     Certificate : valid only where ``infeasibility`` is at rounding level.
     """
     lam = _checked_problem("certificate", y, op, lam, norm)
-    p = _checked_dual("certificate", p, op)
+    checks.operator("certificate", op, "adjoint_dagger")
+    checks.tensor("certificate", "p", p, (2, op.n, op.n), (*REAL, *COMPLEX), op.device)
+    p = p.real if op.real else p.to(p.dtype.to_complex())
     checks.tensor("certificate", "x", x, (op.n, op.n), REAL if op.real else (*REAL, *COMPLEX), y.device)
     checks.broadcast("certificate", x=x.shape[:-2], p=p.shape[:-3], y=y.shape[:-1], lam=lam.shape)
     g = gradient_adjoint(p)
@@ -206,28 +208,14 @@ def certificate(
     return Certificate(objective, dual_objective, objective - dual_objective, infeasibility.clamp(min=0))
 
 
-def feasible_dual(p: Tensor, op: LinearOperator, lam: float | Tensor, norm: Norm = separable) -> Tensor:
-    r"""A feasible dual point near ``p``: see :func:`certificate`.
-
-    ``p`` is projected on :math:`\{p : \nabla^* p \in \mathrm{range}\, \mathcal{A}^*\}` and then scaled into the dual
-    ball :math:`\|p\|_* \le \lambda`.
-
-    Parameters
-    ----------
-    p : fields ``(..., 2, n, n)``, real or complex; for ``op.real`` the real part is taken.
-    op, lam, norm : the problem; see :func:`certificate`. ``lam`` and the batch shape of ``p`` broadcast.
-    """
-    p, norm = _checked_dual("feasible_dual", p, op), checks.function("feasible_dual", "norm", norm)
-    lam = checks.positive("feasible_dual", "lam", lam, torch.float64, p.device)
-    batch = checks.broadcast("feasible_dual", p=p.shape[:-3], lam=lam.shape)
-    return _feasible(p.expand(*batch, *p.shape[-3:]), op, lam, norm)[0]
-
-
 def _feasible(p: Tensor, op: LinearOperator, lam: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
-    """`feasible_dual`, and the q that belongs to it."""
+    r"""The feasible dual point near p, and its q; see :func:`certificate`.
+
+    p is projected on :math:`\{p : \nabla^* p \in \mathrm{range}\, \mathcal{A}^*\}` and then scaled into the dual ball.
+    """
     g = gradient_adjoint(p)
     q = op.adjoint_dagger(g)  # type: ignore[attr-defined]
-    p = p - gradient(_laplacian_inverse(g - _adjoint(op, q)))  # what is out of range goes
+    p = p - gradient(_laplacian_inverse(g - _adjoint(op, q)))
     scale = (lam / torch.maximum(_largest(p, norm), lam)).to(p.real.dtype)
     return p * scale[..., None, None, None], q * scale[..., None]
 
@@ -276,7 +264,7 @@ def _plain_adjoint(op: LinearOperator, y: Tensor) -> Tensor:
 
 
 def _adjoint(op: LinearOperator, y: Tensor, values: bool = True) -> Tensor:
-    return _plain_adjoint(op, y) if _is_transformed(y) else _Adjoint.apply(y, op, values)
+    return _plain_adjoint(op, y) if _kernels.is_transformed(y) else _Adjoint.apply(y, op, values)
 
 
 # --- ADMM
@@ -317,7 +305,7 @@ def v_update(
     v, b : fields and images, shaped as v and x.
     """
     loops = _kernels if _kernels.serves(x) else _gpu if _gpu.serves(x) else None
-    if loops and norm is separable and not _is_transformed(x, v):
+    if loops and norm is separable and not _kernels.is_transformed(x, v):
         if not (torch.is_grad_enabled() and (x.requires_grad or v.requires_grad)):
             return loops.v_update(x, v.contiguous(), t, rho, relaxation, ratio, b)
         if ratio is None:  # so in every iteration that is differentiated
@@ -353,16 +341,9 @@ def x_update(b: Tensor, data: Tensor, solve: Callable[..., Tensor]) -> Tensor:
     data : :math:`\mathcal{A}^* y`, ``(b, n, n)``. ``solve`` has its values already; here it stands for its derivative.
     solve : ``op.x_update(y, rho)``.
     """
-    if _is_transformed(b, data):
+    if _kernels.is_transformed(b, data):
         return solve(data + b, linear=True)
     return _XUpdate.apply(b, data, solve)
-
-
-def _is_transformed(*tensors: Tensor) -> bool:
-    """Whether forward-mode derivatives or torch.func are at work: compiled loops give neither, plain torch both."""
-    if torch._C._are_functorch_transforms_active():
-        return True
-    return any(torch.autograd.forward_ad.unpack_dual(a).tangent is not None for a in tensors)
 
 
 def sweep(x: Tensor, v: Tensor, t: Tensor, rho: Tensor, norm: Norm) -> tuple[Tensor, Tensor, Tensor]:
@@ -414,14 +395,12 @@ def reconstruct_tv(
         d &\leftarrow \alpha\nabla x + (1 - \alpha) z, \\
         z &\leftarrow \mathrm{shrink}_{\lambda/\rho}(d + u), \qquad u \leftarrow u + d - z .
 
-    z and u are kept as one variable :math:`v = z + u`, since :math:`u` is the projection of v on the dual ball of
-    radius :math:`t = \lambda/\rho`. t is set from :math:`\lambda` and the size of the data and decreases during the
+    The threshold :math:`t = \lambda/\rho` is set from :math:`\lambda` and the size of the data and decreases during the
     first iterations, so that no tuning is needed and a rescaled problem takes the same steps.
 
-    Every ten iterations the duality gap of each image is estimated, and where it is small enough, proved. Where
-    :math:`\lambda` is so large that a constant image is optimal, it is returned and proved at once, if
-    :math:`p = \nabla(\nabla^*\nabla)^\dagger\mathcal{A}^*(y - \mathcal{A}x)` proves it. For an
-    operator without ``adjoint_dagger`` the primal residual :math:`\nabla x - z` and the dual residual
+    Every ten iterations the duality gap of each image is estimated, and where it is small enough, proved. A constant
+    image that is optimal, because :math:`\lambda` is large, is proved without iterating. For an operator without
+    ``adjoint_dagger`` the primal residual :math:`\nabla x - z` and the dual residual
     :math:`\mathcal{A}^*(\mathcal{A}x - y) + \rho\nabla^* u` stop the iteration instead (Boyd et al., Section 3.3.1),
     at ``tol`` times :math:`\max(\|\nabla x\|, \|z\|)` and :math:`\|\rho\nabla^* u\|`.
 
@@ -513,11 +492,12 @@ class _Problems:
         objective = tv_objective(x, self.y, self.op, self.lam, self.norm)
         return p, objective, objective - _dual_objective(q, self.y, self.rest)
 
-    def store(self, result: TVResult, n_iter: int, converged: Tensor, **fields: Tensor) -> None:
-        """Write what was found at their places of ``result``."""
-        for name, value in fields.items():
-            getattr(result, name).index_copy_(0, self.index, value)
-        result.n_iter[self.index], result.converged[self.index] = n_iter, converged
+    def store(self, result: TVResult, which: Tensor, n_iter: int, **found: Tensor) -> None:
+        """Write what was found for some of them, ``which`` (bool), at their places of ``result``."""
+        index = self.index[which]
+        for name, value in found.items():
+            getattr(result, name)[index] = value[which]
+        result.n_iter[index] = n_iter
 
 
 def _solve(problems: _Problems, x: Tensor, p: Tensor, max_iter: int, result: TVResult, on_check: Look | None) -> None:
@@ -552,8 +532,8 @@ def _solve(problems: _Problems, x: Tensor, p: Tensor, max_iter: int, result: TVR
             else:
                 p = project(p, ended.lam.to(t.dtype), norm)
             out = done[i] | (n_iter >= max_iter)
-            found = {"image": x[i], "dual": p, "objective": objective, "gap": gap}
-            ended[out].store(result, n_iter, done[i][out], **{name: value[out] for name, value in found.items()})
+            found = {"image": x[i], "dual": p, "objective": objective, "gap": gap, "converged": done[i]}
+            ended.store(result, out, n_iter, **found)
             left = torch.ones_like(done).index_fill(0, i[out], False)
             if not bool(left.any()):
                 return
@@ -584,10 +564,9 @@ def _constants(problems: _Problems, result: TVResult) -> Tensor:
         x = (c * one)[i]
         p, objective, gap = problems[i].proof(x, p)
         proved = gap <= problems.tol * objective
-        found = {"image": x, "dual": p, "objective": objective, "gap": gap}
-        i = i[proved]
-        problems[i].store(result, 0, proved[proved], **{name: value[proved] for name, value in found.items()})
-        constant[i] = True
+        found = {"image": x, "dual": p, "objective": objective, "gap": gap, "converged": proved}
+        problems[i].store(result, proved, 0, **found)
+        constant[i] = proved
     return constant
 
 
@@ -599,12 +578,12 @@ def _check(problems: _Problems, x: Tensor, v: Tensor, t: Tensor, rho: Tensor) ->
         d, u = gradient(x), project(v, t, problems.norm)
         z, misfit = v - u, op.A(x) - y
         multiplier = rho[:, None, None] * gradient_adjoint(u)
-        r, s = d - z, _adjoint(op, misfit) + multiplier  # primal and dual residual
-        least = torch.finfo(t.dtype).eps  # of what counts as more than rounding
-        sizes = [_squared(a.flatten(1)) for a in (d, z, multiplier, x, problems.data, r, s)]
-        primal = torch.maximum(torch.maximum(sizes[0], sizes[1]), least * sizes[3])
-        dual = torch.maximum(sizes[2], least * sizes[4])
-        done = (sizes[5] <= tol**2 * primal) & (sizes[6] <= tol**2 * dual)
+        residuals, rounding = (d - z, _adjoint(op, misfit) + multiplier), torch.finfo(t.dtype).eps
+        primal, dual, of_d, of_z, of_multiplier, of_x, of_data = (
+            _squared(a.flatten(1)) for a in (*residuals, d, z, multiplier, x, problems.data)
+        )
+        done = primal <= tol**2 * torch.maximum(torch.maximum(of_d, of_z), rounding * of_x)
+        done &= dual <= tol**2 * torch.maximum(of_multiplier, rounding * of_data)
         return _squared(misfit) / 2 + lam * total, torch.full_like(total, math.nan), done
     q = op.adjoint_dagger(g)  # y - A x, from the x-update: the difference itself would be lost in rounding
     scale = lam / torch.maximum(largest, lam)  # of the dual point, into the ball
@@ -672,7 +651,7 @@ class TVReconstruction:
         begin = _expanded("TVReconstruction", "start", start, batch, self.op, y)
         if not count:
             return begin.image.reshape(*batch, self.op.n, self.op.n), begin
-        values = self.threshold is None or _is_transformed(y, begin.image, begin.dual)  # else see `x_update`
+        values = self.threshold is None or _kernels.is_transformed(y, begin.image, begin.dual)  # else see `x_update`
         data = _adjoint(self.op, y.reshape(count, self.op.m), values)
         lam = torch.full((count,), float(self.lam), dtype=torch.float64, device=y.device)
         if self.threshold is None:
@@ -726,12 +705,6 @@ def _checked_problem(where: str, y: Tensor, op: LinearOperator, lam: float | Ten
     check_measurements(where, y, op)
     checks.function(where, "norm", norm)
     return checks.positive(where, "lam", lam, torch.float64, y.device)
-
-
-def _checked_dual(where: str, p: Tensor, op: LinearOperator) -> Tensor:
-    checks.operator(where, op, "adjoint_dagger")
-    checks.tensor(where, "p", p, (2, op.n, op.n), (*REAL, *COMPLEX), op.device)
-    return p.real if op.real else p.to(p.dtype.to_complex())
 
 
 def _threshold_unit(y: Tensor, lam: Tensor, data: Tensor) -> Tensor:

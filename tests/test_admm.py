@@ -64,6 +64,9 @@ def test_the_compiled_loops_equal_the_plain_formulas(n, dtype):
             assert torch.allclose(compiled, formula, atol=20 * eps, rtol=eps)
     for compiled, formula in zip(*(tv.sweep(x, v, t, rho, norm) for norm in (separable, plain)), strict=True):
         assert compiled.dtype == formula.dtype and torch.allclose(compiled, formula, atol=20 * eps, rtol=eps)
+    columns = random(3, n // 2 + 1, n, dtype=dtype.to_complex(), seed=4).mT
+    copy = _kernels.row_by_row(columns)
+    assert copy.is_contiguous() and torch.equal(copy, columns)
 
 
 @each_norm
@@ -117,7 +120,8 @@ for n, images in ((2, 1), (3, 1), (9, 1), (9, 2), (9, 7)):
         torch.set_num_threads(threads)
         a, b = x.clone().requires_grad_(), v.clone().requires_grad_()
         out = tv.v_update(a, b.clone(), t, one, tv.separable)
-        results.append((*out, *torch.autograd.grad(out, (a, b), (v, x))))
+        copy = _kernels.row_by_row(torch.complex(v[:, 0], v[:, 1]).mT)
+        results.append((*out, *torch.autograd.grad(out, (a, b), (v, x)), copy))
     assert all(torch.allclose(a, b, atol=1e-13) for a, b in zip(*results))
 print("same")
 """

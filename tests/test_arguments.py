@@ -74,7 +74,6 @@ CALLS = [  # function and arguments; a name, where the function's own would not 
     (tv.project, {"v": P, "t": ETA}),
     (tv.tv_objective, {"x": X, "y": Y, "op": OP, "lam": 0.1, "norm": tv.separable}),
     (tv.certificate, {"x": X, "p": P, "y": Y, "op": OP, "lam": 0.1, "norm": tv.isotropic}),
-    (tv.feasible_dual, {"p": P, "op": OP, "lam": 0.1, "norm": tv.separable}),
     (tv.reconstruct_tv, {"y": Y, "op": OP, "lam": 0.1, "tol": 0.5, "max_iter": 20, "init": X, "norm": tv.separable}),
     (tv.TVReconstruction, {"op": OP, "lam": 0.1, "iterations": 3, "threshold": 0.5, "norm": tv.isotropic, "tol": 0.1}),
     *((f, {"y": Y, "start": tv.Iterate(X, P)}) for f in (REC.resume, REC.solve)),
@@ -103,8 +102,8 @@ CALLS = [  # function and arguments; a name, where the function's own would not 
     *((f, {"z": SIGNAL}) for f in (theory.fourier, theory.gradient)),
     (theory.measure, {"z": SIGNAL, "omega": OMEGA}),
     (theory.zero_filled, {"y": DATA, "omega": OMEGA, "n": 16}),
-    (theory.gradient_factor, {"omega": OMEGA, "n": 16}),
-    *((f, {"n": 16, "m": 4, "rng": RNG}) for f in (theory.sample_frequencies, theory.sample_low_frequencies)),
+    (theory.sample_frequencies, {"n": 16, "m": 4, "rng": RNG}),
+    (theory.low_frequencies_first, {"n": 16, "rng": RNG}),
     (theory.spike, {"n": 16}),
     (theory.rectangle, {"n": 16, "width": 3}),
     *((f, {"n": 16, "s": 3, "rng": RNG}) for f in (theory.spike_train, theory.steps)),
@@ -124,14 +123,14 @@ MODULES = [operators, iterative, masks, priors, phantoms, measures, tv, attack, 
 LINEAR = {
     "A", "A_adjoint", "A_dagger", "real_adjoint", "k_space", "symmetrize", "x_update", "adjoint_dagger", "gradient",
     "gradient_adjoint", "add_noise", "amplification", "peak", "relative_error", "project", "tv_objective",
-    "certificate", "feasible_dual", "resume", "objective", "Tiramisu", "Reconstruction",
+    "certificate", "resume", "objective", "Tiramisu", "Reconstruction",
     "haar", "haar_adjoint", "relative_gap", "SparseReconstruction",
 }  # fmt: skip
 RIGHT_TOO = {  # arguments of which some replacements are right as well
     ("radial_mask", "lines"), ("MaskedFourier", "mask"), ("gradient", "x"), ("gradient_adjoint", "p"), ("project", "v"),
     ("amplification", "artifact"), ("amplification", "image_perturbation"), ("peak", "image"), ("add_noise", "y"),
     ("relative_error", "image"), ("relative_error", "truth"), ("reconstruct_tv", "init"), ("random_start", "eta"),
-    ("gradient_factor", "omega"), ("coil_operator", "mask"), ("haar", "x"), ("haar_adjoint", "w"),
+    ("coil_operator", "mask"), ("haar", "x"), ("haar_adjoint", "w"),
 }  # fmt: skip
 SECONDS = 20  # after which a call hangs
 

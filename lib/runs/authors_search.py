@@ -73,7 +73,7 @@ def compute(lines: int, noise_rel: float, image: int, points: str, n: int) -> Fo
     with torch.no_grad():
         errors = measured_errors(lines, noise_rel, image, points, n)
     text = " ".join("-" if np.isnan(error) else f"{error:.6g}" for error in errors)
-    return [{"lines": lines, "noise_rel": noise_rel, "image": image, "n": n, "errors": text}], {}
+    return [{"errors": text}], {}
 
 
 def known(rows: pd.DataFrame, lines: int, noise_rel: float, n: int = N) -> np.ndarray:

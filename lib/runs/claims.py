@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import itertools
 import math
-import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 import scipy.stats
 
@@ -39,14 +39,6 @@ class Found:
         return YES if self.holds == 1 else NO if self.holds == 0 else PARTLY
 
 
-def _share(held: Iterable[bool]) -> float:
-    return statistics.fmean(map(float, held))
-
-
-def _mean(values: Iterable[float]) -> float:
-    return statistics.fmean(values)
-
-
 def _column(name: str, value: str, **same: object) -> list[float]:
     found = current(name, **same)
     if found.empty:
@@ -56,7 +48,7 @@ def _column(name: str, value: str, **same: object) -> list[float]:
 
 def _spread(name: str, value: str, **same: object) -> Spread:
     values = _column(name, value, **same)
-    return Spread(_mean(values), statistics.stdev(values), len(values))
+    return Spread(fmean(values), stdev(values), len(values))
 
 
 def _searches() -> dict[str, Mapping[Cell, Spread]]:
@@ -107,7 +99,7 @@ def l2_robustness() -> Found:
             mine = found[method, level]
             held.append(abs(mine.mean - tv.mean) <= mine.std + tv.std)
     shown = {LABELS[m]: [100 * found[m, level].mean for level in LEVELS] for m in LABELS}
-    return Found("no number", f"Errors (%) under attack (4) at the six levels: {_listed(shown, '.1f')}", _share(held))
+    return Found("no number", f"Errors (%) under attack (4) at the six levels: {_listed(shown, '.1f')}", fmean(held))
 
 
 def severe_and_local() -> Found:
@@ -116,7 +108,7 @@ def severe_and_local() -> Found:
     same = {"method": "tv", "lines": 40, "noise_rel": 0.04, "optimiser": "ours"}
     peaks, shares = (_column("table1", value, **same) for value in ("rho_linf", "concentration"))
     text = f"Peak {min(peaks):.1f} to {max(peaks):.1f}, energy within 5 pixels {min(shares):.0%} to {max(shares):.0%}"
-    return Found("pictures", text, _share(a > 1 and b > 0.5 for a, b in zip(peaks, shares, strict=True)))
+    return Found("pictures", text, fmean(a > 1 and b > 0.5 for a, b in zip(peaks, shares, strict=True)))
 
 
 def networks_less() -> Found:
@@ -129,7 +121,7 @@ def networks_less() -> Found:
             net, tv = ours[method, 40, level], ours["tv", 40, level]
             held.append(net.mean + net.std < tv.mean - tv.std)
     theirs = {LABELS[m]: [paper[m, 40, level].mean for level in HIGH] for m in LABELS}
-    return Found(_listed(theirs, ".1f"), _listed(shown, ".1f"), _share(held))
+    return Found(_listed(theirs, ".1f"), _listed(shown, ".1f"), fmean(held))
 
 
 def inherent() -> Found:
@@ -146,52 +138,52 @@ def inherent() -> Found:
         f"{len(exact)}; not certified: another artifact in {differs.sum()} of {len(differs)}"
     )
     held = [bool(enough.all() and len(enough)), bool(exact.all() and len(exact)), bool(differs.any())]
-    return Found("Theorem 5.1", text, _share(held))
+    return Found("Theorem 5.1", text, fmean(held))
 
 
 def coefficients() -> Found:
     """Equal, rounded."""
     share = [round(100 / _factor(lines)) for lines in LINES]
-    return Found("11, 17, 32 %", ", ".join(map(str, share)) + " %", _share([share == [11, 17, 32]]))
+    return Found("11, 17, 32 %", ", ".join(map(str, share)) + " %", fmean([share == [11, 17, 32]]))
 
 
 def small_sigma() -> Found:
     """The mean peak is that of radius 5, within the paper's relative spread."""
-    found = {s: _mean(_column("sigma", "rho_linf", optimiser="ours", sigma=s)) for s in (1.0, 2.0, 3.0, 5.0, 8.0)}
+    found = {s: fmean(_column("sigma", "rho_linf", optimiser="ours", sigma=s)) for s in (1.0, 2.0, 3.0, 5.0, 8.0)}
     cell = printed()["tv", 40, 0.04]
     near = [abs(v / found[5.0] - 1) <= cell.std / cell.mean for s, v in found.items() if s != 5]
     return Found(
         f"$\\alpha$ = {cell} at radius 5",
         "Peak " + ", ".join(f"{s:g}: {v:.2f}" for s, v in found.items()),
-        _share(near),
+        fmean(near),
     )
 
 
 def large_sigma() -> Found:
     """Within 5 pixels of the peak lies most of the energy for radius 5, and less than half for the whole image."""
     share = {
-        (o, s): _mean(_column("sigma", "concentration", optimiser=o, sigma=s))
+        (o, s): fmean(_column("sigma", "concentration", optimiser=o, sigma=s))
         for o in ("adam", "ours")
         for s in (5.0, 362.0)
     }
     names = {"Adam from noise": "adam", "our ascent from a spike": "ours"}
     text = "; ".join(f"{name} {share[o, 5.0]:.0%}, {share[o, 362.0]:.0%}" for name, o in names.items())
-    return Found("pictures of [12]", text, _share(share[o, 362.0] < 0.5 < share[o, 5.0] for o in names.values()))
+    return Found("pictures of [12]", text, fmean(share[o, 362.0] < 0.5 < share[o, 5.0] for o in names.values()))
 
 
 def spike_in_r() -> Found:
     """Peak of r below a tenth at 0.5 % and above half of the image at 10 % (numbers of ours)."""
     low, *_, high = (
-        _mean(_column("table1", "r_linf", method="tv", lines=40, noise_rel=v, optimiser="ours")) for v in LEVELS
+        fmean(_column("table1", "r_linf", method="tv", lines=40, noise_rel=v, optimiser="ours")) for v in LEVELS
     )
-    return Found("pictures", f"{low:.2f} at 0.5 %, {high:.2f} at 10 %", _share([low < 0.1, high > 0.5]))
+    return Found("pictures", f"{low:.2f} at 0.5 %, {high:.2f} at 10 %", fmean([low < 0.1, high > 0.5]))
 
 
 def much_larger() -> Found:
     """In every attack at least the paper's smallest mean less its standard deviation."""
     values = [v for o in ("ours", "adam") for v in _column("table1", "alpha", method="tv", optimiser=o)]
     least = min(cell.mean - cell.std for key, cell in printed().items() if key[0] == "tv")
-    return Found(f"{least:.2f}", f"{min(values):.2f} in {len(values)} attacks", _share(v >= least for v in values))
+    return Found(f"{least:.2f}", f"{min(values):.2f} in {len(values)} attacks", fmean(v >= least for v in values))
 
 
 def noise_free() -> Found:
@@ -204,19 +196,19 @@ def noise_free() -> Found:
     theirs = [span(paper, lines) for lines in LINES]
     found = {name: [span(cells, lines) for lines in LINES] for name, cells in ours.items()}
     held = [a <= b for values in found.values() for a, b in zip(values, theirs, strict=True)]
-    return Found(_listed({"": theirs}, ".2f").strip(), _listed(found, ".2f"), _share(held))
+    return Found(_listed({"": theirs}, ".2f").strip(), _listed(found, ".2f"), fmean(held))
 
 
 def low_noise_varies() -> Found:
     """Relative spread at 0.5 and 1 % over that from 4 % on: nearer to the paper's than to 1."""
 
     def ratio(cells: Mapping[Cell, Spread]) -> float:
-        std = [_mean([cells["tv", lines, v].std / cells["tv", lines, v].mean for lines in LINES]) for v in LEVELS]
-        return _mean(std[:2]) / _mean(std[3:])
+        std = [fmean([cells["tv", lines, v].std / cells["tv", lines, v].mean for lines in LINES]) for v in LEVELS]
+        return fmean(std[:2]) / fmean(std[3:])
 
     paper, ours = ratio(printed()), {name: ratio(cells) for name, cells in _searches().items()}
     shown = _listed({name: [value] for name, value in ours.items()}, ".2f")
-    return Found(f"{paper:.2f}", shown, _share(_nearer(value, paper) for value in ours.values()))
+    return Found(f"{paper:.2f}", shown, fmean(_nearer(value, paper) for value in ours.values()))
 
 
 def follows_factor() -> Found:
@@ -224,12 +216,12 @@ def follows_factor() -> Found:
     mask."""
     paper, held, found = printed(), [], {}
     for name, cells in _searches().items():
-        means = {lines: _mean(_levels(cells, "tv", lines)) for lines in LINES}
+        means = {lines: fmean(_levels(cells, "tv", lines)) for lines in LINES}
         found[name] = list(means.values())
         for lines, mean in means.items():
             held.append(abs(mean - _factor(lines)) <= max(paper["tv", lines, v].std for v in LEVELS))
-    theirs = {"means": [_mean(_levels(paper, "tv", n)) for n in LINES], "$n^2/m$": [_factor(n) for n in LINES]}
-    return Found(_listed(theirs, ".1f"), _listed(found, ".1f"), _share(held))
+    theirs = {"means": [fmean(_levels(paper, "tv", n)) for n in LINES], "$n^2/m$": [_factor(n) for n in LINES]}
+    return Found(_listed(theirs, ".1f"), _listed(found, ".1f"), fmean(held))
 
 
 def tira_lower() -> Found:
@@ -237,7 +229,7 @@ def tira_lower() -> Found:
     tv, tira = (
         _spread("table1", "rho_linf", method=m, lines=40, noise_rel=0.04, optimiser="ours") for m in ("tv", "tira")
     )
-    return Found("pictures", f"Tira {tira}, TV {tv}", _share([tira.mean + tira.std < tv.mean - tv.std]))
+    return Found("pictures", f"Tira {tira}, TV {tv}", fmean([tira.mean + tira.std < tv.mean - tv.std]))
 
 
 def table() -> Found:
@@ -253,7 +245,7 @@ def table() -> Found:
             parts[f"{name}, {group}"] = f"{good} of {len(mine)}"
             if name == "the literal search":
                 held.append(good >= wanted)
-    return Found("30 cells", "; ".join(f"{name}: {text}" for name, text in parts.items()), _share(held))
+    return Found("30 cells", "; ".join(f"{name}: {text}" for name, text in parts.items()), fmean(held))
 
 
 def _transferred(source: str, targets: Iterable[str], digits: int) -> tuple[str, list[list[float]]]:
@@ -266,13 +258,13 @@ def _transferred(source: str, targets: Iterable[str], digits: int) -> tuple[str,
 def transfers_to_tv() -> Found:
     r"""At each level $\alpha$ of perturbations for Tira is highest on TV."""
     text, values = _transferred("tira", LABELS, 1)
-    return Found("pictures", f"On TV, Tira, TiraFL: {text}", _share(row[0] == max(row) for row in values))
+    return Found("pictures", f"On TV, Tira, TiraFL: {text}", fmean(row[0] == max(row) for row in values))
 
 
 def not_back() -> Found:
     r"""At each level $\alpha$ of perturbations for TV is below 1 on both networks."""
     text, values = _transferred("tv", NETWORKS, 2)
-    return Found("pictures", f"On Tira, TiraFL: {text}", _share(max(row) < 1 for row in values))
+    return Found("pictures", f"On Tira, TiraFL: {text}", fmean(max(row) < 1 for row in values))
 
 
 def only_at_low_noise() -> Found:
@@ -283,7 +275,7 @@ def only_at_low_noise() -> Found:
 
     paper, ours = ratios(printed()), ratios(summary())
     text = [", ".join(f"{LABELS[m]} {v:.1f}" for m, v in zip(NETWORKS, both, strict=True)) for both in (paper, ours)]
-    return Found(text[0], text[1], _share(_nearer(a, b) for a, b in zip(ours, paper, strict=True)))
+    return Found(text[0], text[1], fmean(_nearer(a, b) for a, b in zip(ours, paper, strict=True)))
 
 
 def proportional() -> Found:
@@ -296,9 +288,7 @@ def proportional() -> Found:
         fit = scipy.stats.linregress([math.log(v) for v in rows["subsampling"]], [math.log(v) for v in rows[name]])
         slopes[name] = fit.slope, 2 * fit.stderr
     text = ", ".join(f"{name} {slope:.2f} ± {two:.2f}" for name, (slope, two) in slopes.items())
-    return Found(
-        "1", f"{text}, on {rows['lines'].nunique()} masks", _share(abs(a - 1) <= b for a, b in slopes.values())
-    )
+    return Found("1", f"{text}, on {rows['lines'].nunique()} masks", fmean(abs(a - 1) <= b for a, b in slopes.values()))
 
 
 def high_dimensions() -> Found:
@@ -311,7 +301,7 @@ def high_dimensions() -> Found:
     first, last = means.columns[0], means.columns[-1]
     low, high = means[first].min(), means[last].min()
     text = f"Mean $\\alpha$ from {low:.0f} at $n = 2^{{{first}}}$ to {high:,.0f} at $2^{{{last}}}$"
-    return Found("$n/m$", text, _share(held))
+    return Found("$n/m$", text, fmean(held))
 
 
 def two_norms() -> Found:
@@ -319,5 +309,5 @@ def two_norms() -> Found:
     same = {"method": "tv", "lines": 40, "noise_rel": 0.04, "optimiser": "ours"}
     l2, r, alpha = (_column("table1", v, **same) for v in ("rho_l2", "r_l2", "alpha"))
     ratio = [a / b for a, b in zip(l2, r, strict=True)]
-    text = f"{_mean(ratio):.1f} times in l2, {_mean(alpha):.1f} times in the peak"
-    return Found("no number", text, _share(a > b for a, b in zip(alpha, ratio, strict=True)))
+    text = f"{fmean(ratio):.1f} times in l2, {fmean(alpha):.1f} times in the peak"
+    return Found("no number", text, fmean(a > b for a, b in zip(alpha, ratio, strict=True)))

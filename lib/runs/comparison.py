@@ -54,7 +54,6 @@ def compare(method: str, setting: str, noise_rel: float, images: int, seed: int)
     op = MaskedFourier(radial_mask(N, LINES))
     moduli, full = errors(reconstruction(method, op, noise_rel), op, noise_rel, images, seed)
     row = {
-        "setting": setting,
         "error_mean": f"{float(moduli.mean()):.5f}",
         "error_std": f"{float(moduli.std()):.5f}",
         "complex_error_mean": f"{float(full.mean()):.5f}",

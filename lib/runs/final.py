@@ -47,10 +47,6 @@ def compute(
         clean, attacked = plain_admm(both, op, lam, rho, ITERATIONS)[0].cpu()
     r = found.image_perturbation
     row = {
-        "lines": lines,
-        "noise_rel": noise_rel,
-        "image": image,
-        "setting": setting,
         "row": mu[0],
         "column": mu[1],
         "iterations": ITERATIONS,

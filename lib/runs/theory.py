@@ -36,13 +36,17 @@ MASK_IMAGES, MASK_LAM, MASK_TOL, MASK_MAX_ITER = 3, 1e-4, 1e-3, 5000
 MASK_NOISE, MASK_SCREEN = 0.04, 4  # of the attacks: noise level, and how many of 64 locations are refined
 
 
+def _methods(tv: bool) -> tuple[Callable[..., theory.Certificate], Callable[..., theory.Pursuit]]:
+    return (theory.certify_tv, theory.tv_pursuit) if tv else (theory.certify_l1, theory.basis_pursuit)
+
+
 def recovers(x: NDArray, omega: NDArray, tv: bool) -> bool | None:
     """Whether x is the unique minimiser, with a proof either way; None where neither was found.
 
     Yes: a dual certificate, of least norm or from the solver. No: a signal with the same measurements and a smaller
     objective, by more than the rounding errors of its measurements can explain.
     """
-    certify, pursue = (theory.certify_tv, theory.tv_pursuit) if tv else (theory.certify_l1, theory.basis_pursuit)
+    certify, pursue = _methods(tv)
     if certify(x, omega).unique:
         return True
     y, objective = theory.measure(x, omega), np.abs(theory.gradient(x) if tv else x).sum()
@@ -87,19 +91,13 @@ def _comb(n: int, s: int, rng: np.random.Generator) -> NDArray:
     return np.roll((np.arange(n) % (n // s) == 0).astype(float), 1)
 
 
-def _low(n: int, rng: np.random.Generator) -> NDArray:
-    """An order whose first m frequencies are drawn as by ``theory.sample_low_frequencies``."""
-    k = np.arange(-n // 2 + 1, n // 2 + 1)
-    return k[np.argsort(rng.exponential(size=n) * np.maximum(1, np.abs(k)))]  # exponential races
-
-
 SIGNALS: dict[str, tuple[Callable[[int, int, np.random.Generator], NDArray], bool]] = {
     "spikes": (theory.spike_train, False),
     "comb": (_comb, False),
     "steps": (theory.steps, True),
     "steps and spike": (lambda n, s, rng: theory.steps(n, s - 2, rng) + theory.spike(n), True),
 }
-ORDERS = {"uniform": lambda n, rng: rng.permutation(n) - n // 2 + 1, "low": _low}
+ORDERS = {"uniform": lambda n, rng: rng.permutation(n) - n // 2 + 1, "low": theory.low_frequencies_first}
 
 
 def transition_cells(rows: pd.DataFrame) -> list[dict[str, object]]:
@@ -163,17 +161,16 @@ def growth(problem: str, log2_n: int, seed: int) -> Found:
     omega = theory.sample_frequencies(n, m, rng, zero=tv)
     x = theory.steps(n, s - 2, rng) if tv else theory.spike_train(n, s - 1, rng)
     delta = theory.spike(n)
+    certify, pursue = _methods(tv)
     solved_linf = solved_l2 = ""
     duals: tuple[NDArray | None, NDArray | None] = None, None
     if log2_n <= 14:
         y, e = theory.measure(x, omega), theory.measure(delta, omega)
-        pursue = theory.tv_pursuit if tv else theory.basis_pursuit
         before, after = pursue(y, omega, n), pursue(y + e, omega, n)
         rho, r = after.signal - before.signal, theory.zero_filled(e, omega, n)
         solved_linf = f"{amplification(rho, r, axes=1):.9g}"
         solved_l2 = f"{np.linalg.norm(rho) / np.linalg.norm(r):.9g}"
         duals = before.dual, after.dual
-    certify = theory.certify_tv if tv else theory.certify_l1
     proofs = []
     for signal, dual in zip((x, x + delta), duals, strict=True):
         proof = certify(signal, omega)
@@ -205,7 +202,7 @@ def few(problem: str, m: int, seed: int) -> Found:
     omega = theory.sample_frequencies(FEW_N, m, rng, zero=tv)
     x = theory.steps(FEW_N, 4, rng) if tv else theory.spike_train(FEW_N, 3, rng)
     delta = theory.spike(FEW_N)
-    pursue, certify = (theory.tv_pursuit, theory.certify_tv) if tv else (theory.basis_pursuit, theory.certify_l1)
+    certify, pursue = _methods(tv)
     signals = x, x + delta
     found = [pursue(theory.measure(signal, omega), omega, FEW_N) for signal in signals]
     rho = found[1].signal - found[0].signal

@@ -12,7 +12,7 @@ from lib.phantoms import ellipses
 from lib.runs import attacks, authors_search
 from lib.runs.attacks import Configuration, attack, setting
 from lib.runs.authors_attack import plain_tv
-from lib.runs.authors_search import Choice, alive, cells, compute, measured_errors, tabulated
+from lib.runs.authors_search import TABLE, Choice, alive, cells, compute, measured_errors, tabulated
 from lib.runs.plain_admm import plain_admm
 
 
@@ -101,7 +101,8 @@ def test_the_argmin_is_that_of_the_full_grid(small):
     for _ in range(images):
         done = set(zip(rows["lines"], rows["noise_rel"], rows["image"], strict=True)) if len(rows) else set()
         wanted = [cell for cell in cells(rows, images, 32) if (cell["lines"], cell["noise_rel"]) == (25, level)]
-        new = [compute(**cell)[0][0] for cell in wanted if (25, level, cell["image"]) not in done]
+        wanted = [cell for cell in wanted if (25, level, cell["image"]) not in done]
+        new = [TABLE.shared(cell) | compute(**cell)[0][0] for cell in wanted]
         assert len(new) == 1
         rows = pd.concat([rows, pd.DataFrame(new)], ignore_index=True)
     pruned = authors_search.known(rows, 25, level, 32)
