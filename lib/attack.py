@@ -29,7 +29,8 @@ AGREEMENT = 1e-2  # of two calls, relative; far above the rounding errors of hal
 WEIGHTS = (torch.bool, torch.int64, *REAL)
 
 Reconstruct = Callable[[Tensor], Tensor]
-Objective = Callable[[Tensor, Any], tuple[Tensor, Tensor, Any]]  # e, state -> value of (6), artifact, next state
+# from e and a state, None for that of rec(y), to the value of (6), the artifact, the next state
+Objective = Callable[[Tensor, Any], tuple[Tensor, Tensor, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -309,7 +310,7 @@ def projected_adam(
     e, tried = torch.view_as_real(start.resolve_conj()).clone().requires_grad_(), []
     adam = torch.optim.Adam([e], lr=step_size, eps=1e-5, maximize=True)
     for k in range(steps + 1):
-        value, rho, state = objective(torch.view_as_complex(e), None)
+        value, rho, state = objective(torch.view_as_complex(e), None)  # the solver starts from rec(y) again
         tried.append(Trial(torch.view_as_complex(e.detach()).clone(), value.detach(), peak(rho.detach())))
         if k < steps:
             e.grad = _gradient(value.square(), e)
@@ -444,7 +445,8 @@ def localized_attack(
         authors took that of 100 iterations. The result is counted from the converged one in any case.
     clean : what `unperturbed` returned for ``y``, to spare its computation.
     modulus : let the optimiser count the artifact as the difference of moduli, as the authors' code does.
-    by_peak : of the optimiser's candidates take the one with the highest artifact.
+    by_peak : solve for two of the optimiser's candidates, those with the largest objective and with the highest peak
+        as the optimiser saw them, and take the one with the higher peak then. Else solve for the first alone.
 
     Returns
     -------
@@ -456,7 +458,7 @@ def localized_attack(
     found = [_best(candidates, lambda trial: trial.objective)]
     if by_peak and len(candidates) > 1:
         found.append(_best(candidates, lambda trial: trial.peak))
-    warm = problem.image, state
+    warm = problem.image, state  # rec(y), and where the search ended, near rec(y + e)
     results = [evaluate_perturbation(reconstruct, problem.y, op, e, problem.phi, clean=warm) for e in found]
     chosen = torch.stack([peak(a.artifact) if by_peak else a.objective for a in results]).argmax(0)
     picked = {

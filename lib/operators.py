@@ -21,8 +21,9 @@ def radial_mask(n: int, lines: int) -> Tensor:
     Line ``k`` has angle :math:`k \pi (\sqrt5 - 1)/2`; a frequency belongs to it if its distance to the line
     is at most 1/2. At n = 256, 25, 40 and 80 lines give the paper's m = 6990, 10941 and 20908.
 
-    The mask is point symmetric about the zero frequency. For even ``n`` the row and the column of index 0
-    (frequency -n/2) have no mirror image in the grid.
+    The mask is point symmetric about the zero frequency, but for the row and the column of index 0 where ``n`` is even:
+    they hold the frequency -n/2, which modulo n is its own negative, and the mirror image of (-n/2, k) is (-n/2, -k),
+    which the mask need not contain.
 
     Parameters
     ----------
@@ -86,13 +87,13 @@ class LinearOperator(Protocol):
         r"""Pseudo-inverse :math:`\mathcal{A}^\dagger y`, complex images ``(..., n, n)``."""
 
     def x_update(self, y: Tensor, rho: Tensor) -> Callable[..., Tensor]:
-        r"""ADMM's x-update, for measurements ``(b, m)`` and penalties ``(b,)``: a function ``solve(b, linear=False)``,
+        r"""ADMM's x-update, for measurements ``(k, m)`` and penalties ``(k,)``: a function ``solve(b, linear=False)``,
 
         .. math:: (\mathcal{A}^*\mathcal{A} + \varrho\nabla^*\nabla)^{-1} (\mathcal{A}^* y + b),
 
-        of images ``(b, n, n)``, which are real if the operator is, to new memory: b is overwritten afterwards. With
-        ``linear`` the function leaves :math:`\mathcal{A}^* y` out; then it is self-adjoint. Where nothing determines
-        the mean of the image, it is 0.
+        of images b ``(k, n, n)``, which are real if the operator is. It must return new memory, as the caller reuses
+        that of b. With ``linear`` the function leaves :math:`\mathcal{A}^* y` out; then it is self-adjoint. Where
+        nothing determines the mean of the image, it is 0.
         """
 
 
@@ -143,8 +144,8 @@ class MaskedFourier:
         self.n = n = mask.shape[0]
         self.m = int(self.mask.sum())
         if n >= 10:  # the 5 x 5 lowest frequencies, and those that would be the lowest in the other order
-            centred = (self.mask.roll((2 - at, 2 - at), (0, 1))[:5, :5].sum() for at in (n // 2, 0))
-            if next(centred) + 15 <= next(centred):
+            low, swapped = (self.mask.roll((2 - at, 2 - at), (0, 1))[:5, :5].sum() for at in (n // 2, 0))
+            if low + 15 <= swapped:
                 warnings.warn(
                     "MaskedFourier: mask has few low frequencies: if its zero frequency is at [0, 0], apply "
                     "torch.fft.fftshift to it",
@@ -162,12 +163,14 @@ class MaskedFourier:
         mirror = at[-rows % n, -columns % n]
         self._paired = mirror < self.m  # whether -k, modulo n, is sampled
         self._mirror = mirror % self.m  # where
-        first, second = at[:, :w].flatten(), at.flip(0, 1).roll((1, 1), (0, 1))[:, :w].flatten()
-        self._stored = ((first < self.m) | (second < self.m)).nonzero().flatten()  # frequencies with data
-        first, second = first[self._stored], second[self._stored]  # where y holds k and -k
-        self._first, self._second = first % self.m, second % self.m
-        self._of_first = (first < self.m)[:, None] * torch.tensor([0.5, 0.5], device=self.device)
-        self._of_second = (second < self.m)[:, None] * torch.tensor([0.5, -0.5], device=self.device)  # conjugates
+        # Re A* y has the spectrum (y_k + conj y_{-k})/2, with 0 for what is not sampled: for each stored k, where y
+        # holds k and -k
+        at_k, at_minus_k = at[:, :w].flatten(), at.flip(0, 1).roll((1, 1), (0, 1))[:, :w].flatten()
+        self._stored = ((at_k < self.m) | (at_minus_k < self.m)).nonzero().flatten()  # frequencies with data
+        at_k, at_minus_k = at_k[self._stored], at_minus_k[self._stored]
+        self._at_k, self._at_minus_k = at_k % self.m, at_minus_k % self.m
+        self._of_k = (at_k < self.m)[:, None] * torch.tensor([0.5, 0.5], device=self.device)
+        self._of_minus_k = (at_minus_k < self.m)[:, None] * torch.tensor([0.5, -0.5], device=self.device)  # conjugates
         # symbols of A*A (of Re A*A: half at k and half at -k where only one is sampled) and of the Laplacian
         weight = torch.fft.ifftshift(self.mask).double()
         weight = (weight + weight.flip(0, 1).roll((1, 1), (0, 1))) / 2 if real else weight
@@ -256,14 +259,14 @@ class MaskedFourier:
         if not self.real:
             return torch.view_as_real(self.k_space(y))
         parts = torch.view_as_real(y.resolve_conj())
-        values = parts.index_select(-2, self._first) * self._of_first.to(parts.dtype)
-        values += parts.index_select(-2, self._second) * self._of_second.to(parts.dtype)
+        values = parts.index_select(-2, self._at_k) * self._of_k.to(parts.dtype)
+        values += parts.index_select(-2, self._at_minus_k) * self._of_minus_k.to(parts.dtype)
         grid = y.new_zeros(*y.shape[:-1], self._weight.numel() // 2)
         grid.index_copy_(-1, self._stored, torch.view_as_complex(values))
         return torch.view_as_real(grid.unflatten(-1, self._weight.shape[:2]))
 
     def adjoint_dagger(self, g: Tensor) -> Tensor:
-        r"""See `LinearOperator`: :math:`\mathcal{A} g`, and twice that at k where a real image has to serve -k, too."""
+        r"""See `LinearOperator`: :math:`\mathcal{A} g`, doubled where -k is not sampled."""
         kinds = REAL if self.real else (*REAL, *COMPLEX)
         checks.tensor("MaskedFourier.adjoint_dagger", "g", g, (self.n, self.n), kinds, self.device)
         return self._samples(g, self._conjugate * (1.0 + ~self._paired[:, None])) if self.real else self.A(g)

@@ -291,14 +291,14 @@ def v_update(
 
     Parameters
     ----------
-    x : images ``(b, n, n)``.
-    v : fields ``(b, 2, n, n)``; may be overwritten.
-    t, rho : threshold :math:`\lambda/\varrho` and penalty, ``(b,)``.
+    x : images ``(k, n, n)``.
+    v : fields ``(k, 2, n, n)``; may be overwritten.
+    t, rho : threshold :math:`\lambda/\varrho` and penalty, ``(k,)``.
     norm : `separable`, `anisotropic` or `isotropic`.
     relaxation : :math:`\alpha`, in (0, 2); 1 for none.
-    ratio : ``(b,)``, by which the threshold changes after the update; then ``rho`` is the penalty after it. z and the
-        multiplier :math:`\varrho u` stay.
-    b : ``(b, n, n)``, memory for the result where no derivative is taken.
+    ratio : ``(k,)``, the new threshold over the old. If it is given, ``t`` is the threshold before the change and
+        ``rho`` the penalty after it. z and the multiplier :math:`\varrho u` are kept: u is multiplied by ``ratio``.
+    b : ``(k, n, n)``, memory for the result where no derivative is taken.
 
     Returns
     -------
@@ -337,8 +337,9 @@ def x_update(b: Tensor, data: Tensor, solve: Callable[..., Tensor]) -> Tensor:
 
     Parameters
     ----------
-    b : images ``(b, n, n)``, see :func:`v_update`.
-    data : :math:`\mathcal{A}^* y`, ``(b, n, n)``. ``solve`` has its values already; here it stands for its derivative.
+    b : images ``(k, n, n)``, see :func:`v_update`.
+    data : carries the derivative of :math:`\mathcal{A}^* y`, ``(k, n, n)``. ``solve`` has the values, so those here
+        may be 0; only under torch.func are they used.
     solve : ``op.x_update(y, rho)``.
     """
     if _kernels.is_transformed(b, data):
@@ -386,23 +387,23 @@ def reconstruct_tv(
     over complex images x or, if ``op.real``, over real ones. The paper's eq. (3) has no factor 1/2, its
     :math:`\lambda_\eta` is twice this :math:`\lambda`. The authors' code has the factor.
 
-    ADMM with the splitting :math:`z = \nabla x`, penalty :math:`\rho`, scaled multiplier u and over-relaxation
+    ADMM with the splitting :math:`z = \nabla x`, penalty :math:`\varrho`, scaled multiplier u and over-relaxation
     :math:`\alpha` (Boyd et al., 2011, Section 3.4; Eckstein and Bertsekas, 1992):
 
     .. math::
-        x &\leftarrow (\mathcal{A}^*\mathcal{A} + \rho\nabla^*\nabla)^{-1}
-             (\mathcal{A}^* y + \rho\nabla^*(z - u)), \\
+        x &\leftarrow (\mathcal{A}^*\mathcal{A} + \varrho\nabla^*\nabla)^{-1}
+             (\mathcal{A}^* y + \varrho\nabla^*(z - u)), \\
         d &\leftarrow \alpha\nabla x + (1 - \alpha) z, \\
-        z &\leftarrow \mathrm{shrink}_{\lambda/\rho}(d + u), \qquad u \leftarrow u + d - z .
+        z &\leftarrow \mathrm{shrink}_{\lambda/\varrho}(d + u), \qquad u \leftarrow u + d - z .
 
-    The threshold :math:`t = \lambda/\rho` is set from :math:`\lambda` and the size of the data and decreases during the
-    first iterations, so that no tuning is needed and a rescaled problem takes the same steps.
+    The threshold :math:`t = \lambda/\varrho` is set from :math:`\lambda` and the size of the data and decreases during
+    the first iterations, so that no tuning is needed and a rescaled problem takes the same steps.
 
     Every ten iterations the duality gap of each image is estimated, and where it is small enough, proved. A constant
     image that is optimal, because :math:`\lambda` is large, is proved without iterating. For an operator without
     ``adjoint_dagger`` the primal residual :math:`\nabla x - z` and the dual residual
-    :math:`\mathcal{A}^*(\mathcal{A}x - y) + \rho\nabla^* u` stop the iteration instead (Boyd et al., Section 3.3.1),
-    at ``tol`` times :math:`\max(\|\nabla x\|, \|z\|)` and :math:`\|\rho\nabla^* u\|`.
+    :math:`\mathcal{A}^*(\mathcal{A}x - y) + \varrho\nabla^* u` stop the iteration instead (Boyd et al., Section 3.3.1),
+    at ``tol`` times :math:`\max(\|\nabla x\|, \|z\|)` and :math:`\|\varrho\nabla^* u\|`.
 
     Parameters
     ----------
@@ -585,10 +586,11 @@ def _check(problems: _Problems, x: Tensor, v: Tensor, t: Tensor, rho: Tensor) ->
         done = primal <= tol**2 * torch.maximum(torch.maximum(of_d, of_z), rounding * of_x)
         done &= dual <= tol**2 * torch.maximum(of_multiplier, rounding * of_data)
         return _squared(misfit) / 2 + lam * total, torch.full_like(total, math.nan), done
-    q = op.adjoint_dagger(g)  # y - A x, from the x-update: the difference itself would be lost in rounding
+    # what images explain of y - A x, by the x-update's equation; the difference itself would be lost in rounding
+    q = op.adjoint_dagger(g)
     scale = lam / torch.maximum(largest, lam)  # of the dual point, into the ball
     misfit, inner = _squared(q), (_parts(q).double() * _parts(y)).sum((-2, -1))
-    objective = (misfit + problems.rest) / 2 + lam * total
+    objective = (misfit + problems.rest) / 2 + lam * total  # the gap has the other part on both sides
     gap = misfit / 2 + lam * total - (scale * inner - scale**2 * misfit / 2)
     return objective, gap, gap <= tol * objective
 
@@ -607,7 +609,7 @@ class TVReconstruction:
     op : the forward operator.
     lam : regularization parameter :math:`\lambda > 0`, see :func:`reconstruct_tv`.
     iterations : number of iterations of a call.
-    threshold : :math:`t = \lambda/\rho`, a number or one for each image of a flat batch. None sets it from ``y`` and
+    threshold : :math:`t = \lambda/\varrho`, a number or one for each image of a flat batch. None sets it from ``y`` and
         ``lam``; the derivative does not see that.
     norm : `separable`, `anisotropic` or `isotropic`.
     tol : relative duality gap of :meth:`solve`.
@@ -651,7 +653,7 @@ class TVReconstruction:
         begin = _expanded("TVReconstruction", "start", start, batch, self.op, y)
         if not count:
             return begin.image.reshape(*batch, self.op.n, self.op.n), begin
-        values = self.threshold is None or _kernels.is_transformed(y, begin.image, begin.dual)  # else see `x_update`
+        values = self.threshold is None or _kernels.is_transformed(y, begin.image, begin.dual)  # see `x_update`
         data = _adjoint(self.op, y.reshape(count, self.op.m), values)
         lam = torch.full((count,), float(self.lam), dtype=torch.float64, device=y.device)
         if self.threshold is None:

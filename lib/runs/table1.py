@@ -24,7 +24,7 @@ def configurations(images: int = IMAGES) -> Iterator[tuple[Configuration, int]]:
     """The cells of Table 1 and their images, so ordered that a part of them is a table of fewer images.
 
     TV with our attack on all images, with the authors' on the first 10, with their optimiser on our solver on 5. The
-    networks: ours and the authors' on 10, and the authors' of the first edition, at fewer locations, on 5. On image 0
+    networks: ours and the authors' on 10, and the authors' at four locations only, on 5. On image 0
     Adam on our TV solver and both attacks on the networks also run at all 64 locations, which shows what screening
     loses.
     """
