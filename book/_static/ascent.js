@@ -105,7 +105,8 @@ let climb = { key: "" }; // at work: problem, perturbations, history
 
 // From the spike at mu: all steps, then what the wanted one (null: the best) does to converged reconstructions.
 tasks.attack = async (job) => {
-  const { n, mu, sigma, lam } = job, key = ["n", "lines", "noise_rel", "lam", "mu", "sigma"].map((name) => job[name]).join();
+  const began = performance.now(), { n, mu, sigma, lam } = job;
+  const key = ["source", "n", "lines", "noise_rel", "lam", "mu", "sigma"].map((name) => job[name]).join();
   const problem = (feature) => setUp({ ...job, noise: job.noise_rel, feature });
   if (climb.key !== key) {
     climb = { key: "" };
@@ -159,5 +160,5 @@ tasks.attack = async (job) => {
   if ((await converge(job, unit)) === null) return;
   const [clean, attacked] = images.map((image) => image.slice());
   postMessage({ id: job.id, steps: STEPS, tried: climb.tried.map(({ objective, peak }) => ({ objective, peak })), best, chosen,
-    r: perturbation, clean, attacked, done: true });
+    perturbation, clean, attacked, seconds: (performance.now() - began) / 1000, done: true });
 };

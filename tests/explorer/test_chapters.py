@@ -11,11 +11,12 @@ import torch
 import traitlets
 
 from lib import theory
-from lib.explorer import AttackView, ReconstructionView, TheoryView, chapters, draws
+from lib.explorer import AttackView, Explorer, ReconstructionView, TheoryView, chapters, data, draws
 from lib.measures import relative_error
 from lib.operators import radial_mask
 
 VIEWS = (ReconstructionView, AttackView, TheoryView)
+ALL = (*VIEWS, Explorer)
 DONE = "[data-chapter][data-done]:not([data-done=''])"
 
 
@@ -61,12 +62,16 @@ def test_a_signal_has_its_spikes_or_jumps_and_its_frequencies(zero):
 # --- Widgets
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", ALL)
 def test_the_knobs_are_traits_to_observe_and_to_link(view):
     shown, seen = view(), []
-    name, value = {"ReconstructionView": ("noise_rel", 0.1), "AttackView": ("sigma", 3), "TheoryView": ("m", 40)}[
-        view.__name__
-    ]
+    knobs = {
+        "reconstruction": ("noise_rel", 0.1),
+        "attack": ("sigma", 3),
+        "theory": ("m", 40),
+        "explorer": ("lines", 30),
+    }
+    name, value = knobs[shown.chapter]
     shown.observe(lambda change: seen.append(change["new"]), name)
     slider = ipywidgets.FloatSlider(value, min=0, max=100) if isinstance(value, float) else ipywidgets.IntSlider(value)
     traitlets.link((slider, "value"), (shown, name))
@@ -75,7 +80,7 @@ def test_the_knobs_are_traits_to_observe_and_to_link(view):
         setattr(shown, name, -1)
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", ALL)
 def test_a_cell_shows_a_widget_or_without_a_kernel_the_page(view):
     shown = view()
     data, _ = shown._repr_mimebundle_()
@@ -119,8 +124,8 @@ def folder(tmp_path_factory):
     """The scripts of the pages as the book has them."""
     folder = tmp_path_factory.mktemp("views")
     for name in ("parts.js", "views.js", "explorer.css"):
-        shutil.copy(chapters.STATIC / name, folder)
-    text = "".join((chapters.STATIC / name).read_text(encoding="utf-8") for name in chapters.WORKER)
+        shutil.copy(data.STATIC / name, folder)
+    text = data.static_text(*data.WORKER)
     (folder / "explorer").mkdir()
     (folder / "explorer" / "worker.js").write_text(f"explorerData.worker = {json.dumps(text)};\n", encoding="utf-8")
     return folder
@@ -236,7 +241,7 @@ def test_on_a_phone_nothing_sticks_out_and_all_has_a_name(open_view, view):
 def ask(page, **job):
     """What the worker answers to a job in the end."""
     return page.evaluate(
-        """async (job) => { const text = explorerData.worker ?? (await explorerParts.load("worker"));
+        """async (job) => { const text = await explorerParts.load("worker");
         const worker = new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
         const plain = (v) => ArrayBuffer.isView(v) ? Array.from(v) : Array.isArray(v) ? v.map(plain) : v;
         return await new Promise((resolve) => {
@@ -307,22 +312,25 @@ def test_recovery_agrees_with_lib_theory(open_view):
             assert off == pytest.approx(proof.off_support, rel=1e-4) or not np.isfinite(proof.off_support)
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", ALL)
 def test_the_widget_and_its_traits_move_together(browser, view):
     """The module that Jupyter loads, with a model of the traits as anywidget has it."""
-    shown = view()
+    shown = view(image="brain") if view is Explorer else view()
     name, label = {
         "reconstruction": ("lines", "Lines of the mask"),
         "attack": ("step", "Step"),
         "theory": ("m", "Measurements m"),
+        "explorer": ("lines", "Lines of the mask"),
     }[shown.chapter]
     values = {"settings": shown.settings, "names": shown.names, "chapter": shown.chapter}
     values |= {trait: getattr(shown, trait) for trait in shown.names}
     page = browser.new_page()
     page.set_default_timeout(60_000)
+    page.expose_function("ask", lambda content: content | {"value": data.entries()[content["name"]]})
     page.evaluate(
         """async ([text, values]) => {
           const heard = {}, model = { get: (name) => values[name], save_changes() {},
+            send: async (content) => heard["msg:custom"](await ask(content)),
             on: (event, react) => (heard[event] = react),
             set(name, value) { values[name] = value; heard[`change:${name}`]?.(); } };
           const { default: widget } = await import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));

@@ -13,21 +13,22 @@ import torch
 from helpers import book_module
 from PIL import Image
 
-from lib.explorer import IMAGES, AttackView, ReconstructionView, TheoryView, chapters, page
+from lib.explorer import IMAGES, AttackView, Explorer, ReconstructionView, TheoryView, page
+from lib.explorer.data import entries
 from lib.explorer.pictures import GAP
 from lib.figures.style import OVER
 from lib.runs.frames import FRAMES, decode, example_image
 from lib.runs.tables import read_table
 
 ROOT = Path(__file__).parents[2]
-VIEWS = (ReconstructionView, AttackView, TheoryView)
+VIEWS = (Explorer, ReconstructionView, AttackView, TheoryView)
 
 
 explorer_page, solver = book_module("_ext/explorer_page"), book_module("solver")
 
 
 def test_the_page_gets_the_numbers_of_the_table():
-    data, table = explorer_page.page_data(FRAMES)["page"], read_table("explorer/frames")
+    data, table = entries()["page"], read_table("explorer/frames")
     places, columns = data["locations"], ["peak_r", "peak_rho", "amplification"]
     for row in table.itertuples():
         numbers = data["numbers"][data["levels"].index(100 * row.noise_rel)]
@@ -38,7 +39,7 @@ def test_the_page_gets_the_numbers_of_the_table():
 
 
 def test_the_page_gets_the_images_without_loss():
-    images = explorer_page.page_data(FRAMES)["images"]
+    images = entries()["images"]
     assert list(images) == list(IMAGES)
     for name, image in IMAGES.items():
         for n in (128, 256):
@@ -64,11 +65,10 @@ def test_the_still_picture_is_the_first_view():
     assert orange[256:, :256].sum() > 17 and orange[256:, :256].sum() > orange[256:, 264:520].sum()
 
 
-def test_each_view_has_its_still_and_jupyter_the_worker_of_the_page():
-    assert explorer_page.WORKER == chapters.WORKER
+def test_each_view_has_its_still():
     named = {name for name, _, _ in explorer_page.STILLS.values()}
     assert named == {file.name for file in FRAMES.glob("*.webp")}
-    assert set(explorer_page.STILLS) == {"explorer", *(view().chapter for view in VIEWS)}
+    assert set(explorer_page.STILLS) == {view().chapter for view in VIEWS}
 
 
 def test_the_compiled_solver_is_that_of_its_source():
