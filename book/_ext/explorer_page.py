@@ -13,6 +13,8 @@ from pathlib import Path
 
 from sphinx.util import logging
 
+from lib.explorer.trained import network_data
+
 logger = logging.getLogger(__name__)
 SCRIPTS = {"explorer.js": "data-view", "views.js": "data-chapter"}
 STILLS = {  # by the view: a picture in results/explorer, its alternative text, what it shows
@@ -28,6 +30,11 @@ STILLS = {  # by the view: a picture in results/explorer, its alternative text, 
         "Four pictures: a mask of 40 lines, black on white; ellipses; the same, grainy; the same, clean again.",
         "Mask, image, zero-filled and TV reconstruction from measurements with 4 % noise.",
     ),
+    "networks": (
+        "still-networks.webp",
+        "Four pictures of ellipses: zero-filled, grainy; TV, Tira and TiraFL, clean.",
+        "What four methods reconstruct from the same measurements with 4 % noise, with relative errors.",
+    ),
     "attack": (
         "still-attack.webp",
         "Close-ups of a perturbation, a faint spot with rings, and of the artifact, which is ten times as high. "
@@ -41,13 +48,15 @@ STILLS = {  # by the view: a picture in results/explorer, its alternative text, 
         "A signal, the signal with the perturbation, and what is recovered, from 60 of 256 frequencies.",
     ),
 }
-WORKER = ("solver.wasm.js", "solver.js", "tasks.js", "pursuit.js", "ascent.js")
+WORKER = ("solver.wasm.js", "solver.js", "tasks.js", "pursuit.js", "ascent.js", "network.wasm.js", "network.js")
 NUMBERS = {"r": "peak_r", "rho": "peak_rho", "alpha": "amplification"}  # names in the page, columns of the table
 
 
 def page_data(results: Path) -> dict[str, object]:
     """The entries of `explorerData` by name, for the complete levels; numbers are the strings of frames.csv."""
-    page = json.loads((results / "page.json").read_text(encoding="utf-8"))
+    page, images, tirafl = (
+        json.loads((results / f"{name}.json").read_text(encoding="utf-8")) for name in ("page", "images", "tirafl")
+    )
     frames, data, levels, places = {}, {}, [], page["locations"]
     with (results / "frames.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -65,8 +74,7 @@ def page_data(results: Path) -> dict[str, object]:
         for row in places:
             data[f"level-{level:g}-{row}"] = {c: pictures[f"{row},{c}"] for c in places}
     page["levels"], page["numbers"] = [level for level, _ in levels], [numbers for _, numbers in levels]
-    images = json.loads((results / "images.json").read_text(encoding="utf-8"))
-    return {"page": page, "images": images, **data}
+    return {"page": page, "images": images, "tirafl": tirafl, **data}
 
 
 def worker_text(static: Path) -> str:
@@ -98,7 +106,11 @@ def write(app, exception):
     results, out = Path(app.srcdir) / "results" / "explorer", Path(app.outdir) / "_static" / "explorer"
     out.mkdir(parents=True, exist_ok=True)
     try:
-        data = {"worker": worker_text(Path(app.srcdir) / "book" / "_static"), **page_data(results)}
+        data = {
+            "worker": worker_text(Path(app.srcdir) / "book" / "_static"),
+            **page_data(results),
+            "tira": network_data(),
+        }
         for name, _, _ in STILLS.values():
             shutil.copyfile(results / name, out / name)
     except (OSError, KeyError) as error:

@@ -9,7 +9,9 @@ window.explorerParts ??= (() => {
   const HERE = document.currentScript ? new URL("explorer/", document.currentScript.src).href : ""; // none in a module
   const OVER = [213, 94, 0]; // lib.figures.style.OVER: beyond 1
   const scripts = new Map();
-  function load(name) { // the entry `name` of explorerData
+  let kernel = null; // asks it for an entry, in Jupyter
+  async function load(name) { // the entry `name` of explorerData
+    if (kernel) return (explorerData[name] ??= await kernel(name));
     if (!scripts.has(name)) {
       scripts.set(name, new Promise((resolve, reject) => {
         const script = document.createElement("script");
@@ -20,6 +22,15 @@ window.explorerParts ??= (() => {
       }));
     }
     return scripts.get(name);
+  }
+
+  function listen(model) { // to the kernel of a widget (anywidget): it sends what `load` asks for
+    const waiting = new Map();
+    model.on("msg:custom", ({ name, value }) => waiting.get(name)?.(value));
+    kernel = (name) => new Promise((resolve) => {
+      waiting.set(name, resolve);
+      model.send({ name });
+    });
   }
 
   async function decode(base64) { // grey values of a picture: { values, width }
@@ -165,5 +176,5 @@ window.explorerParts ??= (() => {
     };
   }
 
-  return { load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, nextId, percent, three, plot, solver };
+  return { load, listen, decode, once, lambda, paint, cornerOf, make, slider, choice, button, nextId, percent, three, plot, solver };
 })();
