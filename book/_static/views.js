@@ -5,7 +5,8 @@
 "use strict";
 
 (() => {
-  const { decode, lambda, paint, cornerOf, make, slider, choice, button, percent, three, peak, plot, solver, ascent } = explorerParts;
+  const { load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, percent, three, peak, plot, solver, ascent } =
+    explorerParts;
   const NOISE = [0.5, 20]; // percent, as lib.tv.calibrated_lambda has them
   const share = (value) => percent(Number((100 * value).toPrecision(3)));
 
@@ -260,5 +261,66 @@
     return (values) => { Object.assign(state, values); update(); };
   }
 
-  explorerParts.add({ reconstruction, attack, theory });
+  // --- The networks -------------------------------------------------------------------------------------------------
+
+  const BRIGHT = 200; // the grey value of 1 in stored images, see lib.explorer.page
+
+  async function networks(root, { table, levels, images, lines, ...start }, changed) {
+    const state = { ...start }, n = 256, [known, stored] = await Promise.all([load("images"), load("tirafl")]);
+    const change = (values) => { Object.assign(state, values); changed(values); return update(); };
+    const controls = {
+      noise: slider("Noise level", 0, levels.length - 1, 1, (k) => change({ noise_rel: levels[k] })),
+      image: choice("Image", images.map((name) => [name, name]), (image) => change({ image })),
+    };
+    const names = { zero: "Zero-filled", tv: "TV", tira: "Tira", tirafl: "TiraFL" };
+    const parts = Object.fromEntries(Object.entries(names).map(([key, name]) => [key, picture(name)])), truth = picture("Image");
+    const want = button("Load Tira (3 MB)", async () => {
+      want.disabled = true;
+      page.say("Loading Tira");
+      try {
+        weights = await load("tira");
+        want.hidden = true;
+        await update();
+      } catch (error) {
+        want.disabled = false;
+        page.say(error.message);
+      }
+    });
+    const page = lay(root, Object.values(controls).map(({ row }) => row), [want, button("Reset", () => change(start))],
+      [truth, ...Object.values(parts)], "Zero-filled image, TV and Tira are computed in this page, from the same measurements. The " +
+      "images of TiraFL were computed before and are stored. Pixels brighter than 1 are orange.", "three");
+    const text = (value) => `${(100 * value).toFixed(1)} %`, ask = solver(show);
+    let weights = null, wanted = 0;
+    const put = (key, image, error) => parts[key].show(image, n, `${names[key]}, relative error ${text(error)}.`,
+      ["error ", number(key, text(error))]);
+    parts.tira.show(new Float32Array(n * n), n, "Tira, not loaded yet.", ["not loaded"]);
+
+    async function update() {
+      controls.noise.set(levels.indexOf(state.noise_rel), share(state.noise_rel));
+      controls.image.set(state.image);
+      root.dataset.done = "";
+      const ticket = ++wanted, [picture, error] = stored[state.image][levels.indexOf(state.noise_rel)];
+      const [x, fl] = await Promise.all([once(known[state.image][n]), decode(picture)]);
+      if (ticket !== wanted) return;
+      const image = Float32Array.from(x.values, (value) => value / 255);
+      truth.show(image, n, `The image that is measured: ${state.image}.`, []);
+      put("tirafl", Float32Array.from(fl.values, (value) => value / BRIGHT), error);
+      await ask({ kind: "compare", n, lines, image, seed: 1, noise_rel: state.noise_rel, weights,
+        lam: lambda(100 * state.noise_rel, lines, table) }).catch((reason) => page.say(reason.message));
+    }
+
+    function show({ id, images, errors, error, done }) {
+      if (error) return page.say(error);
+      for (const key of Object.keys(images)) put(key, images[key], errors[key]);
+      if (!done) return;
+      root.dataset.done = id;
+      page.say("");
+      page.read(`Relative errors: ${Object.keys(errors).map((key) => `${names[key]} ${text(errors[key])}`).join(", ")}.`);
+    }
+
+    await update();
+    return (values) => { Object.assign(state, values); update(); };
+  }
+
+  explorerParts.add({ reconstruction, networks, attack, theory });
 })();

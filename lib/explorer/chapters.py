@@ -24,17 +24,18 @@ from torch import Tensor
 
 from lib import checks, theory
 from lib.attack import Attack, disk_weight, fast_tv, localized_attack
-from lib.explorer.data import entries, static_text
+from lib.explorer.data import entry, static_text
 from lib.explorer.draws import gaussian, problem
-from lib.explorer.images import in_grey_values
-from lib.networks import N
+from lib.explorer.images import IMAGES, in_grey_values
+from lib.networks import LINES, NETWORKS, N, load_network
 from lib.operators import MaskedFourier, radial_mask
 from lib.runs.calibration import NOISE
-from lib.runs.frames import encode, example_image
+from lib.runs.frames import PRESET, encode, example_image
 from lib.runs.section4 import LINES as MASKS
 from lib.tv import TVResult, calibrated_lambda, reconstruct_tv
 
 LENGTHS = (64, 128, 256, 512)
+SEED = 1  # of the noise in NetworksView
 # of the book's theme, in JupyterLab
 COLOURS = {
     "border": "border-color1",
@@ -78,7 +79,7 @@ class View(anywidget.AnyWidget):
     def _load(self, _: Any, content: dict[str, str], buffers: Any) -> None:
         """Send the page what it asks for by name."""
         name = content["name"]
-        self.send({"name": name, "value": entries().get(name)})
+        self.send({"name": name, "value": entry(name)})
 
     @functools.cached_property
     def controls(self) -> dict[str, ipywidgets.Widget]:
@@ -153,6 +154,13 @@ def encoded(image: Tensor) -> str:
     return encode(image, offset=0, step=1 / 255)
 
 
+def _measured(image: Tensor, lines: int, noise_rel: float, seed: int) -> tuple[MaskedFourier, Tensor]:
+    op = MaskedFourier(radial_mask(N, lines))
+    y, noise = op.A(image), gaussian(op.mask, seed).to(torch.complex64)
+    norm = torch.linalg.vector_norm
+    return op, y + noise_rel * norm(y) / norm(noise) * noise
+
+
 class ReconstructionView(View):
     """Compressed sensing MRI: mask, zero-filled and TV reconstruction, and the error by iterations.
 
@@ -198,16 +206,50 @@ class ReconstructionView(View):
 
     def measured(self) -> tuple[MaskedFourier, Tensor]:
         """The operator and the noisy measurements of what is shown."""
-        op = MaskedFourier(radial_mask(N, self.lines))
-        y, noise = op.A(self.image), gaussian(op.mask, self.seed).to(torch.complex64)
-        norm = torch.linalg.vector_norm
-        return op, y + self.noise_rel * norm(y) / norm(noise) * noise
+        return _measured(self.image, self.lines, self.noise_rel, self.seed)
 
     def reconstruct(self, **options: Any) -> TVResult:
         """The converged TV reconstruction by `lib.tv.reconstruct_tv`, which takes ``options``."""
         op, y = self.measured()
         lam = calibrated_lambda(self.noise_rel, self.lines) if self.lam is None else self.lam
         return reconstruct_tv(y, op, lam, **options)
+
+
+class NetworksView(View):
+    """Networks: zero-filled image, TV, Tira and TiraFL from the same noisy measurements, and their errors.
+
+    The page computes the first three, Tira once its reader has loaded it. The images of TiraFL are stored.
+
+    Parameters
+    ----------
+    noise_rel : relative size of Gaussian noise, one of `lib.runs.calibration.NOISE`.
+    image : a name in `lib.explorer.IMAGES`.
+
+    Both are traits of the widget: to read, to set, to observe, to link.
+    """
+
+    noise_rel = traitlets.Enum(NOISE, 0.04).tag(sync=True)
+    image = traitlets.Enum(tuple(IMAGES), "ellipses").tag(sync=True)
+    about = "Four reconstructions side by side"
+
+    def __init__(self, noise_rel: float = 0.04, image: str = "ellipses"):
+        where = "NetworksView"
+        if checks.number(where, "noise_rel", noise_rel, 0) not in NOISE:
+            raise ValueError(f"{where}: noise_rel must be one of {NOISE}, got {noise_rel}")
+        checks.one_of(where, "image", image, tuple(IMAGES))
+        settings = {"table": _calibration(), "levels": NOISE, "images": list(IMAGES), "lines": LINES}
+        values = {"noise_rel": noise_rel, "image": image}
+        super().__init__(chapter="networks", settings=settings, names=list(values), **values)
+
+    def measured(self) -> tuple[MaskedFourier, Tensor]:
+        """The operator and the noisy measurements of what is shown."""
+        return _measured(IMAGES[self.image](), LINES, self.noise_rel, SEED)
+
+    def reconstruct(self, tol: float = 2e-3) -> dict[str, Tensor]:
+        """What is shown, by `lib`: "zero", "tv", to ``tol``, "tira" and "tirafl", complex ``(256, 256)``."""
+        op, y = self.measured()
+        tv = reconstruct_tv(y, op, calibrated_lambda(self.noise_rel, LINES), tol=tol).image
+        return {"zero": op.A_dagger(y), "tv": tv} | {name: load_network(name, PRESET)(y) for name in NETWORKS}
 
 
 class AttackView(View):

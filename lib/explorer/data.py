@@ -5,10 +5,11 @@ import functools
 import json
 from pathlib import Path
 
+from lib.explorer.trained import network_data
 from lib.runs.frames import FRAMES
 
 STATIC = Path(__file__).parents[2] / "book" / "_static"
-WORKER = ("solver.wasm.js", "solver.js", "tasks.js", "pursuit.js", "ascent.js")
+WORKER = ("solver.wasm.js", "solver.js", "tasks.js", "pursuit.js", "ascent.js", "network.wasm.js", "network.js")
 NUMBERS = {"r": "peak_r", "rho": "peak_rho", "alpha": "amplification"}  # names in the page, columns of the table
 
 
@@ -19,7 +20,9 @@ def static_text(*names: str) -> str:
 
 @functools.cache
 def entries(results: Path = FRAMES) -> dict[str, object]:
-    """What a page may load, by name; numbers are the strings of frames.csv. Levels that are not complete are left out.
+    """What a page may load, by name, but for ``tira``. Levels that are not complete are left out.
+
+    Numbers are the strings of frames.csv.
 
     Parameters
     ----------
@@ -47,5 +50,11 @@ def entries(results: Path = FRAMES) -> dict[str, object]:
         for row in places:
             data[f"level-{level:g}-{row}"] = {c: pictures[f"{row},{c}"] for c in places}
     page["levels"], page["numbers"] = [level for level, _ in levels], [numbers for _, numbers in levels]
-    images = json.loads((results / "images.json").read_text(encoding="utf-8"))
-    return {"worker": static_text(*WORKER), "page": page, "images": images, **data}
+    texts = ((results / f"{name}.json").read_text(encoding="utf-8") for name in ("images", "tirafl"))
+    images, tirafl = map(json.loads, texts)
+    return {"worker": static_text(*WORKER), "page": page, "images": images, "tirafl": tirafl, **data}
+
+
+def entry(name: str) -> object:
+    """One of them, or ``tira``, the network, which is read when it is asked for; None if there is no such entry."""
+    return network_data() if name == "tira" else entries().get(name)

@@ -11,13 +11,23 @@ import torch
 import traitlets
 
 from lib import theory
-from lib.explorer import AttackView, Explorer, ReconstructionView, TheoryView, chapters, data, draws
+from lib.explorer import (
+    IMAGES,
+    AttackView,
+    Explorer,
+    NetworksView,
+    ReconstructionView,
+    TheoryView,
+    chapters,
+    data,
+    draws,
+)
 from lib.measures import relative_error
 from lib.operators import radial_mask
 
-VIEWS = (ReconstructionView, AttackView, TheoryView)
+VIEWS = (ReconstructionView, NetworksView, AttackView, TheoryView)
 ALL = (*VIEWS, Explorer)
-DONE = "[data-chapter][data-done]:not([data-done=''])"
+DONE = ".explorer[data-done]:not([data-done=''])"
 
 
 # --- What is drawn
@@ -67,6 +77,7 @@ def test_the_knobs_are_traits_to_observe_and_to_link(view):
     shown, seen = view(), []
     knobs = {
         "reconstruction": ("noise_rel", 0.1),
+        "networks": ("noise_rel", 0.1),
         "attack": ("sigma", 3),
         "theory": ("m", 40),
         "explorer": ("lines", 30),
@@ -96,6 +107,8 @@ WRONG = (
     (ReconstructionView, "iterations", 301),
     (ReconstructionView, "image", torch.zeros(8, 8)),
     (ReconstructionView, "seed", -1),
+    (NetworksView, "noise_rel", 0.03),
+    (NetworksView, "image", "cat"),
     (AttackView, "mu", (0, 256)),
     (AttackView, "mu", 7),
     (AttackView, "sigma", 2.5),
@@ -125,9 +138,10 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("views")
     for name in ("parts.js", "views.js", "explorer.css"):
         shutil.copy(data.STATIC / name, folder)
-    text = data.static_text(*data.WORKER)
     (folder / "explorer").mkdir()
-    (folder / "explorer" / "worker.js").write_text(f"explorerData.worker = {json.dumps(text)};\n", encoding="utf-8")
+    for name, value in {name: data.entry(name) for name in ("worker", "images", "tira", "tirafl")}.items():
+        script = f"explorerData.{name} = {json.dumps(value)};\n"
+        (folder / "explorer" / f"{name}.js").write_text(script, encoding="utf-8")
     return folder
 
 
@@ -170,10 +184,10 @@ def state(page):
 
 def moved(page, act):
     """The state after an action, once it is solved."""
-    before = page.locator("[data-chapter]").get_attribute("data-done")
+    before = page.locator(".explorer").get_attribute("data-done")
     act()
     page.wait_for_function(
-        "before => ![before, ''].includes(document.querySelector('[data-chapter]').dataset.done)",
+        "before => ![before, ''].includes(document.querySelector('.explorer').dataset.done)",
         arg=before,
     )
     return state(page)
@@ -185,6 +199,10 @@ KNOBS = {  # label, key, numbers that change, pictures that change (in their ord
         ("Noise level", "End", {"zero", "tv"}, {2, 3, 4}),
         ("Parameter λ", "Home", {"tv"}, {3, 4}),
         ("Iterations", "Home", {"tv"}, {3, 4}),
+    ),
+    NetworksView: (
+        ("Noise level", "End", {"zero", "tv", "tirafl"}, {1, 2, 4}),
+        ("Shepp-Logan", "Space", {"zero", "tv", "tirafl"}, {0, 1, 2, 4}),
     ),
     AttackView: (
         ("Step", "Home", {"r", "rho", "alpha"}, {0, 1, 2, 3, 4}),
@@ -243,12 +261,13 @@ def ask(page, **job):
     return page.evaluate(
         """async (job) => { const text = await explorerParts.load("worker");
         const worker = new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
-        const plain = (v) => ArrayBuffer.isView(v) ? Array.from(v) : Array.isArray(v) ? v.map(plain) : v;
+        const plain = (v) => ArrayBuffer.isView(v) ? Array.from(v) : Array.isArray(v) ? v.map(plain)
+          : v && typeof v === "object" ? Object.fromEntries(Object.entries(v).map(([k, w]) => [k, plain(w)])) : v;
         return await new Promise((resolve) => {
           worker.onmessage = ({ data }) => {
             if (!data.done && !data.error) return;
             worker.terminate();
-            resolve(Object.fromEntries(Object.entries(data).map(([name, value]) => [name, plain(value)])));
+            resolve(plain(data));
           };
           worker.postMessage({ ...job, id: 1, image: Float32Array.from(job.image ?? []) });
         }); }""",
@@ -269,6 +288,27 @@ def test_reconstructions_agree_with_lib_tv(open_view):
     assert answer["zeroError"] == pytest.approx(relative_error(zero, view.image.to(zero)), rel=1e-4)
     assert answer["errors"][-1] == pytest.approx(relative_error(tv, view.image.to(tv)), rel=1e-2)
     assert page.locator("[data-number=tv]").inner_text() == f"{100 * answer['errors'][-1]:.1f} %"
+
+
+def test_tira_is_loaded_when_asked_for_and_all_methods_agree_with_lib(open_view):
+    view = NetworksView(0.1, "brain")
+    page, truth = open_view(view), IMAGES["brain"]()
+    assert page.evaluate("explorerData.tira === undefined")
+    numbers, blank = state(page)
+    assert set(numbers) == {"zero", "tv", "tirafl"}
+    moved(page, page.get_by_role("button", name="Load Tira (3 MB)").click)
+    assert state(page)[1][3] != blank[3] and page.get_by_role("button", name="Load Tira (3 MB)").is_hidden()
+    lam = chapters.calibrated_lambda(0.1, 40)
+    job = {"n": 256, "lines": 40, "noise_rel": 0.1, "lam": lam, "seed": chapters.SEED, "weights": data.entry("tira")}
+    answer, expected = ask(page, kind="compare", image=truth.flatten().tolist(), **job), view.reconstruct()
+    assert list(answer["images"]) == ["zero", "tv", "tira"]
+    for name, image in expected.items():
+        error = relative_error(image.abs(), truth)
+        shown = page.locator(f"[data-number={name}]").inner_text()
+        assert float(shown.removesuffix(" %")) / 100 == pytest.approx(error, rel=1e-2), name
+        if name in answer["images"]:  # TV to the tolerances of both solvers
+            seen = torch.tensor(answer["images"][name]).reshape(256, 256)
+            assert (seen - image.abs()).abs().max() < (5e-3 if name == "tv" else 1e-3), name
 
 
 def test_the_ascent_agrees_with_lib_attack(open_view):
@@ -312,41 +352,65 @@ def test_recovery_agrees_with_lib_theory(open_view):
             assert off == pytest.approx(proof.off_support, rel=1e-4) or not np.isfinite(proof.off_support)
 
 
-@pytest.mark.parametrize("view", ALL)
-def test_the_widget_and_its_traits_move_together(browser, view):
-    """The module that Jupyter loads, with a model of the traits as anywidget has it."""
-    shown = view(image="brain") if view is Explorer else view()
-    name, label = {
-        "reconstruction": ("lines", "Lines of the mask"),
-        "attack": ("step", "Step"),
-        "theory": ("m", "Measurements m"),
-        "explorer": ("lines", "Lines of the mask"),
-    }[shown.chapter]
-    values = {"settings": shown.settings, "names": shown.names, "chapter": shown.chapter}
-    values |= {trait: getattr(shown, trait) for trait in shown.names}
+@pytest.fixture
+def open_widget(browser):
+    """A function that opens the module that Jupyter loads, with a model of the traits as anywidget has it."""
     page = browser.new_page()
     page.set_default_timeout(60_000)
-    page.expose_function("ask", lambda content: content | {"value": data.entries()[content["name"]]})
-    page.evaluate(
-        """async ([text, values]) => {
-          const heard = {}, model = { get: (name) => values[name], save_changes() {},
-            send: async (content) => heard["msg:custom"](await ask(content)),
-            on: (event, react) => (heard[event] = react),
-            set(name, value) { values[name] = value; heard[`change:${name}`]?.(); } };
-          const { default: widget } = await import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
-          await widget.render({ model, el: document.body });
-          window.model = model;
-        }""",
-        [shown._esm, values],
-    )
-    done = ".explorer[data-done]:not([data-done=''])"
-    page.wait_for_selector(done)
+    page.expose_function("ask", lambda message: message | {"value": data.entry(message["name"])})
+
+    def open_(shown):
+        values = {"settings": shown.settings, "names": shown.names, "chapter": shown.chapter}
+        values |= {trait: getattr(shown, trait) for trait in shown.names}
+        page.evaluate(
+            """async ([text, values]) => {
+              const heard = {}, model = { get: (name) => values[name], save_changes() {},
+                on: (event, react) => (heard[event] = react),
+                send: async (message) => heard["msg:custom"](await ask(message)),
+                set(name, value) { values[name] = value; heard[`change:${name}`]?.(); } };
+              const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+              const { default: widget } = await import(address);
+              await widget.render({ model, el: document.body });
+              window.model = model;
+            }""",
+            [shown._esm, values],
+        )
+        page.wait_for_selector(DONE)
+        return page
+
+    yield open_
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("view", "name", "label"),
+    [
+        (ReconstructionView, "lines", "Lines of the mask"),
+        (AttackView, "step", "Step"),
+        (TheoryView, "m", "Measurements m"),
+        (functools.partial(Explorer, image="brain"), "lines", "Lines of the mask"),
+    ],
+)
+def test_the_widget_and_its_traits_move_together(open_widget, view, name, label):
+    shown = view()
+    page = open_widget(shown)
     control = page.get_by_label(label, exact=True)
     control.press("Home")
     least = int(control.input_value())
     assert page.evaluate("name => model.get(name)", name) == least != getattr(shown, name)
-    page.wait_for_selector(done)
+    page.wait_for_selector(DONE)
     page.evaluate("name => model.set(name, model.get(name) + 4)", name)
-    page.wait_for_selector(done)
+    page.wait_for_selector(DONE)
     assert int(control.input_value()) == least + 4
-    page.close()
+
+
+def test_the_widget_of_the_networks_gets_its_data_from_the_kernel(open_widget):
+    page = open_widget(NetworksView())
+    page.get_by_label("Noise level", exact=True).press("Home")
+    assert page.evaluate("model.get('noise_rel')") == 0.005
+    page.wait_for_selector(DONE)
+    page.evaluate("model.set('image', 'brain')")
+    page.wait_for_selector(DONE)
+    assert page.get_by_label("brain", exact=True).is_checked()
+    moved(page, page.get_by_role("button", name="Load Tira (3 MB)").click)
+    assert page.locator("[data-number=tira]").inner_text().endswith(" %")
