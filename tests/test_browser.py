@@ -24,8 +24,9 @@ import pytest
 import torch
 from PIL import Image
 
-from lib.attack import disk_weight, spike_perturbation
+from lib.attack import disk_weight, evaluate_perturbation, spike_perturbation
 from lib.explorer import IMAGES, Explorer, features, page_lambda, read_image
+from lib.networks import load_network
 from lib.operators import MaskedFourier, radial_mask
 from lib.runs.frames import FRAMES, example_image
 from lib.runs.tables import read_rows
@@ -358,7 +359,7 @@ def test_an_old_browser_is_told_what_the_live_mode_needs(open_page, address, boo
     text = (book / "_static" / "explorer" / "worker.js").read_text(encoding="utf-8")
     page = open_page(address + EXPLORER)
     page.route("**/explorer/worker.js", lambda route: route.fulfill(body=text.replace("AGFzbQ", "AGFzbg", 1)))
-    page.get_by_label("TV, live in your browser").check()
+    page.get_by_label("TV and Tira, live in your browser").check()
     page.get_by_text("WebAssembly and SIMD").wait_for()
 
 
@@ -461,6 +462,31 @@ def test_the_steps_of_the_attack_can_be_watched(open_page, address):
     assert numbers(page, 3) == best and page.get_by_role("button", name="Best step").is_disabled()
 
 
+def test_tira_is_loaded_when_asked_and_attacked_in_the_page(open_page, base):
+    page, requests = open_page(f"{base}{EXPLORER}#noise=6&mu=100,90&mode=live&image=brain&feature=disc&size=3"), []
+    page.on("request", lambda request: requests.append(request.url))
+    page.wait_for_selector(DONE)
+    assert page.locator(".explorer h3").locator("visible=true").count() == 4 and "tira.js" not in "".join(requests)
+    page.get_by_role("button", name="Load Tira (3 MB)").click()
+    page.wait_for_selector(DONE)
+    assert "tira.js" in "".join(requests) and page.locator(".explorer h3").locator("visible=true").count() == 6
+    op, x, network = MaskedFourier(radial_mask(256, 40), real=True), IMAGES["brain"](), load_network("tira")
+    y, d = op.A(x), features.disc(256, (100, 90), 3)
+    e = features.perturbation(op, d, 0.06 * torch.linalg.vector_norm(y))
+    rho = evaluate_perturbation(lambda y: network(y), y, op, e, d).artifact.abs().max()
+    assert float(numbers(page, 5)["rho"]) == pytest.approx(float(rho), rel=0.01)
+    page.get_by_label("Attack", exact=True).check()
+    page.get_by_label("Tira", exact=True).check()
+    page.get_by_text("Step 1 of 5").wait_for()
+    page.get_by_role("button", name="Stop").click()
+    page.wait_for_selector(DONE)
+    assert float(numbers(page, 5)["r"]) == float(numbers(page, 3)["r"]) and float(numbers(page, 5)["alpha"]) > 0.5
+    assert page.get_by_role("button", name="Stop").locator("visible=true").count() == 0
+    page.get_by_role("button", name="Without Tira").click()
+    page.wait_for_selector(DONE)
+    assert page.locator(".explorer h3").locator("visible=true").count() == 5  # four pictures and the curve
+
+
 MOVES = """
 async (count) => {
   const root = document.querySelector(".explorer");
@@ -523,7 +549,7 @@ def test_every_image_has_every_artifact(open_page, base):
         page.get_by_label(image, exact=True).check()
         page.wait_for_selector(DONE)
         assert not page.get_by_label("TV and networks, computed before").is_visible()
-        assert page.get_by_text("The networks were run on the first phantom only").is_visible()
+        assert page.get_by_text("The frames are those of the first phantom").is_visible()
         for artifact in ("Disc", "Bar", "Letter A", "Erase", "Spike"):
             page.get_by_label(artifact, exact=True).check()
             page.wait_for_selector(DONE)
@@ -634,6 +660,7 @@ def test_the_lowest_noise_level_is_that_of_the_library(open_page, address):
         "noise=2.5&mu=120,100&mode=live&image=brain&feature=letter&size=4",
         "noise=3&mu=150,70&mode=live&image=brain&feature=attack&size=4",
         "noise=4&mu=112,80&mode=live&n=128&feature=attack&step=4",
+        "noise=8&mu=112,80&mode=live&tira=1&feature=disc&size=3",
         f"noise=8&mu=60,90&mode=live&image=own&n=128&lines=30&feature=paint&paint={STROKES}",
     ],
 )
@@ -653,7 +680,7 @@ def test_the_lines_of_python_recompute_the_view(open_page, address, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     exec(text, {})
     found = [float(value) for value in re.findall(r"(?:r|rho|alpha) = ([\d.]+)", capsys.readouterr().out)]
-    columns = range(3) if len(found) == 9 else [3]
+    columns = {9: (0, 1, 2), 6: (3, 5), 3: (3,)}[len(found)]
     shown = [float(numbers(page, column)[name]) for column in columns for name in ("r", "rho", "alpha")]
     assert found == pytest.approx(shown, rel=0.02)
 
@@ -661,7 +688,7 @@ def test_the_lines_of_python_recompute_the_view(open_page, address, tmp_path, mo
 def test_the_pictures_are_saved_as_they_are_seen(open_page, address, tmp_path):
     page = open_page(address + EXPLORER)
     frames = np.array(Image.open(saved(page, "Save pictures", tmp_path)).convert("RGB")).astype(int)
-    page.get_by_label("TV, live in your browser").check()
+    page.get_by_label("TV and Tira, live in your browser").check()
     page.wait_for_selector(DONE)
     live = np.array(Image.open(saved(page, "Save pictures", tmp_path)).convert("RGB")).astype(int)
     for picture, columns, rows in ((frames, 3, 2), (live, 4, 1)):
@@ -713,7 +740,7 @@ def test_in_jupyterlab_the_explorer_is_that_of_the_page(browser, lab):
     page.wait_for_selector(DONE)
     assert pixels(page) != before[0] and numbers(page) != before[1]
     assert page.get_by_label("Target, row").locator("visible=true").input_value() == "6"  # of the grid, row 208
-    page.get_by_label("TV, live in your browser").check()
+    page.get_by_label("TV and Tira, live in your browser").check()
     page.get_by_label("Attack", exact=True).check()
     page.wait_for_selector(DONE)
     assert "Done" in page.locator(".explorer-status").inner_text() and float(numbers(page, 3)["alpha"]) > 2

@@ -13,7 +13,7 @@
   const FEATURES = { attack: "Attack", spike: "Spike", disc: "Disc", bar: "Bar", letter: "Letter A", erase: "Erase", paint: "Paint" };
   const LIVE = { noise: [0.1, 20], lines: [25, 80], size: [0, 15] };
   const PHANTOM = "ellipses", TRAINED = { lines: 40, n: 256 }; // of the frames; of the networks
-  const WHY = "The networks were run on the first phantom only, so other images have TV alone.";
+  const WHY = "The frames are those of the first phantom.";
   const ATTACK = "The ascent on objective (6) for the disk around the target, from the spike on. The curves are what the ascent " +
     "sees; the pictures and α are converged.";
   const TIRA = "Tira is computed in this page, too. It was trained for the mask of 40 lines.";
@@ -188,7 +188,7 @@
     const pixel = (k, value) => change({ mu: state.mu.map((c, i) => (i === k ? value : c)) });
     const last = page.locations.length - 1, NOISES = Math.round(100 * Math.log10(LIVE.noise[1] / LIVE.noise[0]));
     const controls = {
-      mode: choice("Mode", [["frames", "TV and networks, computed before"], ["live", "TV, live in your browser"]],
+      mode: choice("Mode", [["frames", "TV and networks, computed before"], ["live", "TV and Tira, live in your browser"]],
         (mode) => change({ mode })),
       made_for: choice("Perturbation", [["tv", "made for TV, shown to all"], ["networks", "made for each method"]],
         (made_for) => change({ made_for })),
@@ -241,7 +241,11 @@
     toggle.setAttribute("aria-expanded", "false");
     toggle.setAttribute("aria-controls", python.id);
     const best = button("Best step", () => change({})), stop = button("Stop", stopTira);
-    const tira = button("Load Tira (3 MB)", () => change({ tira: !state.tira }));
+    const tira = button("Load Tira (3 MB)", async () => {
+      status.textContent = "Loading Tira";
+      root.dataset.done = "";
+      await load("tira").then(() => change({ tira: !state.tira }), (error) => (status.textContent = error.message));
+    });
     const tools = whole ? [find, best, stop, tira, button("Save pictures", savePictures), saveOwn, toggle] : [];
     const form = make("form", { class: "explorer-controls" }, ...used.map((name) => controls[name].row),
       make("div", { class: "explorer-actions" }, button("Reset", () => change(START)), ...tools, ...(inPage ? [link] : [])));
@@ -383,7 +387,7 @@
     // Each method has its worker, whose answers come here.
     const workers = Object.fromEntries(["tv", "tira"].map((method) =>
       [method, solver((answer, asked) => asked.ticket === wanted && answered(method, answer, asked))]));
-    let said = {}, stopped; // by method what is read aloud; ends Tira's ascent where it is
+    let said = {}, took = "", stopped; // by method what is read aloud; TV's time; ends Tira's ascent where it is
 
     function answered(method, answer, asked) {
       if (answer.error) return (status.textContent = answer.error);
@@ -411,8 +415,8 @@
         `${name} reconstruction under attack ${where}. Peak of the artifact: ${numbers.rho}, ${numbers.alpha} times that of the perturbation.`);
       showNumbers(attacked, numbers);
       if (method === "tv") {
-        const time = `${answer.iterations ? `${answer.iterations} iterations, ` : ""}${answer.seconds.toFixed(2)} s`;
-        status.textContent = `${found} ${answer.done ? "Done" : "Solving"}: ${time}`.trim();
+        took = `${answer.iterations ? `${answer.iterations} iterations, ` : ""}${answer.seconds.toFixed(2)} s`;
+        status.textContent = `${found} Solving: ${took}`.trim();
         if (answer.tried) controls.step.set(answer.chosen, `${answer.chosen}${answer.chosen === answer.best ? ", the best" : ""}`);
         if (answer.done && search) return goOn(contrast >= 1);
       }
@@ -425,7 +429,11 @@
       said[method] = text;
       const other = method === "tv" ? "tira" : "tv";
       stop.hidden = true;
-      if (state.tira && !said[other]) return asked.drawn || reconstruct(other, asked);
+      if (state.tira && !said[other]) {
+        status.textContent = `${NAMES[other]} is at work`;
+        return asked.drawn || reconstruct(other, asked);
+      }
+      status.textContent = `${found} Done: ${took}`.trim();
       note.textContent = `${found} ${Object.values(said).join(", ")}`.trim();
       root.dataset.done = asked.ticket;
     }

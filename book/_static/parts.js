@@ -12,6 +12,7 @@ window.explorerParts ??= (() => {
   let kernel; // of a widget: fetches an entry
   function load(name) { // the entry `name` of explorerData
     if (!loaded.has(name)) loaded.set(name, (kernel ?? script)(name));
+    loaded.get(name).catch(() => loaded.delete(name)); // to be tried again
     return loaded.get(name);
   }
 
