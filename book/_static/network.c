@@ -1,12 +1,14 @@
-// The costly part of network.js, for WebAssembly with SIMD (`make solver`): the layers of lib.networks.Tiramisu in float32,
-// and what their derivatives need.
+// The costly part of network.js, for WebAssembly with SIMD (`make solver`): the layers of lib.networks.Tiramisu in
+// float32, and what their derivatives need.
 //
-// Channels are planes of n x n numbers, n a multiple of 8. A convolution reads them as `fill` arranges them: rows with a
-// margin, the rows of all channels side by side, so that what it adds up lies near. The adjoint of a convolution is one.
+// Channels are planes of n x n numbers, n a multiple of 8. A convolution reads them as `fill` arranges them: rows with
+// a margin, the rows of all channels side by side, so that what it adds up lies near. The adjoint of a convolution is
+// one, too.
 //
-// Why not TensorFlow.js? Its WebAssembly backend (4.22, one thread) takes 0.03 s for the largest layer, 176 to 16 channels
-// of 128 x 128, where this takes 0.05; but for the derivative with respect to the input it takes 0.45 s, and this again
-// 0.05. The attack is made of derivatives: half a minute against six seconds, and 2 MB of script against 11 kB.
+// Why not TensorFlow.js? Its WebAssembly backend (4.22, one thread) takes 0.03 s for the largest layer, 176 to 16
+// channels of 128 x 128, where this takes 0.05 s; but for the derivative with respect to the input it takes 0.45 s, and
+// this again 0.05 s. The attack is made of derivatives: half a minute against six seconds, and 2 MB of script against
+// 11 kB.
 #include <wasm_simd128.h>
 
 #define export(name) __attribute__((export_name(#name)))
@@ -38,8 +40,9 @@ export(fill) void fill(const float *x, const float *scale, const float *shift, f
 }
 
 // `in` channels, arranged by `fill`, to `out` others. The weights of OUT channels lie together, by channel and place.
-static inline __attribute__((always_inline)) void convolve(const float *from, const float *weights, const float *bias, float *to, int in, int out, int n,
-                            int taps) {
+__attribute__((always_inline)) // for `taps` to be a constant
+static inline void convolve(const float *from, const float *weights, const float *bias, float *to, int in, int out,
+                            int n, int taps) {
   int width = n + 2 * MARGIN, next = in * width; // the row below is `next` further on
   from += MARGIN + next;
   if (taps == 9) from -= next + 1; // the first of 3 x 3 places is above, left
@@ -67,17 +70,20 @@ static inline __attribute__((always_inline)) void convolve(const float *from, co
       }
 }
 
-export(convolve3) void convolve3(const float *from, const float *w, const float *bias, float *to, int in, int out, int n) {
+export(convolve3)
+void convolve3(const float *from, const float *w, const float *bias, float *to, int in, int out, int n) {
   convolve(from, w, bias, to, in, out, n, 9);
 }
 
-export(convolve1) void convolve1(const float *from, const float *w, const float *bias, float *to, int in, int out, int n) {
+export(convolve1)
+void convolve1(const float *from, const float *w, const float *bias, float *to, int in, int out, int n) {
   convolve(from, w, bias, to, in, out, n, 1);
 }
 
 // Adds to `gradient` what the one of the ReLU of scale x + shift, `given`, makes of it.
-export(rectify) void rectify(const float *given, const float *x, const float *scale, const float *shift, float *gradient,
-                             int channels, int n) {
+export(rectify)
+void rectify(const float *given, const float *x, const float *scale, const float *shift, float *gradient, int channels,
+             int n) {
   for (int c = 0, at = 0; c < channels; c++)
     for (int end = at + n * n; at < end; at += 4) {
       Vector seen = all(scale[c]) * load(x + at) + all(shift[c]);

@@ -7,7 +7,8 @@
 const bytes = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 
 function fromHalves(base64) { // float16 to float32: the exponents differ by 112
-  const words = Uint32Array.from(new Uint16Array(bytes(base64).buffer), (h) => ((h & 0x8000) << 16) | ((h & 0x7fff) << 13));
+  const halves = new Uint16Array(bytes(base64).buffer);
+  const words = Uint32Array.from(halves, (h) => ((h & 0x8000) << 16) | ((h & 0x7fff) << 13));
   return new Float32Array(words.buffer).map((value) => value * 2 ** 112);
 }
 
@@ -75,7 +76,7 @@ function tiramisu({ sizes, floats, halves }, n) {
 
   // --- the arrays
   const size = levels[0].n ** 2, most = Math.max(...levels.map((level) => level.all * (level.n + 2) * (level.n + 8)));
-  const padded = reserve(most), loose = reserve(levels[0].all * size), input = reserve(ends * size), output = reserve(ends * size);
+  const [padded, loose, input, output] = [most, levels[0].all * size, ends * size, ends * size].map(reserve);
   for (const level of levels) {
     [level.values, level.gradients] = [reserve(level.all * level.n ** 2), reserve(level.all * level.n ** 2)];
     level.which = reserve((level.went * level.n ** 2) / 16); // bytes, of a quarter of the pixels
@@ -103,10 +104,10 @@ function tiramisu({ sizes, floats, halves }, n) {
       },
     });
   });
-  const start = place(levels[0].values, levels[0].came, levels[0]), startGradient = place(levels[0].gradients, levels[0].came, levels[0]);
+  const [top] = levels, [begun, begunGradient] = ["values", "gradients"].map((name) => place(top[name], top.came, top));
   steps.push({
-    forward: () => apply(entry, input, linear, start, levels[0].n),
-    backward: () => back(entry, startGradient, input, levels[0].n),
+    forward: () => apply(entry, input, linear, begun, top.n),
+    backward: () => back(entry, begunGradient, input, top.n),
   });
   upper.forEach((level, k) => {
     const below = levels[k + 1], { came, went, which, n, pool: part } = level;
@@ -142,8 +143,8 @@ function tiramisu({ sizes, floats, halves }, n) {
     dense(level, 0, level.up);
   });
   steps.push({
-    forward: () => apply(exit, levels[0].values, linear, output, levels[0].n),
-    backward: () => back(exit, output, levels[0].gradients, levels[0].n),
+    forward: () => apply(exit, top.values, linear, output, top.n),
+    backward: () => back(exit, output, top.gradients, top.n),
   });
   return {
     forward: steps.map(({ forward }) => forward),
@@ -182,7 +183,7 @@ async function pass(job, way, from, to, images) { // null if a newer message has
   }
   const out = images.map((part) => new Float32Array(part.length));
   folded(out, tira[to](), tira.fold, n, true);
-  return out.map((part, i) => part.map((value, k) => value + images[i][k])); // z + net(z)
+  return out.map((part, i) => part.map((value, k) => value + images[i][k])); // z + net(z), or its adjoint
 }
 
 // Tira's image, [real part, imaginary part], of a zero-filled one; then the adjoint of its derivative there.
@@ -218,20 +219,17 @@ tasks.network = async (job) => {
   const { perturbation } = setUp(job), { z, clean } = seen;
   const attacked = job.feature.some(Boolean) ? await refine(job, plus(z, perturbation)) : clean;
   if (!attacked) return;
-  postMessage({ id: job.id, perturbation, clean: modulus(clean), attacked: modulus(attacked), artifact: apart(attacked, clean), done: true });
+  const images = { clean: modulus(clean), attacked: modulus(attacked), artifact: apart(attacked, clean) };
+  postMessage({ id: job.id, perturbation, ...images, done: true });
 };
 
 // The ascent of ascent.js on Tira. Each answer has the steps so far and what the best of them does: objective (6) and
 // peak of the artifact, r, the two images, the artifact's modulus.
 tasks.networkAttack = async (job) => {
-  const { n, mu, sigma } = job, begin = performance.now();
+  const { n, mu, sigma } = job, began = performance.now();
   if (!(await unperturbed(job))) return;
-  const spike = new Float32Array(n * n), phi = new Float32Array(n * n), { z, clean } = seen;
-  for (let k = 0; k < n * n; k++) {
-    const distance = (Math.floor(k / n) - mu[0]) ** 2 + ((k % n) - mu[1]) ** 2;
-    [spike[k], phi[k]] = [distance === 0, distance <= sigma ** 2];
-  }
-  const { perturbation } = setUp({ ...job, feature: spike }), { project } = operators(start(n), n, 1);
+  const phi = disk(n, mu, sigma), { z, clean } = seen;
+  const { perturbation } = setUp({ ...job, feature: disk(n, mu, 0) }), { project } = operators(start(n), n, 1);
   const tried = [], steps = job.steps ?? STEPS, eta = norm(perturbation);
   let r = perturbation, best;
   for (let k = 0; k <= steps; k++) {
@@ -242,15 +240,12 @@ tasks.networkAttack = async (job) => {
     tried.push({ objective, peak: peak(artifact) });
     if (k <= Math.min(LAG, steps) || objective > tried[best.chosen].objective)
       best = { chosen: k, perturbation: r, attacked: modulus(image), artifact };
-    const seconds = (performance.now() - begin) / 1000;
+    const seconds = (performance.now() - began) / 1000;
     postMessage({ id: job.id, steps, tried, ...best, clean: modulus(clean), seconds, done: k === steps });
     if (k === steps) return;
     const gradient = await refineAdjoint(job, inside.map((part) => part.map((value) => value / objective)));
     if (!gradient) return;
-    const step = project(gradient[0]), tau = Math.max(2 / (k + 2), WEIGHT), scale = (tau * eta) / norm(step);
-    r = r.map((value, at) => (1 - tau) * value + scale * step[at]);
-    const length = norm(r);
-    r = r.map((value) => (value * eta) / length);
+    r = stepped(r, project(gradient[0]), k, eta);
   }
 };
 

@@ -1,6 +1,7 @@
 """Tira in the page beside torch: its images, its derivative, the ascent against it."""
 
 import functools
+import json
 
 import pytest
 import torch
@@ -13,20 +14,20 @@ from lib.networks import LINES, N, load_network
 from lib.operators import MaskedFourier, radial_mask
 
 OP = MaskedFourier(radial_mask(N, LINES), real=True)
-# the first job, and the others once there is a first answer
-ASK = """async ([text, jobs, weights]) => {
-  const worker = new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" }))), answers = [];
-  const plain = (v) => (ArrayBuffer.isView(v) ? Array.from(v) : v);
+# the first job and, once it has answered, the others; as text, which is faster
+ASK = """async (text) => {
+  const { worker: script, weights, jobs } = JSON.parse(text), answers = [];
+  const worker = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
   const send = (job, i) => worker.postMessage({ ...job, id: i + 1, n: 256, lines: 40, weights });
   for (const job of jobs)
     for (const name of ["image", "feature"]) if (job[name]) job[name] = Float32Array.from(job[name]);
   return await new Promise((resolve) => {
     worker.onmessage = ({ data }) => {
-      answers.push(Object.fromEntries(Object.entries(data).map(([name, value]) => [name, plain(value)])));
+      answers.push(data);
       if (answers.length === 1) jobs.forEach((job, i) => i && send(job, i));
       if (data.id !== jobs.length || !(data.done || data.error)) return;
       worker.terminate();
-      resolve(answers);
+      resolve(JSON.stringify(answers, (_, value) => (ArrayBuffer.isView(value) ? Array.from(value) : value)));
     };
     send(jobs[0], 0);
   }); }"""
@@ -36,8 +37,8 @@ ASK = """async ([text, jobs, weights]) => {
 def ask(browser):
     """A function that sends jobs to a new worker and returns its answers until the last one is done."""
     page = browser.new_page()
-    text = static_text(*WORKER)
-    yield lambda *jobs: page.evaluate(ASK, [text, jobs, network_data()])
+    job = {"worker": static_text(*WORKER), "weights": network_data()}
+    yield lambda *jobs: json.loads(page.evaluate(ASK, json.dumps({**job, "jobs": jobs})))
     page.close()
 
 
@@ -55,9 +56,8 @@ def picture(values):
     return torch.tensor(values).reshape(N, N)
 
 
-@pytest.mark.parametrize("name", ["ellipses", "brain"])
-def test_images_of_tira_agree_with_torch(ask, name):
-    x, d = IMAGES[name](), features.disc(N, (100, 140), 6)
+def test_images_of_tira_agree_with_torch(ask):
+    x, d = IMAGES["brain"](), features.disc(N, (100, 140), 6)
     y = OP.A(x)
     e = features.perturbation(OP, d, 0.08 * torch.linalg.vector_norm(y))
     (answer,) = ask({"kind": "network", "image": listed(x), "feature": listed(d), "noise": 0.08})
@@ -81,8 +81,8 @@ def test_the_first_step_is_the_gradient_of_torch(ask):
 
 def test_the_ascent_agrees_with_lib_attack(ask):
     x, mu = IMAGES["Shepp-Logan"](), (60, 150)
-    answer = ask({"kind": "networkAttack", "image": listed(x), "mu": mu, "sigma": 4, "noise": 0.02, "steps": 3})[-1]
-    ascent = functools.partial(power_ascent, steps=3)
+    answer = ask({"kind": "networkAttack", "image": listed(x), "mu": mu, "sigma": 4, "noise": 0.02, "steps": 2})[-1]
+    ascent = functools.partial(power_ascent, steps=2)
     attack = localized_attack(tira(), OP.A(x), OP, 0.02, disk_weight(N, mu, 4), optimiser=ascent)
     for name, values in zip(("objective", "peak"), attack.history.tolist(), strict=True):
         assert [step[name] for step in answer["tried"]] == pytest.approx(values, rel=0.01), name
