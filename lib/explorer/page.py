@@ -64,7 +64,7 @@ def write_page() -> None:
 
 
 def write_stored() -> None:
-    """What :class:`NetworksView` shows of TiraFL: by image and noise level, the modulus and its relative error.
+    """What ``NetworksView`` shows of TiraFL: by image and noise level, the modulus and its relative error.
 
     The page does not compute it: with its learned transform it would be half as large again as Tira.
     """
