@@ -14,7 +14,7 @@ from pathlib import Path
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
-SCRIPTS = {"explorer.js": "data-view", "views.js": "data-chapter"}
+SCRIPTS = {"explorer.js": "data-view=", "transfer.js": 'data-chapter="transfer"', "views.js": "data-chapter="}
 STILLS = {  # by the view: a picture in results/explorer, its alternative text, what it shows
     "explorer": (
         "still.webp",
@@ -33,6 +33,12 @@ STILLS = {  # by the view: a picture in results/explorer, its alternative text, 
         "Close-ups of a perturbation, a faint spot with rings, and of the artifact, which is ten times as high. "
         "Below, the objective grows with the steps and levels off.",
         "Perturbation and artifact after five steps of the ascent, at 4 % noise.",
+    ),
+    "transfer": (
+        "still-transfer.webp",
+        "Four pictures of ellipses with close-ups: the image with a faint dot; the TV reconstruction with a bright orange "
+        "one; the reconstructions of Tira and TiraFL, where the dot is fainter than in the first.",
+        "A perturbation of 4 % made for TV: the image with it, and what TV, Tira and TiraFL reconstruct.",
     ),
     "theory": (
         "still-theory.webp",
@@ -66,6 +72,7 @@ def page_data(results: Path) -> dict[str, object]:
             data[f"level-{level:g}-{row}"] = {c: pictures[f"{row},{c}"] for c in places}
     page["levels"], page["numbers"] = [level for level, _ in levels], [numbers for _, numbers in levels]
     images = json.loads((results / "images.json").read_text(encoding="utf-8"))
+    data |= {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(results.glob("transfer-*.json"))}
     return {"page": page, "images": images, **data}
 
 
@@ -77,7 +84,7 @@ def worker_text(static: Path) -> str:
 def add_explorer(app, pagename, templatename, context, doctree):
     """To a page with an explorer or a chapter's view, scripts and styles, and a still picture for want of scripts."""
     body = context.get("body", "")
-    scripts = [name for name, mark in SCRIPTS.items() if re.search(f'<div class="explorer" {mark}=', body)]
+    scripts = [name for name, mark in SCRIPTS.items() if re.search(f'<div class="explorer" {mark}', body)]
     if not scripts:
         return
     for name in ("parts.js", *scripts):

@@ -269,7 +269,8 @@ window.explorerViews ??= (() => {
 
   // --- Page and widget --------------------------------------------------------------------------------------------
 
-  const VIEWS = { reconstruction, attack, theory };
+  const transfer = (...given) => explorerTransfer(...given, { lay, picture, figure, number }); // transfer.js
+  const VIEWS = { reconstruction, attack, theory, transfer };
 
   async function mount(root) {
     await VIEWS[root.dataset.chapter](root, JSON.parse(root.dataset.settings), () => {});

@@ -3,5 +3,15 @@
 from lib.explorer.chapters import AttackView, ReconstructionView, TheoryView
 from lib.explorer.images import IMAGES, read_image
 from lib.explorer.live import Explorer, page_lambda
+from lib.explorer.transfer import TransferView
 
-__all__ = ["IMAGES", "AttackView", "Explorer", "ReconstructionView", "TheoryView", "page_lambda", "read_image"]
+__all__ = [
+    "IMAGES",
+    "AttackView",
+    "Explorer",
+    "ReconstructionView",
+    "TheoryView",
+    "TransferView",
+    "page_lambda",
+    "read_image",
+]

@@ -51,7 +51,7 @@ def _text(*names: str) -> str:
 @functools.cache
 def _module() -> str:
     worker = f"window.explorerData = {{ ...window.explorerData, worker: {json.dumps(_text(*WORKER))} }};\n"
-    return f"{worker}{_text('parts.js', 'views.js')}\nexport default {{ render: explorerViews.render }};\n"
+    return f"{worker}{_text('parts.js', 'transfer.js', 'views.js')}\nexport default {{ render: explorerViews.render }};\n"
 
 
 @functools.cache
@@ -82,6 +82,7 @@ class View(anywidget.AnyWidget):
 
     def _page(self) -> str:
         settings = self.settings | {name: getattr(self, name) for name in self.names}
+        settings.pop("files", None)  # the page has them as scripts
         text = html.escape(json.dumps(settings, separators=(",", ":")))
         return (
             f'<div class="explorer" data-chapter="{self.chapter}" data-settings="{text}">\n'

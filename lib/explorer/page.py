@@ -15,9 +15,11 @@ from lib.attack import location_grid, power_ascent
 from lib.explorer.chapters import AttackView, ReconstructionView, TheoryView
 from lib.explorer.images import IMAGES
 from lib.explorer.pictures import GAP, side_by_side
+from lib.explorer.transfer import TransferView
 from lib.figures import use_style
 from lib.figures.attack import attack_steps
 from lib.figures.cs_mri import undersampling
+from lib.figures.results import transfers
 from lib.figures.theory import forced_spike
 from lib.networks import N
 from lib.runs.calibration import NOISE
@@ -72,6 +74,7 @@ def chapter_stills() -> dict[str, Figure]:
     return {
         "reconstruction": reconstructed,
         "attack": attack_steps(attacks, attacked.mu),
+        "transfer": transfers(TransferView().outcomes(), "tv"),
         "theory": forced_spike(rows),
     }
 
