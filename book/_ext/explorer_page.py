@@ -36,8 +36,8 @@ STILLS = {  # by the view: a picture in results/explorer, its alternative text, 
     ),
     "transfer": (
         "still-transfer.webp",
-        "Four pictures of ellipses with close-ups: the image with a faint dot; the TV reconstruction with a bright orange "
-        "one; the reconstructions of Tira and TiraFL, where the dot is fainter than in the first.",
+        "Four pictures of ellipses with close-ups: the image with a faint dot; the TV reconstruction with a bright "
+        "orange one; the reconstructions of Tira and TiraFL, where the dot is fainter than in the first.",
         "A perturbation of 4 % made for TV: the image with it, and what TV, Tira and TiraFL reconstruct.",
     ),
     "theory": (
@@ -72,7 +72,8 @@ def page_data(results: Path) -> dict[str, object]:
             data[f"level-{level:g}-{row}"] = {c: pictures[f"{row},{c}"] for c in places}
     page["levels"], page["numbers"] = [level for level, _ in levels], [numbers for _, numbers in levels]
     images = json.loads((results / "images.json").read_text(encoding="utf-8"))
-    data |= {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(results.glob("transfer-*.json"))}
+    transfers = sorted(results.glob("transfer-*.json"))
+    data |= {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in transfers}
     return {"page": page, "images": images, **data}
 
 

@@ -51,7 +51,9 @@ def _text(*names: str) -> str:
 @functools.cache
 def _module() -> str:
     worker = f"window.explorerData = {{ ...window.explorerData, worker: {json.dumps(_text(*WORKER))} }};\n"
-    return f"{worker}{_text('parts.js', 'transfer.js', 'views.js')}\nexport default {{ render: explorerViews.render }};\n"
+    return (
+        f"{worker}{_text('parts.js', 'transfer.js', 'views.js')}\nexport default {{ render: explorerViews.render }};\n"
+    )
 
 
 @functools.cache

@@ -31,7 +31,7 @@ def frame_settings() -> str:
 
 
 def compute_image(image: int, setting: str) -> Found:
-    """All frames of one test image: their rows, and one file with pictures and numbers, by level and method attacked."""
+    """All frames of one test image: their rows, and one file with pictures and numbers by level and method attacked."""
     check_setting(setting, frame_settings())
     rows: list[dict[str, Any]] = []
     content: dict[str, Any] = {}
@@ -65,7 +65,7 @@ def frame_rows(seen: Mapping[str, Outcome], source: str) -> list[dict[str, Any]]
 
 
 def encode_frame(seen: Mapping[str, Outcome], source: str) -> tuple[str, dict[str, str]]:
-    """The phantom in 256 grey values, and what is to be added to it: in the perturbed image, and in each reconstruction.
+    """The phantom in 256 grey values, and what to add to it for the perturbed image and for each reconstruction.
 
     Moduli ``(n, n)`` side by side, as a whole with small losses, and the close-ups of the target without.
     """

@@ -13,14 +13,14 @@ import torch
 from helpers import book_module
 from PIL import Image
 
-from lib.explorer import IMAGES, AttackView, ReconstructionView, TheoryView, chapters, page
+from lib.explorer import IMAGES, AttackView, ReconstructionView, TheoryView, TransferView, chapters, page
 from lib.explorer.pictures import GAP
 from lib.figures.style import OVER
 from lib.runs.frames import FRAMES, decode, example_image
 from lib.runs.tables import read_table
 
 ROOT = Path(__file__).parents[2]
-VIEWS = (ReconstructionView, AttackView, TheoryView)
+VIEWS = (ReconstructionView, AttackView, TheoryView, TransferView)
 
 
 explorer_page, solver = book_module("_ext/explorer_page"), book_module("solver")
