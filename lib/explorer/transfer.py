@@ -38,7 +38,9 @@ class TransferView(View):
     def __init__(self, attacked: str = "tv", shown: str = "tv", noise_rel: float = 0.04, image: int = 0):
         where = "TransferView"
         checks.one_of(where, "attacked", attacked, METHODS), checks.one_of(where, "shown", shown, METHODS)
-        checks.one_of(where, "noise_rel", noise_rel, LEVELS), checks.integer(where, "image", image, 0, IMAGES - 1)
+        if checks.number(where, "noise_rel", noise_rel, 0) not in LEVELS:
+            raise ValueError(f"{where}: noise_rel must be one of {LEVELS}, got {noise_rel}")
+        checks.integer(where, "image", image, 0, IMAGES - 1)
         files = [json.loads((FRAMES / image_file(k)).read_text(encoding="utf-8")) for k in range(IMAGES)]
         values = {"attacked": attacked, "shown": shown, "noise_rel": noise_rel, "image": image}
         settings = {"levels": LEVELS, "images": IMAGES, "files": files}
