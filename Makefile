@@ -103,7 +103,7 @@ sweep: $(READY)  ## run a notebook over parameters: SWEEP=FILE.yml SCHEDULER=tcp
 
 STEPS ?= 3
 explorer: $(READY)  ## compute the frames of the explorer: STEPS=3 of the ascent against a network (results/explorer)
-	$(BIN)/python -m lib.runs frames --steps $(call quoted,$(STEPS)) $(PLACE)
+	$(BIN)/python -m lib.runs frames transfer_frames --steps $(call quoted,$(STEPS)) $(PLACE)
 	$(BIN)/python -m lib.explorer.page
 
 solver: $(READY)  ## compile solver.c and network.c of the views to WebAssembly (book/_static/*.wasm.js); needs clang and lld

@@ -22,11 +22,17 @@ def pages(site):
             yield path
 
 
+DRAWN = """(async () => {
+  const waits = () => [...document.querySelectorAll("[data-chapter]")].some((view) => !view.dataset.done);
+  while (waits()) await new Promise((next) => setTimeout(next, 50));
+})()"""
+
+
 def test_no_page_has_a_serious_finding_in_light_or_dark(site, browser):
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     context.route("**/mathjax/**", lambda route: route.abort())  # slow; one page is tested with it below
     tab = context.new_page()
-    found = [finding for path in pages(site) for finding in findings(tab, path)]
+    found = [finding for path in pages(site) for finding in findings(tab, path, DRAWN)]
     context.close()
     assert not found, "\n".join(found)
 

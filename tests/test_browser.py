@@ -38,6 +38,7 @@ ROOT = Path(__file__).parent.parent
 SLOW = 10  # a shared machine may be this much slower than the times that are promised
 EXPLORER = "notebooks/explorer.html"
 DONE = ".explorer[data-done]:not([data-done=''])"  # what was asked is drawn
+VIEW = "[data-chapter]:not([data-done=''])[data-done]"  # the same of a chapter's view
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +132,8 @@ def test_every_page_asks_no_other_host(browser, book, base):
         page.goto(base + path, wait_until="load")
         if page.locator("mjx-container, .math").count():
             page.wait_for_selector("mjx-container", state="attached")  # mathematics is rendered
+        if page.locator("[data-chapter]").count():
+            page.wait_for_selector(VIEW)  # and the view has loaded what it draws
     page.goto(f"{base}search.html?q=spike")
     page.wait_for_selector("#search-results li")  # and the search finds something
     context.close()
@@ -395,6 +398,7 @@ CHAPTERS = {
     "networks": "TiraFL",
     "attack": "TV from y + e",
     "theory": "Recovered from y + e",
+    "results": "TV from y + e",
 }  # a title in each view
 
 
@@ -402,12 +406,29 @@ CHAPTERS = {
 def test_each_chapter_has_its_view(open_page, base, chapter):
     page = open_page(f"{base}notebooks/{chapter}.html")
     assert page.evaluate("performance.getEntriesByName('explorer')[0].startTime") < SLOW * 1000
-    page.wait_for_selector("[data-chapter]:not([data-done=''])[data-done]")
+    page.wait_for_selector(VIEW)
     assert CHAPTERS[chapter] in page.locator("[data-chapter] h3").all_inner_texts()
     still = open_page(f"{base}notebooks/{chapter}.html", ready=False, java_script_enabled=False)
     image = still.locator("[data-chapter] img")
     assert image.bounding_box()["width"] > 300 and len(image.get_attribute("alt")) > 40
     assert image.evaluate("image => image.naturalWidth") > 300
+
+
+def test_no_chapter_scrolls_sideways_nor_do_its_cells(browser, book):
+    chapters = sorted((book / "notebooks").glob("*.html"))
+    assert len(chapters) > 7
+    for width in (390, 1300):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.route("**/mathjax/**", lambda route: route.abort())  # slow, and formulas are not what is measured
+        for chapter in chapters:
+            page.goto(chapter.as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, chapter.name
+            wide = page.evaluate(
+                """() => [...document.querySelectorAll(".cell pre")].filter((e) => e.scrollWidth > e.clientWidth + 1)
+                  .map((e) => e.textContent.split("\\n").reduce((a, b) => (a.length > b.length ? a : b)))"""
+            )
+            assert width < 1300 or wide == [], chapter.name
+        page.close()
 
 
 def test_lambda_in_the_page_is_that_of_the_library(open_page, address):

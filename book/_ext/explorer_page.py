@@ -20,7 +20,8 @@ from lib.explorer.trained import network_data
 from lib.runs.section4 import LEVELS
 
 logger = logging.getLogger(__name__)
-SCRIPTS = {"explorer": "explorer.js"}  # by the view; views.js has the others
+# by the view, in their order
+SCRIPTS = {"explorer": ("explorer.js",), "transfer": ("transfer.js", "views.js")}
 STILLS = {  # by the view: a picture in results/explorer, its alternative text, what it shows
     "explorer": (
         "still.webp",
@@ -44,6 +45,12 @@ STILLS = {  # by the view: a picture in results/explorer, its alternative text, 
         "Close-ups of a perturbation, a faint spot with rings, and of the artifact, which is ten times as high. "
         "Below, the objective grows with the steps and levels off.",
         "Perturbation and artifact after five steps of the ascent, at 4 % noise.",
+    ),
+    "transfer": (
+        "still-transfer.webp",
+        "Four pictures of ellipses with close-ups: the image with a faint dot; the TV reconstruction with a bright "
+        "orange one; the reconstructions of Tira and TiraFL, where the dot is fainter than in the first.",
+        "A perturbation of 4 % made for TV: the image with it, and what TV, Tira and TiraFL reconstruct.",
     ),
     "theory": (
         "still-theory.webp",
@@ -69,7 +76,7 @@ def add_explorer(app, pagename, templatename, context, doctree):
     found = re.findall(r'<div class="explorer" data-chapter="(\w+)"', body)
     if not found:
         return
-    for name in ("parts.js", *sorted({SCRIPTS.get(view, "views.js") for view in found})):
+    for name in ("parts.js", *sorted({name for view in found for name in SCRIPTS.get(view, ("views.js",))})):
         app.add_js_file(name, defer="defer")
     app.add_css_file("explorer.css")
 

@@ -322,5 +322,6 @@
     return (values) => { Object.assign(state, values); update(); };
   }
 
-  explorerParts.add({ reconstruction, networks, attack, theory });
+  const transfer = (...given) => explorerTransfer(...given, { lay, picture, figure, number }); // transfer.js
+  explorerParts.add({ reconstruction, networks, attack, theory, transfer });
 })();

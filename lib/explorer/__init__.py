@@ -3,6 +3,7 @@
 from lib.explorer.chapters import AttackView, NetworksView, ReconstructionView, TheoryView
 from lib.explorer.explorer import Explorer, page_lambda
 from lib.explorer.images import IMAGES, read_image
+from lib.explorer.transfer import TransferView
 
 __all__ = [
     "IMAGES",
@@ -11,6 +12,7 @@ __all__ = [
     "NetworksView",
     "ReconstructionView",
     "TheoryView",
+    "TransferView",
     "page_lambda",
     "read_image",
 ]

@@ -47,8 +47,8 @@ COLOURS |= {"background": "layout-color2"}
 
 
 @functools.cache
-def _module(script: str) -> str:
-    return f"{static_text('parts.js', script)}\nexport default {{ render: explorerParts.render }};\n"
+def _module(scripts: tuple[str, ...]) -> str:
+    return f"{static_text('parts.js', *scripts)}\nexport default {{ render: explorerParts.render }};\n"
 
 
 @functools.cache
@@ -70,10 +70,10 @@ class View(anywidget.AnyWidget):
     _esm = traitlets.Unicode().tag(sync=True)
     _css = traitlets.Unicode().tag(sync=True)
     about: ClassVar[str]
-    script: ClassVar[str] = "views.js"
+    scripts: ClassVar[tuple[str, ...]] = ("transfer.js", "views.js")
 
     def __init__(self, **values: Any):
-        super().__init__(_esm=_module(self.script), _css=_style(), **values)
+        super().__init__(_esm=_module(self.scripts), _css=_style(), **values)
         self.on_msg(self._load)
 
     def _load(self, _: Any, content: dict[str, str], buffers: Any) -> None:

@@ -50,6 +50,8 @@ def entries(results: Path = FRAMES) -> dict[str, object]:
         for row in places:
             data[f"level-{level:g}-{row}"] = {c: pictures[f"{row},{c}"] for c in places}
     page["levels"], page["numbers"] = [level for level, _ in levels], [numbers for _, numbers in levels]
+    for file in sorted(results.glob("transfer-*.json")):
+        data[file.stem] = json.loads(file.read_text(encoding="utf-8"))
     texts = ((results / f"{name}.json").read_text(encoding="utf-8") for name in ("images", "tirafl"))
     images, tirafl = map(json.loads, texts)
     return {"worker": static_text(*WORKER), "page": page, "images": images, "tirafl": tirafl, **data}

@@ -84,7 +84,7 @@ class Explorer(View):
     made_for = traitlets.Enum(("tv", "networks"), "tv").tag(sync=True)
     step = traitlets.Int(None, allow_none=True, min=0, max=5).tag(sync=True)
     tira = traitlets.Bool(False).tag(sync=True)
-    about, script = "The explorer", "explorer.js"
+    about, scripts = "The explorer", ("explorer.js",)
 
     def __init__(
         self,

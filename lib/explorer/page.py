@@ -15,10 +15,12 @@ from lib.attack import location_grid, power_ascent
 from lib.explorer.chapters import AttackView, NetworksView, ReconstructionView, TheoryView
 from lib.explorer.images import IMAGES
 from lib.explorer.pictures import GAP, side_by_side
+from lib.explorer.transfer import TransferView
 from lib.figures import use_style
 from lib.figures.attack import attack_steps
 from lib.figures.cs_mri import undersampling
 from lib.figures.networks import methods_and_noise
+from lib.figures.results import transfers
 from lib.figures.theory import forced_spike
 from lib.measures import relative_error
 from lib.networks import N, load_network
@@ -105,6 +107,7 @@ def chapter_stills() -> dict[str, Figure]:
         "reconstruction": reconstructed,
         "networks": methods_and_noise(IMAGES[compared.image](), {compared.noise_rel: images}),
         "attack": attack_steps(attacks, attacked.mu),
+        "transfer": transfers(TransferView().outcomes(), "tv"),
         "theory": forced_spike(rows),
     }
 

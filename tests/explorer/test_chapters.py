@@ -5,10 +5,12 @@ import json
 import shutil
 
 import ipywidgets
+import nbformat
 import numpy as np
 import pytest
 import torch
 import traitlets
+from nbclient import NotebookClient
 
 from lib import theory
 from lib.explorer import (
@@ -18,15 +20,19 @@ from lib.explorer import (
     NetworksView,
     ReconstructionView,
     TheoryView,
+    TransferView,
     chapters,
     data,
     draws,
 )
 from lib.measures import relative_error
 from lib.operators import radial_mask
+from lib.runs.frames import decode
+from lib.runs.section4 import LEVELS
 
-VIEWS = (ReconstructionView, NetworksView, AttackView, TheoryView)
+VIEWS = (ReconstructionView, NetworksView, AttackView, TheoryView, TransferView)
 ALL = (*VIEWS, Explorer)
+SCRIPTS = ("parts.js", "transfer.js", "views.js")
 DONE = ".explorer[data-done]:not([data-done=''])"
 
 
@@ -80,6 +86,7 @@ def test_the_knobs_are_traits_to_observe_and_to_link(view):
         "networks": ("noise_rel", 0.1),
         "attack": ("sigma", 3),
         "theory": ("m", 40),
+        "transfer": ("image", 2),
         "explorer": ("lines", 30),
     }
     name, value = knobs[shown.chapter]
@@ -98,6 +105,25 @@ def test_a_cell_shows_a_widget_or_without_a_kernel_the_page(view):
     assert {"application/vnd.jupyter.widget-view+json", "text/html"} <= set(data)
     assert f'data-chapter="{shown.chapter}"' in data["text/html"] and "needs scripts" in data["text/html"]
     assert eval(data["text/plain"]).names == shown.names
+
+
+@pytest.mark.slow
+def test_with_a_kernel_a_linked_slider_moves_each_view():
+    """What a cell of a reader's notebook does, run by nbclient: it keeps the state of the widgets."""
+    moves = {"ReconstructionView": ("lines", 30), "AttackView": ("sigma", 7), "TheoryView": ("m", 50)}
+    moves["TransferView"] = ("image", 1)
+    lines = ["import ipywidgets, traitlets", f"from lib.explorer import {', '.join(moves)}"]
+    for view, (name, value) in moves.items():
+        lines += [f"view, slider = {view}(), ipywidgets.IntSlider(max=100)", "display(view)"]
+        lines += [f"traitlets.link((view, {name!r}), (slider, 'value'))", f"slider.value = {value}"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("\n".join(lines))])
+    client = NotebookClient(notebook, kernel_name="python3", timeout=300)
+    client.execute()
+    shown = [o for o in notebook.cells[0].outputs if "application/vnd.jupyter.widget-view+json" in o.get("data", {})]
+    assert len(shown) == len(moves)
+    for output, (name, value) in zip(shown, moves.values(), strict=True):
+        model = output["data"]["application/vnd.jupyter.widget-view+json"]["model_id"]
+        assert client.widget_state[model][name] == value
 
 
 WRONG = (
@@ -120,6 +146,10 @@ WRONG = (
     (TheoryView, "seed", 0),
     (TheoryView, "method", "l2"),
     (TheoryView, "zero", 1),
+    (TransferView, "attacked", "TV"),
+    (TransferView, "shown", "zero-filled"),
+    (TransferView, "noise_rel", 0.03),
+    (TransferView, "image", 3),
 )
 
 
@@ -136,11 +166,13 @@ def test_wrong_arguments_are_named(view, name, value):
 def folder(tmp_path_factory):
     """The scripts of the pages as the book has them."""
     folder = tmp_path_factory.mktemp("views")
-    for name in ("parts.js", "views.js", "explorer.css"):
+    for name in (*SCRIPTS, "explorer.css"):
         shutil.copy(data.STATIC / name, folder)
     (folder / "explorer").mkdir()
-    for name, value in {name: data.entry(name) for name in ("worker", "images", "tira", "tirafl")}.items():
-        script = f"explorerData.{name} = {json.dumps(value)};\n"
+    for name, value in {
+        name: data.entry(name) for name in ("worker", "images", "tira", "tirafl", *(f"transfer-{k}" for k in range(3)))
+    }.items():
+        script = f"explorerData[{name!r}] = {json.dumps(value)};\n"
         (folder / "explorer" / f"{name}.js").write_text(script, encoding="utf-8")
     return folder
 
@@ -157,7 +189,7 @@ def open_view(browser, folder):
         page.set_default_timeout(60_000)
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        scripts = "".join(f'<script src="{name}" defer></script>' for name in ("parts.js", "views.js"))
+        scripts = "".join(f'<script src="{name}" defer></script>' for name in SCRIPTS)
         head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><link rel="stylesheet" href='
         path = folder / f"{view.chapter}.html"
         path.write_text(f'<!doctype html>{head}"explorer.css">{scripts}<body>{view._page()}', encoding="utf-8")
@@ -177,7 +209,8 @@ def state(page):
     shown = page.evaluate(
         """() => [...document.querySelectorAll("figure")].map((figure) => {
         const canvas = figure.querySelector("canvas");
-        return canvas ? canvas.toDataURL() : figure.querySelector("svg").outerHTML.replace(/explorer-\\d+/g, ""); })"""
+        const drawn = canvas ? canvas.toDataURL() : figure.querySelector("svg, table").outerHTML;
+        return drawn.replace(/explorer-\\d+/g, ""); })"""
     )
     return numbers, shown
 
@@ -218,7 +251,20 @@ KNOBS = {  # label, key, numbers that change, pictures that change (in their ord
         ("Length n", "Home", {"r", "ratio", "alpha"}, {0, 1, 2, 3}),
         ("Measurements m", "Home", {"r", "ratio", "alpha"}, {1, 2, 3}),
     ),
+    TransferView: (
+        ("Shown by / Tira", "Space", {"rho", "alpha"}, {1, 3, 4}),
+        ("Made for / Tira", "Space", {"r", "rho", "alpha"}, {0, 1, 2, 3, 4}),
+        ("Noise level", "End", {"r", "rho", "alpha"}, {0, 1, 2, 3, 4}),
+        ("Image / 1", "Space", {"r", "rho", "alpha"}, {0, 1, 2, 3, 4}),
+    ),
 }
+
+
+def knob(page, label):
+    """A control by its label, after that of its group if it has one."""
+    group, _, name = label.rpartition(" / ")
+    scope = page.get_by_role("group", name=group) if group else page
+    return scope.get_by_label(name, exact=True)
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -226,7 +272,7 @@ def test_each_knob_changes_what_it_should(open_view, view):
     page = open_view(view())
     start = before = state(page)
     for label, key, numbers, pictures in KNOBS[view]:
-        control = page.get_by_label(label, exact=True)
+        control = knob(page, label)
         control.focus()
         after = moved(page, functools.partial(control.press, key))
         assert {name for name in before[0] if before[0][name] != after[0][name]} >= numbers, label
@@ -388,6 +434,7 @@ def open_widget(browser):
         (ReconstructionView, "lines", "Lines of the mask"),
         (AttackView, "step", "Step"),
         (TheoryView, "m", "Measurements m"),
+        (TransferView, "noise_rel", "Noise level"),
         (functools.partial(Explorer, image="brain"), "lines", "Lines of the mask"),
     ],
 )
@@ -395,11 +442,12 @@ def test_the_widget_and_its_traits_move_together(open_widget, view, name, label)
     shown = view()
     page = open_widget(shown)
     control = page.get_by_label(label, exact=True)
+    scale = LEVELS if name == "noise_rel" else range(256)  # what the slider's positions mean
     control.press("Home")
     least = int(control.input_value())
-    assert page.evaluate("name => model.get(name)", name) == least != getattr(shown, name)
+    assert page.evaluate("name => model.get(name)", name) == scale[least] != getattr(shown, name)
     page.wait_for_selector(DONE)
-    page.evaluate("name => model.set(name, model.get(name) + 4)", name)
+    page.evaluate("([name, value]) => model.set(name, value)", [name, scale[least + 4]])
     page.wait_for_selector(DONE)
     assert int(control.input_value()) == least + 4
 
@@ -414,3 +462,23 @@ def test_the_widget_of_the_networks_gets_its_data_from_the_kernel(open_widget):
     assert page.get_by_label("brain", exact=True).is_checked()
     moved(page, page.get_by_role("button", name="Load Tira (3 MB)").click)
     assert page.locator("[data-number=tira]").inner_text().endswith(" %")
+
+
+def test_the_pictures_of_transfer_are_those_of_its_frames(open_view):
+    view = TransferView("tira", "tv", 0.02, 1)
+    page, content = open_view(view), data.entry("transfer-1")
+    frame = content["2"]["tira"]
+    shown = [page.locator(f"[data-number={name}]").inner_text() for name in ("r", "rho", "alpha")]
+    assert shown == [frame["r"], *frame["seen"]["tv"]]
+    close = (decode(frame["close"])[:, 24:48] - 128) / 100  # what TV shows, less the image
+    top, left = (min(max(c, 12), 244) - 12 for c in frame["mu"])
+    expected = (decode(content["x"])[top : top + 24, left : left + 24] / 255 + close).abs()
+    drawn = (
+        page.locator("canvas")
+        .nth(3)
+        .evaluate("canvas => Array.from(canvas.getContext('2d').getImageData(0, 0, 24, 24).data)")
+    )
+    red = torch.tensor(drawn).reshape(24, 24, 4)[..., 0] / 255
+    over = expected > 1
+    assert over.any() and (red[over] == 213 / 255).all()  # the colour of warning
+    assert (red - expected)[~over].abs().max() < 0.01

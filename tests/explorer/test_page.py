@@ -14,7 +14,7 @@ from helpers import book_module
 from PIL import Image
 from torch import nn
 
-from lib.explorer import IMAGES, AttackView, Explorer, NetworksView, ReconstructionView, TheoryView, page
+from lib.explorer import IMAGES, AttackView, Explorer, NetworksView, ReconstructionView, TheoryView, TransferView, page
 from lib.explorer.data import entries
 from lib.explorer.pictures import GAP
 from lib.explorer.trained import network_data
@@ -25,7 +25,7 @@ from lib.runs.frames import FRAMES, decode, example_image
 from lib.runs.tables import read_table
 
 ROOT = Path(__file__).parents[2]
-VIEWS = (Explorer, ReconstructionView, NetworksView, AttackView, TheoryView)
+VIEWS = (Explorer, ReconstructionView, NetworksView, AttackView, TheoryView, TransferView)
 
 
 explorer_page, solver = book_module("_ext/explorer_page"), book_module("solver")
