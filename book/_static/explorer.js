@@ -13,7 +13,7 @@
   const FEATURES = { attack: "Attack", spike: "Spike", disc: "Disc", bar: "Bar", letter: "Letter A", erase: "Erase", paint: "Paint" };
   const LIVE = { noise: [0.1, 20], lines: [25, 80], size: [0, 15] };
   const PHANTOM = "ellipses", TRAINED = { lines: 40, n: 256 }; // of the frames; of the networks
-  const WHY = "The frames are those of the first phantom.";
+  const WHY = "Frames were computed for the first image only.";
   const ATTACK = "The ascent on objective (6) for the disk around the target, from the spike on. The curves are what the ascent " +
     "sees; the pictures and α are converged.";
   const TIRA = "Tira is computed in this page, too. It was trained for the mask of 40 lines.";
