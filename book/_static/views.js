@@ -343,15 +343,16 @@ window.explorerViews ??= (() => {
     const root = make("div", { class: "explorer" }), settings = model.get("settings"), names = model.get("names");
     el.append(root);
     listen(model);
-    const state = () => Object.fromEntries(names.map((name) => [name, model.get(name)]));
+    const state = () => Object.fromEntries(names.map((name) => [name, model.get(name)])), first = state();
     let busy = false;
-    const set = await VIEWS[model.get("chapter")](root, { ...settings, ...state() }, (values) => {
+    const set = await VIEWS[model.get("chapter")](root, { ...settings, ...first }, (values) => {
       busy = true;
       for (const [name, value] of Object.entries(values)) model.set(name, value);
       busy = false;
       model.save_changes();
     });
     for (const name of names) model.on(`change:${name}`, () => busy || set({ [name]: model.get(name) }));
+    if (names.some((name) => model.get(name) !== first[name])) set(state()); // changed meanwhile
   }
 
   return { mount, render };

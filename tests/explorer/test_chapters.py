@@ -346,25 +346,30 @@ def test_recovery_agrees_with_lib_theory(open_view):
 
 @pytest.fixture
 def open_widget(browser):
-    """A function that opens the module that Jupyter loads, with a model of the traits as anywidget has it."""
+    """A function that opens the module that Jupyter loads, with a model of the traits as anywidget has it.
+
+    Other arguments are traits that change before the view is there.
+    """
     page = browser.new_page()
     page.set_default_timeout(60_000)
 
-    def open_(shown):
+    def open_(shown, **meanwhile):
         values = {"settings": shown.settings, "names": shown.names, "chapter": shown.chapter}
         values |= {trait: getattr(shown, trait) for trait in shown.names}
         page.evaluate(
-            """async ([text, values, data]) => {
+            """async ([text, values, data, meanwhile]) => {
               const heard = {}, model = { get: (name) => values[name], save_changes() {},
                 on: (event, react) => (heard[event] = react),
                 send: ({ name }) => heard["msg:custom"]({ name, value: data[name] }),
                 set(name, value) { values[name] = value; heard[`change:${name}`]?.(); } };
               const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
               const { default: widget } = await import(address);
-              await widget.render({ model, el: document.body });
+              const rendered = widget.render({ model, el: document.body });
+              for (const [name, value] of Object.entries(meanwhile)) model.set(name, value);
+              await rendered;
               window.model = model;
             }""",
-            [shown._esm, values, sent(shown)],
+            [shown._esm, values, sent(shown), meanwhile],
         )
         page.wait_for_selector(DONE)
         return page
@@ -406,12 +411,13 @@ def test_the_widget_and_its_traits_move_together(open_widget, view, name, label)
 
 
 def test_the_widget_of_the_networks_gets_its_data_from_the_kernel(open_widget):
-    page = open_widget(NetworksView())
+    page = open_widget(NetworksView(), image="brain")
+    assert page.get_by_label("brain", exact=True).is_checked()
     page.get_by_label("Noise level", exact=True).press("Home")
     assert page.evaluate("model.get('noise_rel')") == 0.005
     page.wait_for_selector(DONE)
-    page.evaluate("model.set('image', 'brain')")
+    page.evaluate("model.set('image', 'Shepp-Logan')")
     page.wait_for_selector(DONE)
-    assert page.get_by_label("brain", exact=True).is_checked()
+    assert page.get_by_label("Shepp-Logan", exact=True).is_checked()
     moved(page, page.get_by_role("button", name="Load Tira (3 MB)").click)
     assert page.locator("[data-number=tira]").inner_text().endswith(" %")
