@@ -428,6 +428,7 @@
     function finished(method, text, asked) {
       said[method] = text;
       const other = method === "tv" ? "tira" : "tv";
+      if (document.activeElement === stop) tira.focus();
       stop.hidden = true;
       if (state.tira && !said[other]) {
         status.textContent = `${NAMES[other]} is at work`;

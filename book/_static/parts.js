@@ -210,15 +210,16 @@ window.explorerParts ??= (() => {
     });
     model.on("msg:custom", ({ name, value }) => asked.get(name)?.(value));
     el.append(root);
-    const state = () => Object.fromEntries(names.map((name) => [name, model.get(name)]));
+    const state = () => Object.fromEntries(names.map((name) => [name, model.get(name)])), first = state();
     let busy = false;
-    const set = await views[model.get("chapter")](root, { ...settings, ...state() }, (values) => {
+    const set = await views[model.get("chapter")](root, { ...settings, ...first }, (values) => {
       busy = true;
       for (const [name, value] of Object.entries(values)) model.set(name, value);
       busy = false;
       model.save_changes();
     });
     for (const name of names) model.on(`change:${name}`, () => busy || set({ [name]: model.get(name) }));
+    if (names.some((name) => model.get(name) !== first[name])) set(state()); // changed meanwhile
     root.dataset.ready = "true";
   }
 

@@ -265,7 +265,7 @@
 
   const BRIGHT = 200; // the grey value of 1 in stored images, see lib.explorer.page
 
-  async function networks(root, { table, levels, images, lines, ...start }, changed) {
+  async function networks(root, { table, levels, images, lines, seed, ...start }, changed) {
     const state = { ...start }, n = 256, [known, stored] = await Promise.all([load("images"), load("tirafl")]);
     const change = (values) => { Object.assign(state, values); changed(values); return update(); };
     const controls = {
@@ -275,25 +275,26 @@
     const names = { zero: "Zero-filled", tv: "TV", tira: "Tira", tirafl: "TiraFL" };
     const parts = Object.fromEntries(Object.entries(names).map(([key, name]) => [key, picture(name)])), truth = picture("Image");
     const want = button("Load Tira (3 MB)", async () => {
-      want.disabled = true;
       page.say("Loading Tira");
       try {
         weights = await load("tira");
-        want.hidden = true;
-        await update();
       } catch (error) {
-        want.disabled = false;
-        page.say(error.message);
+        return page.say(error.message);
       }
+      if (document.activeElement === want) reset.focus();
+      want.hidden = true;
+      await update();
     });
-    const page = lay(root, Object.values(controls).map(({ row }) => row), [want, button("Reset", () => change(start))],
+    const reset = button("Reset", () => change(start));
+    const page = lay(root, Object.values(controls).map(({ row }) => row), [want, reset],
       [truth, ...Object.values(parts)], "Zero-filled image, TV and Tira are computed in this page, from the same measurements. The " +
       "images of TiraFL were computed before and are stored. Pixels brighter than 1 are orange.", "three");
     const text = (value) => `${(100 * value).toFixed(1)} %`, ask = solver(show);
     let weights = null, wanted = 0;
     const put = (key, image, error) => parts[key].show(image, n, `${names[key]}, relative error ${text(error)}.`,
       ["error ", number(key, text(error))]);
-    parts.tira.show(new Float32Array(n * n), n, "Tira, not loaded yet.", ["not loaded"]);
+    parts.tira.canvas.setAttribute("aria-label", "Tira, not loaded yet.");
+    parts.tira.caption.textContent = "not loaded";
 
     async function update() {
       controls.noise.set(levels.indexOf(state.noise_rel), share(state.noise_rel));
@@ -305,7 +306,7 @@
       const image = Float32Array.from(x.values, (value) => value / 255);
       truth.show(image, n, `The image that is measured: ${state.image}.`, []);
       put("tirafl", Float32Array.from(fl.values, (value) => value / BRIGHT), error);
-      await ask({ kind: "compare", n, lines, image, seed: 1, noise_rel: state.noise_rel, weights,
+      await ask({ kind: "compare", n, lines, image, seed, noise_rel: state.noise_rel, weights,
         lam: lambda(100 * state.noise_rel, lines, table) }).catch((reason) => page.say(reason.message));
     }
 

@@ -237,7 +237,7 @@ class NetworksView(View):
         if checks.number(where, "noise_rel", noise_rel, 0) not in NOISE:
             raise ValueError(f"{where}: noise_rel must be one of {NOISE}, got {noise_rel}")
         checks.one_of(where, "image", image, tuple(IMAGES))
-        settings = {"table": _calibration(), "levels": NOISE, "images": list(IMAGES), "lines": LINES}
+        settings = {"table": _calibration(), "levels": NOISE, "images": list(IMAGES), "lines": LINES, "seed": SEED}
         values = {"noise_rel": noise_rel, "image": image}
         super().__init__(chapter="networks", settings=settings, names=list(values), **values)
 

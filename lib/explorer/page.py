@@ -66,9 +66,9 @@ def write_page() -> None:
 
 
 def write_stored() -> None:
-    """What ``NetworksView`` shows of TiraFL: by image and noise level, the modulus and its relative error.
+    """TiraFL's images for :class:`lib.explorer.chapters.NetworksView`, by image and noise level: modulus and error.
 
-    The page does not compute it: with its learned transform it would be half as large again as Tira.
+    The page does not compute them: with its learned transform TiraFL would be half as large again as Tira.
     """
     tirafl, stored = load_network("tirafl", PRESET), {}
     for name, image in IMAGES.items():

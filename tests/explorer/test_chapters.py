@@ -342,8 +342,11 @@ def test_tira_is_loaded_when_asked_for_and_all_methods_agree_with_lib(open_view)
     assert page.evaluate("explorerData.tira === undefined")
     numbers, blank = state(page)
     assert set(numbers) == {"zero", "tv", "tirafl"}
-    moved(page, page.get_by_role("button", name="Load Tira (3 MB)").click)
-    assert state(page)[1][3] != blank[3] and page.get_by_role("button", name="Load Tira (3 MB)").is_hidden()
+    button = page.get_by_role("button", name="Load Tira (3 MB)")
+    button.focus()
+    moved(page, lambda: button.press("Enter"))
+    assert page.evaluate("document.activeElement.textContent") == "Reset"  # the button is gone, the focus is not
+    assert state(page)[1][3] != blank[3] and button.is_hidden()
     lam = chapters.calibrated_lambda(0.1, 40)
     job = {"n": 256, "lines": 40, "noise_rel": 0.1, "lam": lam, "seed": chapters.SEED, "weights": data.entry("tira")}
     answer, expected = ask(page, kind="compare", image=truth.flatten().tolist(), **job), view.reconstruct()
@@ -400,26 +403,31 @@ def test_recovery_agrees_with_lib_theory(open_view):
 
 @pytest.fixture
 def open_widget(browser):
-    """A function that opens the module that Jupyter loads, with a model of the traits as anywidget has it."""
+    """A function that opens the module that Jupyter loads, with a model of the traits as anywidget has it.
+
+    Other arguments are traits that change before the view is there.
+    """
     page = browser.new_page()
     page.set_default_timeout(60_000)
     page.expose_function("ask", lambda message: message | {"value": data.entry(message["name"])})
 
-    def open_(shown):
+    def open_(shown, **meanwhile):
         values = {"settings": shown.settings, "names": shown.names, "chapter": shown.chapter}
         values |= {trait: getattr(shown, trait) for trait in shown.names}
         page.evaluate(
-            """async ([text, values]) => {
+            """async ([text, values, meanwhile]) => {
               const heard = {}, model = { get: (name) => values[name], save_changes() {},
                 on: (event, react) => (heard[event] = react),
                 send: async (message) => heard["msg:custom"](await ask(message)),
                 set(name, value) { values[name] = value; heard[`change:${name}`]?.(); } };
               const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
               const { default: widget } = await import(address);
-              await widget.render({ model, el: document.body });
+              const rendered = widget.render({ model, el: document.body });
+              for (const [name, value] of Object.entries(meanwhile)) model.set(name, value);
+              await rendered;
               window.model = model;
             }""",
-            [shown._esm, values],
+            [shown._esm, values, meanwhile],
         )
         page.wait_for_selector(DONE)
         return page
@@ -453,13 +461,14 @@ def test_the_widget_and_its_traits_move_together(open_widget, view, name, label)
 
 
 def test_the_widget_of_the_networks_gets_its_data_from_the_kernel(open_widget):
-    page = open_widget(NetworksView())
+    page = open_widget(NetworksView(), image="brain")
+    assert page.get_by_label("brain", exact=True).is_checked()
     page.get_by_label("Noise level", exact=True).press("Home")
     assert page.evaluate("model.get('noise_rel')") == 0.005
     page.wait_for_selector(DONE)
-    page.evaluate("model.set('image', 'brain')")
+    page.evaluate("model.set('image', 'Shepp-Logan')")
     page.wait_for_selector(DONE)
-    assert page.get_by_label("brain", exact=True).is_checked()
+    assert page.get_by_label("Shepp-Logan", exact=True).is_checked()
     moved(page, page.get_by_role("button", name="Load Tira (3 MB)").click)
     assert page.locator("[data-number=tira]").inner_text().endswith(" %")
 
