@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # what _toc.yml names: a user's own notebooks are no chapters
 NOTEBOOKS := $(shell sed -n 's|.*file: \(notebooks/[^ ]*\).*|\1.ipynb|p' _toc.yml)
-SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' -not -name '* *' 2>/dev/null) $(NOTEBOOKS) $(wildcard results/figures/* results/explorer/*) $(shell find lib -name '*.py') CHANGELOG.md CONTRIBUTING.md
+SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' -not -name '* *' 2>/dev/null) $(NOTEBOOKS) $(wildcard results/figures/* results/explorer/* weights/*) $(shell find lib -name '*.py') CHANGELOG.md CONTRIBUTING.md
 HTML := _build/html/index.html
 quoted = '$(subst ','\'',$(1))'
 
@@ -103,10 +103,10 @@ sweep: $(READY)  ## run a notebook over parameters: SWEEP=FILE.yml SCHEDULER=tcp
 
 STEPS ?= 3
 explorer: $(READY)  ## compute the frames of the explorer: STEPS=3 of the ascent against a network (results/explorer)
-	$(BIN)/python -m lib.runs frames --steps $(call quoted,$(STEPS)) $(PLACE)
+	$(BIN)/python -m lib.runs frames transfer_frames --steps $(call quoted,$(STEPS)) $(PLACE)
 	$(BIN)/python -m lib.explorer.page
 
-solver: $(READY)  ## compile the explorer's solver.c to WebAssembly (book/_static/solver.wasm.js); needs clang and lld
+solver: $(READY)  ## compile solver.c and network.c of the views to WebAssembly (book/_static/*.wasm.js); needs clang and lld
 	$(BIN)/python book/solver.py
 
 # a static pattern: a plain fig-% would also match the files in results/figures

@@ -1,6 +1,7 @@
 """axe-core in headless Chromium on every page of the book: nothing serious, in light and in dark mode."""
 
 import axe_playwright_python
+import pytest
 
 AXE = (axe_playwright_python.__file__).replace("__init__.py", "axe.min.js")
 SERIOUS = ("serious", "critical")
@@ -21,11 +22,17 @@ def pages(site):
             yield path
 
 
+DRAWN = """(async () => {
+  const waits = () => [...document.querySelectorAll("[data-chapter]")].some((view) => !view.dataset.done);
+  while (waits()) await new Promise((next) => setTimeout(next, 50));
+})()"""
+
+
 def test_no_page_has_a_serious_finding_in_light_or_dark(site, browser):
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     context.route("**/mathjax/**", lambda route: route.abort())  # slow; one page is tested with it below
     tab = context.new_page()
-    found = [finding for path in pages(site) for finding in findings(tab, path)]
+    found = [finding for path in pages(site) for finding in findings(tab, path, DRAWN)]
     context.close()
     assert not found, "\n".join(found)
 
@@ -40,17 +47,19 @@ def test_formulas_are_accessible(site, browser):
 AT_WORK = """(async () => {
   const root = document.querySelector(".explorer"), wait = () => new Promise((next) => setTimeout(next, 50));
   while (!root.dataset.ready) await wait();
-  location.hash = "noise=4&mu=112,80&mode=live&n=128&image=brain&feature=paint&paint=3_10_5050";
+  location.hash = "noise=4&mu=112,80&mode=live&n=128&image=brain&STATE";
+  await wait();
   [...root.querySelectorAll("button")].find((button) => button.textContent === "Python").click();
   while (!root.dataset.done) await wait();
 })()"""
 
 
-def test_the_explorer_at_work_is_accessible(site, browser):
+@pytest.mark.parametrize("state", ["feature=paint&paint=3_10_5050", "feature=attack"])
+def test_the_explorer_at_work_is_accessible(site, browser, state):
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     context.route("**/mathjax/**", lambda route: route.abort())
     tab = context.new_page()
-    found = findings(tab, site / "notebooks" / "explorer.html", AT_WORK)
+    found = findings(tab, site / "notebooks" / "explorer.html", AT_WORK.replace("STATE", state))
     assert tab.get_by_role("region", name="Python that recomputes").is_visible()
     context.close()
     assert not found, "\n".join(found)

@@ -24,8 +24,9 @@ import pytest
 import torch
 from PIL import Image
 
-from lib.attack import disk_weight, spike_perturbation
-from lib.explorer import IMAGES, features, page_lambda, read_image
+from lib.attack import disk_weight, evaluate_perturbation, spike_perturbation
+from lib.explorer import IMAGES, Explorer, features, page_lambda, read_image
+from lib.networks import load_network
 from lib.operators import MaskedFourier, radial_mask
 from lib.runs.frames import FRAMES, example_image
 from lib.runs.tables import read_rows
@@ -36,7 +37,8 @@ pytestmark = pytest.mark.slow  # `make quick` leaves them out
 ROOT = Path(__file__).parent.parent
 SLOW = 10  # a shared machine may be this much slower than the times that are promised
 EXPLORER = "notebooks/explorer.html"
-DONE = ".explorer[data-done]:not([data-done=''])"  # the live mode has solved what was asked
+DONE = ".explorer[data-done]:not([data-done=''])"  # what was asked is drawn
+VIEW = "[data-chapter]:not([data-done=''])[data-done]"  # the same of a chapter's view
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +109,7 @@ def numbers(page, column=0):
 
 def settle(page):
     """Wait until what is asked for is drawn."""
-    page.wait_for_function(
-        """() => { const root = document.querySelector(".explorer"), link = root.querySelector(".explorer-link");
-        return root.dataset.done || root.dataset.shown === link.getAttribute("href"); }"""
-    )
+    page.wait_for_selector(DONE)
 
 
 def move(slider):
@@ -133,6 +132,8 @@ def test_every_page_asks_no_other_host(browser, book, base):
         page.goto(base + path, wait_until="load")
         if page.locator("mjx-container, .math").count():
             page.wait_for_selector("mjx-container", state="attached")  # mathematics is rendered
+        if page.locator("[data-chapter]").count():
+            page.wait_for_selector(VIEW)  # and the view has loaded what it draws
     page.goto(f"{base}search.html?q=spike")
     page.wait_for_selector("#search-results li")  # and the search finds something
     context.close()
@@ -152,12 +153,11 @@ def test_the_first_frame_is_soon_there_and_light(open_page, base):
 
 
 def test_all_that_the_explorer_may_fetch_is_light(book):
-    files = [
-        *(book / "_static" / "explorer").iterdir(),
-        book / "_static" / "explorer.js",
-        book / "_static" / "explorer.css",
-    ]
-    assert sum(file.stat().st_size for file in files) < 6e6
+    folder = book / "_static" / "explorer"
+    files = [*folder.iterdir(), book / "_static" / "explorer.js", book / "_static" / "explorer.css"]
+    tira = folder / "tira.js"  # which is loaded on demand alone
+    assert sum(file.stat().st_size for file in files if file != tira) < 6e6
+    assert tira.stat().st_size < 3.5e6
 
 
 def test_each_slider_moves_picture_and_numbers(open_page, base):
@@ -183,8 +183,7 @@ def test_a_step_is_fast(open_page, address):
           const start = performance.now();
           slider.value = value;
           slider.dispatchEvent(new Event("input"));
-          while (root.dataset.shown !== root.querySelector(".explorer-link").getAttribute("href"))
-            await new Promise((next) => setTimeout(next));
+          while (!root.dataset.done) await new Promise((next) => setTimeout(next));
           times.push(performance.now() - start);
         }
         return times; }"""
@@ -302,12 +301,7 @@ def test_live_each_slider_moves_picture_and_numbers(open_page, base):
 
 SOLVE = """
 async (job) => {
-  const root = document.currentScript, text = explorerData.worker ?? (await new Promise((resolve) => {
-    const script = document.createElement("script");
-    script.src = new URL("../_static/explorer/worker.js", location.href).href;
-    script.onload = () => resolve(explorerData.worker);
-    document.head.append(script);
-  }));
+  const text = await explorerParts.load("worker");
   const worker = new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
   return await new Promise((resolve) => {
     worker.onmessage = ({ data }) => {
@@ -367,7 +361,7 @@ def test_an_old_browser_is_told_what_the_live_mode_needs(open_page, address, boo
     text = (book / "_static" / "explorer" / "worker.js").read_text(encoding="utf-8")
     page = open_page(address + EXPLORER)
     page.route("**/explorer/worker.js", lambda route: route.fulfill(body=text.replace("AGFzbQ", "AGFzbg", 1)))
-    page.get_by_label("TV, live in your browser").check()
+    page.get_by_label("TV and Tira, live in your browser").check()
     page.get_by_text("WebAssembly and SIMD").wait_for()
 
 
@@ -399,19 +393,12 @@ def test_a_swipe_over_a_picture_moves_no_target(open_page, address):
     assert page.locator(".explorer-link").get_attribute("href") == "#noise=4&mu=112,80"
 
 
-def test_in_the_chapters_it_tells_their_story(open_page, address):
-    page = open_page(f"{address}notebooks/results.html")
-    assert page.locator(".explorer h3").all_inner_texts() == ["TV", "Tira (compact)", "TiraFL (compact)"]
-    before = numbers(page, 1)
-    page.get_by_label("made for each method").check()
-    settle(page)
-    assert numbers(page, 1) != before
-
-
 CHAPTERS = {
     "cs_mri": "Zero-filled",
+    "networks": "TiraFL",
     "attack": "TV from y + e",
     "theory": "Recovered from y + e",
+    "results": "TV from y + e",
 }  # a title in each view
 
 
@@ -419,12 +406,29 @@ CHAPTERS = {
 def test_each_chapter_has_its_view(open_page, base, chapter):
     page = open_page(f"{base}notebooks/{chapter}.html")
     assert page.evaluate("performance.getEntriesByName('explorer')[0].startTime") < SLOW * 1000
-    page.wait_for_selector("[data-chapter]:not([data-done=''])[data-done]")
+    page.wait_for_selector(VIEW)
     assert CHAPTERS[chapter] in page.locator("[data-chapter] h3").all_inner_texts()
     still = open_page(f"{base}notebooks/{chapter}.html", ready=False, java_script_enabled=False)
     image = still.locator("[data-chapter] img")
     assert image.bounding_box()["width"] > 300 and len(image.get_attribute("alt")) > 40
     assert image.evaluate("image => image.naturalWidth") > 300
+
+
+def test_no_chapter_scrolls_sideways_nor_do_its_cells(browser, book):
+    chapters = sorted((book / "notebooks").glob("*.html"))
+    assert len(chapters) > 7
+    for width in (390, 1300):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.route("**/mathjax/**", lambda route: route.abort())  # slow, and formulas are not what is measured
+        for chapter in chapters:
+            page.goto(chapter.as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, chapter.name
+            wide = page.evaluate(
+                """() => [...document.querySelectorAll(".cell pre")].filter((e) => e.scrollWidth > e.clientWidth + 1)
+                  .map((e) => e.textContent.split("\\n").reduce((a, b) => (a.length > b.length ? a : b)))"""
+            )
+            assert width < 1300 or wide == [], chapter.name
+        page.close()
 
 
 def test_lambda_in_the_page_is_that_of_the_library(open_page, address):
@@ -434,6 +438,107 @@ def test_lambda_in_the_page_is_that_of_the_library(open_page, address):
             "([noise, lines]) => explorerParts.lambda(noise, lines, explorerData.page.lambda)", [noise, lines]
         )
         assert math.isclose(found, page_lambda(noise / 100, lines), rel_tol=1e-9)
+
+
+# --- The attack, live
+
+
+@pytest.mark.parametrize(
+    "state", ["noise=2&mu=60,150&image=brain&size=4", "noise=8&mu=101,40&n=128&lines=30&image=other ellipses"]
+)
+def test_the_attack_in_the_page_is_that_of_the_library(open_page, address, state):
+    page = open_page(f"{address}{EXPLORER}#{state}&mode=live&feature=attack")
+    page.wait_for_selector(DONE)
+    given = dict(part.split("=") for part in state.split("&"))
+    n, lines, noise = int(given.get("n", 256)), int(given.get("lines", 40)), float(given["noise"]) / 100
+    explorer = Explorer(
+        noise, [int(c) for c in given["mu"].split(",")], lines, given["image"], "attack", int(given.get("size", 5))
+    )
+    explorer.n = n
+    attack = explorer.attack(tol=1e-3)
+    shown = {name: float(value) for name, value in numbers(page, 3).items()}
+    assert shown["alpha"] == pytest.approx(float(attack.amplification), rel=0.01)
+    assert shown["rho"] == pytest.approx(float(attack.artifact.abs().max()), rel=0.01)
+    label = page.locator(".explorer-plot").get_attribute("aria-label")
+    last = float(re.search(r"now ([\d.]+)", label)[1])
+    assert last == pytest.approx(float(attack.history[0, -1]), rel=0.03)
+
+
+def test_the_steps_of_the_attack_can_be_watched(open_page, address):
+    page = open_page(f"{address}{EXPLORER}#noise=4&mu=112,80&mode=live&n=128&feature=attack")
+    page.wait_for_selector(DONE)
+    best, slider, alphas = numbers(page, 3), page.get_by_label("Step", exact=True), []
+    for key in ("Home", *["ArrowRight"] * 5):
+        slider.press(key)
+        page.wait_for_selector(DONE)
+        alphas.append(float(numbers(page, 3)["alpha"]))
+    assert alphas[0] < max(alphas) and len(set(alphas)) > 3
+    link = page.locator(".explorer-link").evaluate("a => a.href")
+    assert link.endswith("step=5")
+    again = open_page(link)
+    again.wait_for_selector(DONE)
+    assert numbers(again, 3) == numbers(page, 3)
+    page.get_by_role("button", name="Best step").click()
+    page.wait_for_selector(DONE)
+    assert numbers(page, 3) == best and page.get_by_role("button", name="Best step").is_disabled()
+
+
+def test_tira_is_loaded_when_asked_and_attacked_in_the_page(open_page, base):
+    page, requests = open_page(f"{base}{EXPLORER}#noise=6&mu=100,90&mode=live&image=brain&feature=disc&size=3"), []
+    page.on("request", lambda request: requests.append(request.url))
+    page.wait_for_selector(DONE)
+    assert page.locator(".explorer h3").locator("visible=true").count() == 4 and "tira.js" not in "".join(requests)
+    page.get_by_role("button", name="Load Tira (3 MB)").click()
+    page.wait_for_selector(DONE)
+    assert "tira.js" in "".join(requests) and page.locator(".explorer h3").locator("visible=true").count() == 6
+    op, x, network = MaskedFourier(radial_mask(256, 40), real=True), IMAGES["brain"](), load_network("tira")
+    y, d = op.A(x), features.disc(256, (100, 90), 3)
+    e = features.perturbation(op, d, 0.06 * torch.linalg.vector_norm(y))
+    rho = evaluate_perturbation(lambda y: network(y), y, op, e, d).artifact.abs().max()
+    assert float(numbers(page, 5)["rho"]) == pytest.approx(float(rho), rel=0.01)
+    page.get_by_label("Attack", exact=True).check()
+    page.get_by_label("Tira", exact=True).check()
+    page.get_by_text("Step 1 of 5").wait_for()
+    page.get_by_role("button", name="Stop").click()
+    page.wait_for_selector(DONE)
+    assert float(numbers(page, 5)["r"]) == float(numbers(page, 3)["r"]) and float(numbers(page, 5)["alpha"]) > 0.5
+    assert page.get_by_role("button", name="Stop").locator("visible=true").count() == 0
+    page.get_by_role("button", name="Without Tira").click()
+    page.wait_for_selector(DONE)
+    assert page.locator(".explorer h3").locator("visible=true").count() == 5  # four pictures and the curve
+
+
+MOVES = """
+async (count) => {
+  const root = document.querySelector(".explorer");
+  let seed = 1;
+  const random = (n) => (seed = (1103515245 * seed + 12345) % 2147483648) % n;
+  for (let k = 0; k < count; k++) {
+    const all = [...root.querySelectorAll("input[type=range], input[type=radio]")];
+    const inputs = all.filter((input) => input.offsetParent);
+    const input = inputs[random(inputs.length)];
+    if (input.type === "radio") input.click();
+    else {
+      input.value = Number(input.min) + random(input.max - input.min + 1) * input.step;
+      input.dispatchEvent(new Event("input"));
+    }
+    await new Promise((next) => setTimeout(next, 5));
+  }
+  while (!root.dataset.done) await new Promise((next) => setTimeout(next, 20));
+}
+"""
+
+
+def test_random_moves_leave_no_error_and_no_growing_memory(open_page, address):
+    page = open_page(f"{address}{EXPLORER}#noise=4&mu=112,80&n=128")
+    session, sizes = page.context.new_cdp_session(page), []
+    for count in (300, 300):  # the first also loads all that there is
+        page.evaluate(MOVES, count)
+        session.send("HeapProfiler.collectGarbage")
+        sizes.append(session.send("Runtime.getHeapUsage")["usedSize"])
+    print("heap after 300 and 600 moves, MB:", [round(size / 1e6, 1) for size in sizes])
+    assert sizes[1] < sizes[0] + 3e6
+    assert not page.get_by_text("rror").locator("visible=true").count()
 
 
 # --- Any image, any artifact, and what the reader takes away
@@ -465,7 +570,7 @@ def test_every_image_has_every_artifact(open_page, base):
         page.get_by_label(image, exact=True).check()
         page.wait_for_selector(DONE)
         assert not page.get_by_label("TV and networks, computed before").is_visible()
-        assert page.get_by_text("The networks were run on the first phantom only").is_visible()
+        assert page.get_by_text("Frames were computed for the first image only").is_visible()
         for artifact in ("Disc", "Bar", "Letter A", "Erase", "Spike"):
             page.get_by_label(artifact, exact=True).check()
             page.wait_for_selector(DONE)
@@ -574,6 +679,9 @@ def test_the_lowest_noise_level_is_that_of_the_library(open_page, address):
     [
         "noise=4&mu=112,80",
         "noise=2.5&mu=120,100&mode=live&image=brain&feature=letter&size=4",
+        "noise=3&mu=150,70&mode=live&image=brain&feature=attack&size=4",
+        "noise=4&mu=112,80&mode=live&n=128&feature=attack&step=4",
+        "noise=8&mu=112,80&mode=live&tira=1&feature=disc&size=3",
         f"noise=8&mu=60,90&mode=live&image=own&n=128&lines=30&feature=paint&paint={STROKES}",
     ],
 )
@@ -593,7 +701,7 @@ def test_the_lines_of_python_recompute_the_view(open_page, address, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     exec(text, {})
     found = [float(value) for value in re.findall(r"(?:r|rho|alpha) = ([\d.]+)", capsys.readouterr().out)]
-    columns = range(3) if len(found) == 9 else [3]
+    columns = {9: (0, 1, 2), 6: (3, 5), 3: (3,)}[len(found)]
     shown = [float(numbers(page, column)[name]) for column in columns for name in ("r", "rho", "alpha")]
     assert found == pytest.approx(shown, rel=0.02)
 
@@ -601,7 +709,7 @@ def test_the_lines_of_python_recompute_the_view(open_page, address, tmp_path, mo
 def test_the_pictures_are_saved_as_they_are_seen(open_page, address, tmp_path):
     page = open_page(address + EXPLORER)
     frames = np.array(Image.open(saved(page, "Save pictures", tmp_path)).convert("RGB")).astype(int)
-    page.get_by_label("TV, live in your browser").check()
+    page.get_by_label("TV and Tira, live in your browser").check()
     page.wait_for_selector(DONE)
     live = np.array(Image.open(saved(page, "Save pictures", tmp_path)).convert("RGB")).astype(int)
     for picture, columns, rows in ((frames, 3, 2), (live, 4, 1)):
@@ -636,7 +744,7 @@ def lab(tmp_path_factory):
         server.wait()
 
 
-def test_in_jupyterlab_a_click_recomputes(browser, lab):
+def test_in_jupyterlab_the_explorer_is_that_of_the_page(browser, lab):
     page = browser.new_context(viewport={"width": 1300, "height": 1400}).new_page()
     page.set_default_timeout(120_000)
     page.goto(f"{lab}tree/explorer.ipynb")
@@ -644,13 +752,19 @@ def test_in_jupyterlab_a_click_recomputes(browser, lab):
     page.get_by_text("| Idle").wait_for()  # before its kernel is there, Run asks which one to take
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
-    picture = page.locator(".jp-OutputArea-output img[alt^='x + r']").first
-    picture.wait_for()
-    before = picture.get_attribute("alt")
-    box = picture.bounding_box()
-    picture.click(position={"x": box["width"] * 0.1, "y": box["height"] * 0.8})
-    page.wait_for_function("before => document.querySelector(\"img[alt^='x + r']\").alt !== before", arg=before)
-    page.get_by_role("button", name="Refine").click()
-    clicked = picture.get_attribute("alt")
-    page.wait_for_function("before => document.querySelector(\"img[alt^='x + r']\").alt !== before", arg=clicked)
+    page.wait_for_selector(f".jp-OutputArea-output {DONE}")
+    assert page.locator(".explorer h3").all_inner_texts()[:3] == ["TV", "Tira (compact)", "TiraFL (compact)"]
+    before = pixels(page), numbers(page)
+    canvas = page.locator(".explorer-box > canvas:first-child").first
+    box = canvas.bounding_box()
+    canvas.click(position={"x": box["width"] * 0.1, "y": box["height"] * 0.8})
+    page.wait_for_selector(DONE)
+    assert pixels(page) != before[0] and numbers(page) != before[1]
+    assert page.get_by_label("Target, row").locator("visible=true").input_value() == "6"  # of the grid, row 208
+    page.get_by_label("TV and Tira, live in your browser").check()
+    page.get_by_label("Attack", exact=True).check()
+    page.wait_for_selector(DONE)
+    assert "Done" in page.locator(".explorer-status").inner_text() and float(numbers(page, 3)["alpha"]) > 2
+    labels = page.locator(".explorer label").locator("visible=true")
+    assert not any(labels.evaluate_all("labels => labels.map((label) => label.scrollWidth > label.clientWidth + 1)"))
     page.context.close()

@@ -43,40 +43,54 @@ def test_it_is_executed_in_order_and_without_errors(notebook):
 # --- How it reads
 
 LINES, WIDTH, WORDS = 25, 84, 12  # of a cell, of its lines in the book without a scroll bar, of a caption
-DUE = {"attack_cell", "explorer"}  # not yet written anew; take each out when it is
 
 
-@pytest.fixture
-def chapter(request, notebook):
-    if request.node.callspec.params["notebook"].stem in DUE:
-        pytest.skip("this chapter is still to be rewritten")
-    return notebook
-
-
-def test_at_least_half_of_the_code_is_in_view(chapter):
-    cells = code_cells(chapter)
+def test_at_least_half_of_the_code_is_in_view(notebook):
+    cells = code_cells(notebook)
     folded = [cell for cell in cells if {"hide-input", "hide-cell"} & set(cell.metadata.get("tags", []))]
     assert 2 * len(folded) <= len(cells)
 
 
-def test_each_cell_fits_the_page(chapter):
-    for cell in code_cells(chapter):
+def test_each_cell_fits_the_page(notebook):
+    for cell in code_cells(notebook):
         lines = cell.source.splitlines()
         assert len(lines) <= LINES, cell.id
         assert max(map(len, lines)) <= WIDTH, max(lines, key=len)
 
 
-def test_captions_are_short(chapter):
-    for cell in code_cells(chapter):
+def test_captions_are_short(notebook):
+    for cell in code_cells(notebook):
         for options in (cell.metadata.get("mystnb", {}).get("figure"), cell.metadata.get("table")):
             caption = re.sub(r" \(`make .*\)$", "", options["caption"]) if options else ""
             assert len(caption.split()) <= WORDS, caption
 
 
-def test_what_the_book_folds_jupyterlab_folds(chapter):
-    for cell in chapter.cells:
+def test_what_the_book_folds_jupyterlab_folds(notebook):
+    for cell in notebook.cells:
         hidden = cell.metadata.get("jupyter", {}).get("source_hidden", False)
         assert hidden == ("hide-input" in cell.metadata.get("tags", [])), f"{cell.source}: make execute"
+
+
+# What jupyterlab-myst resolves: labels of the same notebook, but no captions of cells and no bibliography
+HERE = re.compile(r"\{(?:eq|prf:ref)\}`([\w-]+)`")
+
+
+ROLES = {"beyond"}  # chapters still to be rewritten; take each out when it is
+
+
+def test_jupyterlab_follows_each_reference(request, notebook):
+    if request.node.callspec.params["notebook"].stem in ROLES:
+        pytest.skip("this chapter still has roles")
+    text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    labels = re.findall(r"(?<=\$\$ \()[\w-]+(?=\))|(?<=:label: )[\w-]+", text)
+    assert set(HERE.findall(text)) <= set(labels)
+    assert re.findall(r"\{[\w:-]+\}`", HERE.sub("", text)) == []
+    assert re.findall(r"\[\]\(.*?\)", text) == []  # it would have no text
+
+
+def test_html_comes_from_cells_of_code(notebook):
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert re.findall(r"\{raw\}|<[a-zA-Z/][^>]*>", re.sub(r"`[^`]*`|\$[^$]*\$", "", text)) == []
 
 
 def test_it_has_one_cell_of_parameters_each_with_its_meaning(notebook):

@@ -70,6 +70,20 @@ def caption(text: str) -> nodes.title:
     return nodes.title(text, "", *(kinds[p[0]](p[1:-1], p[1:-1]) if p[0] in kinds else nodes.Text(p) for p in parts))
 
 
+# What JupyterLab shows as it stands, and what Sphinx is to make of it: a number, or a citation of the bibliography
+LINKS = (
+    (re.compile(r"\[[Tt]he (?:figure|table)\]\(#([\w-]+)\)"), r"{numref}`\1`"),
+    (re.compile(r"\[\([^\[\]\n]+\d{4}\)\]\(#([a-z]+\d{4})\)"), r"{cite:p}`\1`"),
+    (re.compile(r"\[[^\[\](\n]+\(\d{4}\)\]\(#([a-z]+\d{4})\)"), r"{cite:t}`\1`"),
+)
+
+
+def with_roles(app, docname, source):
+    """Read the links of a notebook, [the figure](#fig-1) or [Poon (2015)](#poon2015), as the roles they stand for."""
+    for link, role in LINKS:
+        source[0] = link.sub(role, source[0])
+
+
 class AuthorYearLabels(BaseLabelStyle):
     """The labels of the bibliography, as the text cites: [Poon, 2015], [Candès and Plan, 2011], [Yang et al., 2016]."""
 
@@ -142,6 +156,7 @@ def setup(app):
     register_plugin("pybtex.style.formatting", "author_year", AuthorYear)
     app.add_transform(TableCaptions)
     app.connect("config-inited", decide)
+    app.connect("source-read", with_roles)
     app.connect("html-page-context", mend, priority=900)
     app.connect("build-finished", forward)
     app.connect("build-finished", without_search)

@@ -101,19 +101,27 @@ function operators({ x, r, data, weight }, n, rho) {
 const norm = (values) => Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
 const peak = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 
+function disk(n, mu, sigma) { // lib.attack.disk_weight; a spike for the radius 0
+  return Float32Array.from({ length: n * n }, (_, k) =>
+    (Math.floor(k / n) - mu[0]) ** 2 + ((k % n) - mu[1]) ** 2 <= sigma ** 2);
+}
+
+function stepped(r, g, k, eta) { // the average of r with the gradient g, of norm eta
+  const tau = Math.max(2 / (k + 2), WEIGHT), scale = (tau * eta) / norm(g);
+  const sum = r.map((value, at) => (1 - tau) * value + scale * g[at]), length = norm(sum);
+  return sum.map((value) => (value * eta) / length);
+}
+
 let climb = { key: "" }; // at work: problem, perturbations, history
 
 // From the spike at mu: all steps, then what the wanted one (null: the best) does to converged reconstructions.
 tasks.attack = async (job) => {
-  const { n, mu, sigma, lam } = job, key = ["n", "lines", "noise_rel", "lam", "mu", "sigma"].map((name) => job[name]).join();
+  const began = performance.now(), { n, mu, sigma, lam } = job;
+  const key = ["source", "n", "lines", "noise_rel", "lam", "mu", "sigma"].map((name) => job[name]).join();
   const problem = (feature) => setUp({ ...job, noise: job.noise_rel, feature });
   if (climb.key !== key) {
     climb = { key: "" };
-    const spike = new Float32Array(n * n), phi = new Float32Array(n * n);
-    for (let k = 0; k < n * n; k++) {
-      const distance = (Math.floor(k / n) - mu[0]) ** 2 + ((k % n) - mu[1]) ** 2;
-      [spike[k], phi[k]] = [distance === 0, distance <= sigma ** 2];
-    }
+    const phi = disk(n, mu, sigma), spike = disk(n, mu, 0);
     const { perturbation, unit, images } = problem(spike), last = await converge(job, unit);
     if (last === null) return;
     const m = array("weight", n * n).reduce((sum, w) => sum + w, 0), clean = images[0].slice(), eta = norm(perturbation);
@@ -147,10 +155,7 @@ tasks.attack = async (job) => {
         g = updateAdjoint(g, given, n, rho, i ? RELAXATION : 1, kept[i]);
       }
       update(x, v, n, t, rho, RELAXATION, kept[0]); // where the next iterations begin
-      const step = tools.project(gradient), tau = Math.max(2 / (k + 2), WEIGHT), scale = (tau * eta) / norm(step);
-      r = r.map((value, at) => (1 - tau) * value + scale * step[at]);
-      const length = norm(r);
-      r = r.map((value) => (value * eta) / length);
+      r = stepped(r, tools.project(gradient), k, eta);
     }
     climb.key = key;
   }
@@ -159,5 +164,5 @@ tasks.attack = async (job) => {
   if ((await converge(job, unit)) === null) return;
   const [clean, attacked] = images.map((image) => image.slice());
   postMessage({ id: job.id, steps: STEPS, tried: climb.tried.map(({ objective, peak }) => ({ objective, peak })), best, chosen,
-    r: perturbation, clean, attacked, done: true });
+    perturbation, clean, attacked, seconds: (performance.now() - began) / 1000, done: true });
 };

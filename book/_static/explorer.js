@@ -1,18 +1,22 @@
-// The explorer in the page: sliders over precomputed frames, and a live mode that solves in a worker (solver.js).
+// The explorer: sliders over precomputed frames, and a live mode that solves in a worker (solver.js).
 //
-// Every <div class="explorer" data-view="full|frames|small"> becomes one. Pictures hold differences from the unperturbed images; see lib/runs/frames.py.
+// Its state is that of lib.explorer.Explorer. Pictures of frames hold differences from the unperturbed images; see
+// lib/runs/frames.py.
 "use strict";
 
 (() => {
-  const { load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, nextId, percent, three } = explorerParts;
+  const { load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, nextId, percent, three, peak, plot, solver,
+    ascent, inPage } = explorerParts;
   const METHODS = ["tv", "tira", "tirafl"];
   const NAMES = { tv: "TV", tira: "Tira", tirafl: "TiraFL" };
   const IMAGES = { ellipses: "Ellipses", "other ellipses": "Other ellipses", "Shepp-Logan": "Shepp–Logan", brain: "Brain" };
-  const FEATURES = { spike: "Spike", disc: "Disc", bar: "Bar", letter: "Letter A", erase: "Erase", paint: "Paint" };
+  const FEATURES = { attack: "Attack", spike: "Spike", disc: "Disc", bar: "Bar", letter: "Letter A", erase: "Erase", paint: "Paint" };
   const LIVE = { noise: [0.1, 20], lines: [25, 80], size: [0, 15] };
-  const START = { mode: "frames", image: "ellipses", noise: 4, mu: [112, 80], e: "tv", lines: 40, n: 256,
-    feature: "spike", size: 5, value: 1, paint: "" };
-  const WHY = "The networks were run on the first phantom only, so other images have TV alone.";
+  const PHANTOM = "ellipses", TRAINED = { lines: 40, n: 256 }; // of the frames; of the networks
+  const WHY = "Frames were computed for the first image only.";
+  const ATTACK = "The ascent on objective (6) for the disk around the target, from the spike on. The curves are what the ascent " +
+    "sees; the pictures and α are converged.";
+  const TIRA = "Tira is computed in this page, too. It was trained for the mask of 40 lines.";
   const HELP = "The perturbation is the measurements of the feature d, scaled to the noise level. The feature is shown in " +
     "full, 100 %, when the artifact has its brightness on average: ⟨ρ, d⟩ = ‖d‖².";
   const STROKES = /^(\d{1,2}_-?\d{1,2}_([\da-f]{4})+(\.|$))+$/, MOST_PAINT = 4000; // letters that a link may hold
@@ -60,7 +64,7 @@
 
   // --- the reader's picture ---------------------------------------------------------------------------------------
 
-  async function readPicture(file) { // the square in its middle as 256 x 256 grey values, and as 128 x 128
+  async function readPicture(file) { // the square in its middle as 256 x 256 grey values: a PNG as base64
     const picture = await createImageBitmap(file).catch(() => {
       throw new Error("The browser cannot read this file as a picture.");
     });
@@ -69,14 +73,20 @@
     context.imageSmoothingQuality = "high";
     context.drawImage(picture, (picture.width - side) / 2, (picture.height - side) / 2, side, side, 0, 0, 256, 256);
     const rgba = context.getImageData(0, 0, 256, 256).data;
-    const light = (at) => 0.299 * rgba[at] + 0.587 * rgba[at + 1] + 0.114 * rgba[at + 2];
-    const large = Uint8Array.from({ length: 65536 }, (_, i) => light(4 * i) + 0.5);
-    if (large.every((value) => value === 0)) throw new Error("This picture is black: there is nothing to measure.");
-    const small = Uint8Array.from({ length: 16384 }, (_, k) => {
-      const i = 512 * Math.floor(k / 128) + 2 * (k % 128);
-      return (large[i] + large[i + 1] + large[i + 256] + large[i + 257] + 2) >> 2;
+    const light = (at) => Math.round(0.299 * rgba[at] + 0.587 * rgba[at + 1] + 0.114 * rgba[at + 2]);
+    const values = Float32Array.from({ length: 65536 }, (_, i) => light(4 * i) / 255);
+    if (!values.some(Boolean)) throw new Error("This picture is black: there is nothing to measure.");
+    paint(canvas, values, 256, [0, 0, 256]);
+    return canvas.toDataURL("image/png").split(",")[1];
+  }
+
+  async function pictureOf({ image, picture, n }) { // n x n values
+    const { values } = await once(image === "own" ? picture : (await load("images"))[image][n]);
+    const grey = image !== "own" || n === 256 ? values : Uint8Array.from({ length: n * n }, (_, k) => {
+      const i = 4 * n * Math.floor(k / n) + 2 * (k % n); // lib.explorer.images.smaller
+      return (values[i] + values[i + 1] + values[i + 2 * n] + values[i + 2 * n + 1] + 2) >> 2;
     });
-    return { 256: { values: large }, 128: { values: small } };
+    return Float32Array.from(grey, (value) => value / 255);
   }
 
   // --- pictures ---------------------------------------------------------------------------------------------------
@@ -113,50 +123,58 @@
   // --- state and its link -----------------------------------------------------------------------------------------
 
   function readLink() {
-    const given = new URLSearchParams(location.hash.slice(1)), state = {};
+    const given = new URLSearchParams(inPage ? location.hash.slice(1) : ""), state = {};
     const number = (name, [low, high]) => {
       const value = Number(given.get(name));
       if (given.get(name) && value >= low && value <= high) state[name] = value;
     };
     if (given.get("mode") === "live") state.mode = "live";
+    if (given.get("tira") === "1") state.tira = true;
     number("noise", LIVE.noise);
-    number("lines", LIVE.lines);
-    number("size", LIVE.size);
+    for (const name of ["lines", "size"]) number(name, LIVE[name]);
+    if (/^[0-5]$/.test(given.get("step"))) state.step = Number(given.get("step"));
     for (const [name, options] of [["image", IMAGES], ["feature", FEATURES]])
       if (Object.hasOwn(options, given.get(name))) state[name] = given.get(name);
     if (STROKES.test(given.get("paint")) && given.get("paint").length <= MOST_PAINT) state.paint = given.get("paint");
     if (["128", "256"].includes(given.get("n"))) state.n = Number(given.get("n"));
-    if (given.get("e") === "own") state.e = "own";
+    if (given.get("e") === "own") state.made_for = "networks";
     const mu = (given.get("mu") || "").split(",").map(Number);
     if (mu.length === 2 && mu.every((c) => Number.isInteger(c) && c >= 0 && c < 256)) state.mu = mu;
     return state;
   }
 
-  function writeLink(state) {
-    const given = [`noise=${state.noise}`, `mu=${state.mu}`];
-    const names = ["image", "lines", "n", "feature", "size", "paint"];
-    const told = names.filter((name) => state[name] !== START[name] && state[name] !== "own");
-    if (state.mode === "live")
-      given.push("mode=live", ...told.map((name) => `${name}=${encodeURIComponent(state[name])}`));
-    else if (state.e !== START.e) given.push(`e=${state.e}`);
+  function writeLink(state, start) {
+    const given = [`noise=${state.noise}`, `mu=${state.mu}`], live = state.mode === "live";
+    if (live) given.push("mode=live", ...(state.tira ? ["tira=1"] : []));
+    if (state.made_for !== "tv") given.push("e=own");
+    const told = live ? ["image", "lines", "n", "feature", "size", "step", "paint"] : [];
+    for (const name of told)
+      if (state[name] !== start[name] && state[name] !== "own") given.push(`${name}=${encodeURIComponent(state[name])}`);
     return `#${given.join("&")}`;
   }
 
+  // Between the state and the traits of lib.explorer.Explorer.
+  const fromTraits = ({ noise_rel: share, ...rest }) =>
+    ({ ...rest, ...(share && { noise: Number((100 * share).toPrecision(4)) }) });
+  const toTraits = ({ noise, ...rest }) => ({ ...rest, noise_rel: Number((noise / 100).toPrecision(4)) });
+
   // --- the explorer -----------------------------------------------------------------------------------------------
 
-  async function explore(root) {
-    const view = root.dataset.view, page = await load("page");
-    const state = { ...START, ...readLink() };
+  async function explorer(root, { methods, ...given }, changed) {
+    const page = await load("page"), whole = methods.length === METHODS.length; // else without the live mode
+    const START = fromTraits(given), state = { ...START, ...readLink() };
     const nearest = (value, list) => list.reduce((a, b) => (Math.abs(b - value) < Math.abs(a - value) ? b : a));
-    const live = () => state.mode === "live";
+    const live = () => state.mode === "live", attacks = () => live() && state.feature === "attack";
+    const onTira = () => attacks() && state.tira && state.made_for === "networks";
     const pixelOf = (mu) => mu.map((c) => Math.floor((c * state.n) / 256)); // which covers mu
-    let solver, job = 0, drawn = Promise.resolve(), wanted = 0, own, search, found = "";
+    let sent = toTraits(START), wanted = 0, search, found = "";
 
     function tidy() { // bring the state to what the mode offers
-      if (!parts.live.length) Object.assign(state, { mode: "frames", image: START.image });
-      if (state.image !== START.image) state.mode = "live";
+      if (!whole) Object.assign(state, { mode: "frames", image: PHANTOM });
+      if (state.image !== PHANTOM) state.mode = "live";
       if (live()) {
         for (const name of ["lines", "size"]) state[name] = Math.round(state[name]);
+        if (state.tira) Object.assign(state, TRAINED);
         return;
       }
       state.noise = nearest(state.noise, page.levels);
@@ -165,14 +183,16 @@
 
     // controls; sliders count steps where values are not evenly spaced
     const logNoise = (step) => Number((LIVE.noise[0] * 10 ** (step / 100)).toPrecision(2));
-    const change = (values) => { Object.assign(state, values); search = found = ""; update(); };
+    const change = (values) => { Object.assign(state, { step: null }, values); search = found = ""; update(); };
     const grid = (k, step) => change({ mu: state.mu.map((c, i) => (i === k ? page.locations[step] : c)) });
     const pixel = (k, value) => change({ mu: state.mu.map((c, i) => (i === k ? value : c)) });
     const last = page.locations.length - 1, NOISES = Math.round(100 * Math.log10(LIVE.noise[1] / LIVE.noise[0]));
     const controls = {
-      mode: choice("Mode", [["frames", "TV and networks, computed before"], ["live", "TV, live in your browser"]],
+      mode: choice("Mode", [["frames", "TV and networks, computed before"], ["live", "TV and Tira, live in your browser"]],
         (mode) => change({ mode })),
-      e: choice("Perturbation", [["tv", "made for TV, shown to all"], ["own", "made for each method"]], (e) => change({ e })),
+      made_for: choice("Perturbation", [["tv", "made for TV, shown to all"], ["networks", "made for each method"]],
+        (made_for) => change({ made_for })),
+      target: choice("Made for", [["tv", "TV"], ["networks", "Tira"]], (made_for) => change({ made_for })),
       level: slider("Noise level", 0, page.levels.length - 1, 1, (i) => change({ noise: page.levels[i] })),
       image: choice("Image", [...Object.entries(IMAGES), ["own", "Yours"]], (image) => change({ image })),
       feature: choice("Artifact", Object.entries(FEATURES), (feature) => change({ feature })),
@@ -183,24 +203,24 @@
       columnLive: slider("Target, column", 0, 255, 1, (value) => pixel(1, value)),
       lines: slider("Lines of the mask", ...LIVE.lines, 1, (lines) => change({ lines })),
       size: slider("Size", ...LIVE.size, 1, (size) => change({ size })),
+      radius: slider("Radius σ", 1, LIVE.size[1], 1, (size) => change({ size })),
+      step: slider("Step", 0, 5, 1, (step) => change({ step })),
       value: slider("Brush, grey value", -1, 1, 0.1, (value) => change({ value })),
       painting: { row: make("div", { class: "explorer-actions" }, button("Dab at the target", () => stroke(state.mu)),
         button("Undo", () => change({ paint: state.paint.split(".").slice(0, -1).join(".") })),
         button("Clear", () => change({ paint: "" }))) },
       n: choice("Pixels", [[128, "128 × 128"], [256, "256 × 256"]], (n) => change({ n })),
     };
-    const parts = {
-      full: { frames: ["mode", "image", "e", "level", "row", "column"],
-        live: ["mode", "image", "feature", "noise", "rowLive", "columnLive", "size", "value", "lines", "painting",
-          "n"] },
-      frames: { frames: ["e", "level", "row", "column"], live: [] },
-      small: { frames: ["level", "row", "column"], live: [] },
-    }[view];
+    const parts = whole
+      ? { frames: ["mode", "image", "made_for", "level", "row", "column"],
+        live: ["mode", "image", "feature", "noise", "rowLive", "columnLive", "size", "radius", "step", "value", "lines",
+          "target", "painting", "n"] }
+      : { frames: ["level", "row", "column"], live: [] };
     const used = [...new Set([...parts.frames, ...parts.live])];
     const link = make("a", { class: "explorer-link" }, "Link to this view");
     const file = make("input", { type: "file", accept: "image/png, image/jpeg" });
     file.addEventListener("change", () => file.files.length && readPicture(file.files[0]).then(
-      (picture) => { own = picture; change({ image: "own" }); }, (error) => (status.textContent = error.message)));
+      (picture) => change({ image: "own", picture }), (error) => (status.textContent = error.message)));
     const stays = "Your picture, PNG or JPEG; it stays in this page:";
     controls.image.row.append(make("label", { class: "explorer-file" }, stays, file));
     const why = make("p", { class: "explorer-help" }, WHY);
@@ -220,25 +240,40 @@
     });
     toggle.setAttribute("aria-expanded", "false");
     toggle.setAttribute("aria-controls", python.id);
-    const tools = view === "full" ? [find, button("Save pictures", savePictures), saveOwn, toggle] : [];
+    const best = button("Best step", () => change({})), stop = button("Stop", stopTira);
+    const tira = button("Load Tira (3 MB)", async () => {
+      status.textContent = "Loading Tira";
+      root.dataset.done = "";
+      await load("tira").then(() => change({ tira: !state.tira }), (error) => (status.textContent = error.message));
+    });
+    const tools = whole ? [find, best, stop, tira, button("Save pictures", savePictures), saveOwn, toggle] : [];
     const form = make("form", { class: "explorer-controls" }, ...used.map((name) => controls[name].row),
-      make("div", { class: "explorer-actions" }, button("Reset", () => change(START)), ...tools, link));
+      make("div", { class: "explorer-actions" }, button("Reset", () => change(START)), ...tools, ...(inPage ? [link] : [])));
     form.addEventListener("submit", (event) => event.preventDefault());
 
     function showControls() {
-      const brush = state.feature === "paint";
-      const needed = { mode: state.image === START.image, size: state.feature !== "spike", value: brush, painting: brush };
+      const brush = state.feature === "paint", ascends = attacks();
+      const needed = { mode: state.image === PHANTOM, size: !["spike", "attack"].includes(state.feature), radius: ascends,
+        step: ascends, target: ascends && state.tira, value: brush, painting: brush, n: !state.tira, lines: !state.tira };
+      if (onTira()) needed.step = false;
       for (const name of used) controls[name].row.hidden = !parts[state.mode].includes(name) || needed[name] === false;
-      controls.image.inputs.get("own").parentElement.hidden = !own;
-      find.hidden = !live();
+      controls.image.inputs.get("own").parentElement.hidden = !state.picture;
+      find.hidden = !live() || ascends;
+      best.hidden = !ascends || onTira();
+      tira.hidden = !live();
+      tira.textContent = state.tira ? "Without Tira" : "Load Tira (3 MB)";
+      stop.hidden = true;
+      best.disabled = state.step === null;
+      climb.hidden = !ascends;
       saveOwn.hidden = state.image !== "own";
       help.hidden = !live();
-      why.hidden = state.image === START.image;
+      help.textContent = `${ascends ? ATTACK : HELP}${state.tira ? ` ${TIRA}` : ""}`;
+      why.hidden = state.image === PHANTOM;
       code.textContent = pythonText();
       controls.mode.set(state.mode);
       controls.image.set(state.image);
       controls.feature.set(state.feature);
-      controls.e.set(state.e);
+      for (const name of ["made_for", "target"]) controls[name].set(state.made_for);
       controls.n.set(state.n);
       controls.level.set(page.levels.indexOf(state.noise), percent(state.noise));
       controls.noise.set(Math.round(100 * Math.log10(state.noise / LIVE.noise[0])), percent(state.noise));
@@ -247,28 +282,31 @@
         controls[`${name}Live`].set(state.mu[k], `${state.mu[k]}`);
       }
       controls.lines.set(state.lines, `${state.lines}`);
-      controls.size.set(state.size, `${state.size} px`);
+      for (const name of ["size", "radius"]) controls[name].set(state.size, `${state.size} px`);
+      controls.step.set(state.step ?? 5, state.step === null ? "the best" : `${state.step}`);
       controls.value.set(state.value, state.value ? `${state.value}` : "0, rubs out");
-      link.href = writeLink(state);
+      link.href = writeLink(state, START);
       link.textContent = state.image === "own" ? "Link to this view, without your picture" : "Link to this view";
     }
 
     // panels: columns of pictures with a line of numbers below
     const panels = make("div", { class: "explorer-panels" }), note = make("p", { class: "explorer-note", "aria-live": "polite" });
-    const status = make("p", { class: "explorer-status" }), help = make("p", { class: "explorer-help" }, HELP);
+    const status = make("p", { class: "explorer-status" }), help = make("p", { class: "explorer-help" });
+    const curves = make("div", { class: "explorer-curves" }), caption = make("figcaption");
+    const climb = make("figure", {}, make("h3", {}, "Objective and peak by step"), curves, caption);
     let columns = [], layout = "";
 
     function setLayout() {
-      const wanted = live() ? ["wanted", "x", "clean", "tv"] : view === "small" ? ["tv"] : METHODS;
-      if (layout === wanted.join()) return;
-      layout = wanted.join();
-      columns = wanted.map((name) => {
+      const names = live() ? ["wanted", "x", "clean", "tv", ...(state.tira ? ["tira clean", "tira"] : [])] : methods;
+      if (layout === names.join()) return;
+      layout = names.join();
+      columns = names.map((name) => {
         const title = make("h3", {}), numbers = make("p", { class: "explorer-numbers" });
         const pictures = Array.from({ length: live() ? 1 : 2 }, makePicture);
         return { name, title, pictures, numbers, element:
           make("div", { class: "explorer-column" }, title, ...pictures.map((p) => p.element), numbers) };
       });
-      panels.className = `explorer-panels explorer-${live() ? "live" : view === "small" ? "small" : "full"}`;
+      panels.className = `explorer-panels explorer-${live() ? (state.tira ? "live explorer-six" : "live") : whole ? "full" : "small"}`;
       panels.replaceChildren(...columns.map((column) => column.element));
     }
 
@@ -326,12 +364,12 @@
     }
 
     async function showFrame(ticket) {
-      const { noise, mu, e } = state, [i, j] = mu.map((c) => page.locations.indexOf(c));
+      const { noise, mu, made_for } = state, [i, j] = mu.map((c) => page.locations.indexOf(c));
       const picture = await frame(noise, mu);
       if (ticket !== wanted || live()) return;
       const numbers = page.numbers[page.levels.indexOf(noise)][i * page.locations.length + j], said = [];
       for (const column of columns) {
-        const target = e === "own" ? column.name : "tv", values = numbers[`${target} ${column.name}`];
+        const target = made_for === "tv" ? "tv" : column.name, values = numbers[`${target} ${column.name}`];
         const where = `at ${percent(noise)} noise, target row ${mu[0]}, column ${mu[1]}`, name = NAMES[column.name];
         column.title.textContent = column.name === "tv" ? name : `${name} (${page.preset})`;
         draw(column.pictures[0], picture(`r ${target}`), 256, mu, `x + r, made for ${NAMES[target]}`,
@@ -343,33 +381,72 @@
       }
       status.textContent = "";
       note.textContent = said.join(", ");
-      root.dataset.shown = writeLink(state);
+      root.dataset.done = ticket;
     }
 
-    function showLive(answer, asked) {
-      const { n, mu, noise } = asked, [, first, clean, attacked] = columns;
-      const peak = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    // Each method has its worker, whose answers come here.
+    const workers = Object.fromEntries(["tv", "tira"].map((method) =>
+      [method, solver((answer, asked) => asked.ticket === wanted && answered(method, answer, asked))]));
+    let said = {}, took = "", stopped; // by method what is read aloud; TV's time; ends Tira's ascent where it is
+
+    function answered(method, answer, asked) {
+      if (answer.error) return (status.textContent = answer.error);
+      if (answer.tried) {
+        const [options, text] = ascent({ ...answer, chosen: answer.done ? answer.chosen : NaN });
+        curves.replaceChildren(plot({ width: curves.clientWidth || 480, ...options }));
+        caption.replaceChildren(...text);
+        status.textContent = `Step ${answer.tried.length - 1} of ${answer.steps}`;
+      }
+      if (!answer.attacked) return;
+      const { n, mu, level, image, drawn } = asked, name = NAMES[method], [clean, attacked] = columns.slice(method === "tv" ? 2 : 4);
+      const change = answer.attacked.map((value, i) => value - answer.clean[i]), artifact = answer.artifact ?? change;
       const overlap = (values) => asked.feature.reduce((sum, d, i) => sum + d * values[i], 0);
-      const artifact = answer.attacked.map((value, i) => value - answer.clean[i]);
-      const r = peak(answer.perturbation), rho = peak(artifact), contrast = overlap(artifact) / overlap(asked.feature);
-      const where = `at ${percent(noise)} noise, target row ${state.mu[0]}, column ${state.mu[1]}`;
+      const r = peak(answer.perturbation), rho = peak(artifact), contrast = drawn && overlap(change) / overlap(asked.feature);
+      const where = `at ${percent(level)} noise, target row ${state.mu[0]}, column ${state.mu[1]}`;
       const shown = Number.isFinite(contrast) ? `${Math.floor(100 * contrast)} %` : "–";
-      const numbers = { r: three(r), rho: three(rho), alpha: three(rho / r), contrast: shown };
-      first.title.textContent = "Perturbed image";
-      clean.title.textContent = "TV, unperturbed";
-      attacked.title.textContent = "TV, perturbed";
-      draw(first.pictures[0], answer.perturbation.map((v, i) => v + asked.image[i]), n, mu, "x + r",
+      const numbers = { r: three(r), rho: three(rho), alpha: three(rho / r), ...(drawn && { contrast: shown }) };
+      columns[1].title.textContent = "Perturbed image";
+      clean.title.textContent = `${name}, unperturbed`;
+      attacked.title.textContent = `${name}, perturbed`;
+      draw(columns[1].pictures[0], answer.perturbation.map((v, i) => v + image[i]), n, mu, "x + r",
         `The image with the perturbation ${where}. Peak of the perturbation: ${numbers.r}.`);
-      draw(clean.pictures[0], answer.clean, n, mu, "rec(y)", "TV reconstruction without perturbation.");
+      draw(clean.pictures[0], answer.clean, n, mu, "rec(y)", `${name} reconstruction without perturbation.`);
       draw(attacked.pictures[0], answer.attacked, n, mu, "rec(y + e)",
-        `TV reconstruction under attack ${where}. Peak of the artifact: ${numbers.rho}, ${numbers.alpha} times that of the perturbation.`);
+        `${name} reconstruction under attack ${where}. Peak of the artifact: ${numbers.rho}, ${numbers.alpha} times that of the perturbation.`);
       showNumbers(attacked, numbers);
-      const time = `${answer.iterations} iterations, ${answer.seconds.toFixed(2)} s`;
-      status.textContent = `${found} ${answer.done ? "Done" : "Solving"}: ${time}`.trim();
-      note.textContent = answer.done && !search ? `${found} α = ${numbers.alpha}`.trim() : "";
-      if (answer.done && search) return goOn(contrast >= 1);
-      root.dataset.done = answer.done ? job : "";
+      if (method === "tv") {
+        took = `${answer.iterations ? `${answer.iterations} iterations, ` : ""}${answer.seconds.toFixed(2)} s`;
+        status.textContent = `${found} Solving: ${took}`.trim();
+        if (answer.tried) controls.step.set(answer.chosen, `${answer.chosen}${answer.chosen === answer.best ? ", the best" : ""}`);
+        if (answer.done && search) return goOn(contrast >= 1);
+      }
+      const finish = () => finished(method, `${name}: α = ${numbers.alpha}`, { ...asked, feature: answer.perturbation });
+      if (answer.done) finish();
+      else if (answer.tried) stopped = finish;
     }
+
+    function finished(method, text, asked) {
+      said[method] = text;
+      const other = method === "tv" ? "tira" : "tv";
+      if (document.activeElement === stop) tira.focus();
+      stop.hidden = true;
+      if (state.tira && !said[other]) {
+        status.textContent = `${NAMES[other]} is at work`;
+        return asked.drawn || reconstruct(other, asked);
+      }
+      status.textContent = `${found} Done: ${took}`.trim();
+      note.textContent = `${found} ${Object.values(said).join(", ")}`.trim();
+      root.dataset.done = asked.ticket;
+    }
+
+    function stopTira() {
+      workers.tira({ kind: "stop", ticket: wanted });
+      stopped();
+    }
+
+    // What a method makes of the measurements of a feature.
+    const reconstruct = async (method, job) =>
+      workers[method](method === "tv" ? { ...job, kind: "solve" } : { ...job, kind: "network", weights: await load("tira") });
 
     // Bisection for the lowest noise level of the slider with full contrast; a change by hand ends it.
     function startSearch() {
@@ -395,27 +472,24 @@
     }
 
     async function startLive(ticket) {
-      const picture = state.image === "own" ? own[state.n] : await once((await load("images"))[state.image][state.n]);
-      const text = await load("worker");
-      if (ticket !== wanted || !live()) return;
-      if (!solver) {
-        solver = new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
-        solver.onmessage = ({ data }) => {
-          if (data.id !== job || !live()) return;
-          if (data.error) status.textContent = data.error;
-          else showLive(data, solver.asked);
-        };
-      }
-      const { n, lines, noise } = state, mu = pixelOf(state.mu);
-      const image = Float32Array.from(picture.values, (value) => value / 255), feature = draft({ ...state, mu }, n, image);
-      const asked = { id: ++job, n, lines, mu, noise, image, feature, lam: lambda(noise, lines, page.lambda) };
-      solver.asked = asked;
-      root.dataset.done = "";
-      columns[0].title.textContent = "Wanted image";
-      const caption = state.feature === "paint" ? "x + d: paint here" : "x + d", name = FEATURES[state.feature];
-      draw(columns[0].pictures[0], image.map((v, i) => v + feature[i]), n, mu, caption,
-        `The image with the feature (${name}) at row ${state.mu[0]}, column ${state.mu[1]}.`);
-      solver.postMessage({ ...asked, noise: noise / 100 });
+      const { n, lines, noise, size, image: name, picture, step } = state, mu = pixelOf(state.mu), share = noise / 100;
+      const [image, weights] = await Promise.all([pictureOf(state), state.tira && load("tira")]);
+      if (ticket !== wanted) return;
+      const feature = attacks() ? null : draft({ ...state, mu }, n, image), where = `at row ${state.mu[0]}, column ${state.mu[1]}`;
+      columns[0].title.textContent = feature ? "Wanted image" : "Image";
+      draw(columns[0].pictures[0], feature ? image.map((v, i) => v + feature[i]) : image, n, mu,
+        !feature ? "x" : state.feature === "paint" ? "x + d: paint here" : "x + d",
+        feature ? `The image with the feature (${FEATURES[state.feature]}) ${where}.` : `The image. The attack aims ${where}.`);
+      const job = { n, lines, mu, level: noise, noise: share, noise_rel: share, image, lam: lambda(noise, lines, page.lambda), ticket };
+      const source = `${name} ${name === "own" ? picture : ""}`, sigma = Math.max(size, 1); // the worker remembers ascents
+      said = {};
+      if (feature) await Promise.all(["tv", ...(state.tira ? ["tira"] : [])].map((method) =>
+        reconstruct(method, { ...job, feature, drawn: true })));
+      else if (onTira()) {
+        await workers.tira({ ...job, kind: "networkAttack", sigma, weights });
+        stopped = () => (status.textContent = "Stopped");
+        stop.hidden = false;
+      } else await workers.tv({ ...job, kind: "attack", sigma, step, source });
     }
 
     // --- what the reader takes away
@@ -449,14 +523,14 @@
       download(canvas, "explorer.png");
     }
 
-    function saveImage() { // what lib.explorer.read_image reads
+    async function saveImage() { // what lib.explorer.read_image reads
       const canvas = make("canvas");
-      paint(canvas, Float32Array.from(own[256].values, (value) => value / 255), 256, [0, 0, 256]);
+      paint(canvas, await pictureOf({ ...state, n: 256 }), 256, [0, 0, 256]);
       download(canvas, "explorer-image.png");
     }
 
     function pythonText() { // lines that recompute this view
-      const { n, lines, image, size, feature, e, noise } = state, share = Number((noise / 100).toPrecision(4));
+      const { n, lines, image, size, feature, made_for, step, noise } = state, share = Number((noise / 100).toPrecision(4));
       if (!live())
         return `import torch
 
@@ -464,65 +538,82 @@ from lib.runs.frames import compute_frames
 
 attacks, _ = compute_frames(${share}, torch.tensor([[${state.mu.join(", ")}]]))
 for method in ("tv", "tira", "tirafl"):
-    attack = attacks[${e === "own" ? "method" : '"tv"'}, method]
+    attack = attacks[${made_for === "tv" ? '"tv"' : "method"}, method]
     r, rho = attack.image_perturbation.abs().max(), attack.artifact.abs().max()
     print(f"{method}: r = {r:.3g}, rho = {rho:.3g}, alpha = {rho / r:.3g}")`;
-      const mu = `(${pixelOf(state.mu).join(", ")})`;
+      const mu = `(${pixelOf(state.mu).join(", ")})`, ascends = attacks(), chosen = ascends && !onTira() && step !== null;
       const special = { spike: `${n}, ${mu}`, erase: `x, ${mu}, ${size}`, paint: `${n}, "${state.paint}"` };
       const file = `read_image("explorer-image.png", ${n})  # from "Save your image"`;
+      const drawn = `features.${feature === "paint" ? "strokes" : feature}(${special[feature] || `${n}, ${mu}, ${size}`})`;
       return `import torch
 
-from lib.explorer import IMAGES, features, page_lambda, read_image
-from lib.operators import MaskedFourier, radial_mask
-from lib.tv import reconstruct_tv
+from lib.attack import ${chosen ? "Iterates, " : ""}${ascends ? "disk_weight, " : ""}evaluate_perturbation, fast_tv${
+  ascends ? ", localized_attack" : ""}${chosen ? ", power_ascent" : ""}
+from lib.explorer import ${image === "own" ? "" : "IMAGES, "}${ascends ? "" : "features, "}page_lambda${image === "own" ? ", read_image" : ""}
+${state.tira ? "from lib.networks import load_network\n" : ""}from lib.operators import MaskedFourier, radial_mask
+${chosen ? `
 
+def ascent(objective, start, eta):
+    tried = power_ascent(objective, start, eta).tried
+    return Iterates(tried, [tried[${step}]])  # the step that is shown
+
+` : ""}
 op = MaskedFourier(radial_mask(${n}, ${lines}), real=True)
 x = ${image === "own" ? file : `IMAGES["${image}"](${n})`}
-d = features.${feature === "paint" ? "strokes" : feature}(${special[feature] || `${n}, ${mu}, ${size}`})
 y = op.A(x)
-e = features.perturbation(op, d, ${share} * torch.linalg.vector_norm(y))
-lam = page_lambda(${share}, ${lines})
-result = reconstruct_tv(torch.stack([y, y + e]), op, lam, tol=1e-3, max_iter=5000)
-artifact = result.image[1] - result.image[0]
-r, rho = op.A_dagger(e).real.abs().max(), artifact.abs().max()
-print(f"r = {r:.3g}, rho = {rho:.3g}, alpha = {rho / r:.3g}")
-print(f"feature shown: {features.contrast(artifact, d):.0%}")`;
+eta = ${share} * torch.linalg.vector_norm(y)
+methods = {"TV": fast_tv(op, page_lambda(${share}, ${lines}), eta, tol=1e-3)${state.tira ? ', "Tira": load_network("tira")' : ""}}
+${ascends ? `phi = disk_weight(${n}, ${mu}, ${Math.max(size, 1)})
+e = localized_attack(methods["${onTira() ? "Tira" : "TV"}"], y, op, ${share}, phi${chosen ? ", optimiser=ascent" : ""}).e`
+: `d = phi = ${drawn}
+e = features.perturbation(op, d, eta)`}
+for name, reconstruct in methods.items():
+    attack = evaluate_perturbation(reconstruct, y, op, e, phi)
+    r, rho = attack.image_perturbation.abs().max(), attack.artifact.abs().max()
+    print(f"{name}: r = {r:.3g}, rho = {rho:.3g}, alpha = {rho / r:.3g}")${ascends ? "" : `
+    print(f"feature shown: {features.contrast(attack.artifact.real, d):.0%}")`}`;
     }
 
     let later;
-    function update() {
+    async function update() {
       tidy();
       setLayout();
       showControls();
+      tell();
       clearTimeout(later);
-      later = setTimeout(() => history.replaceState(null, "", writeLink(state)), 300);
+      if (inPage) later = setTimeout(() => history.replaceState(null, "", writeLink(state, START)), 300);
+      root.dataset.done = "";
       const ticket = ++wanted;
-      drawn = (live() ? startLive(ticket) : showFrame(ticket)).catch((error) => (status.textContent = `${error.message}`));
-      return drawn;
+      await (live() ? startLive(ticket) : showFrame(ticket)).catch((error) => (status.textContent = `${error.message}`));
     }
 
-    root.replaceChildren(form, ...(view === "full" ? [python] : []), panels, status, help, note);
+    function tell() { // a kernel, what has changed
+      const now = toTraits(state), news = Object.entries(now).filter(([name, value]) => `${value}` !== `${sent[name]}`);
+      sent = now;
+      if (news.length) changed(Object.fromEntries(news));
+    }
+
+    root.replaceChildren(form, ...(whole ? [python] : []), panels, climb, status, help, note);
     const linked = Object.keys(readLink()).length > 0;
-    tidy();
-    setLayout();
-    showControls();
-    await (live() ? startLive(++wanted) : showFrame(++wanted));
-    root.dataset.ready = "true";
-    performance.mark("explorer");
+    await update();
     if (linked) root.scrollIntoView();
     window.addEventListener("hashchange", () => {
-      if (location.hash !== writeLink(state) && Object.keys(readLink()).length) change({ ...START, ...readLink() });
+      if (location.hash !== writeLink(state, START) && Object.keys(readLink()).length) change({ ...START, ...readLink() });
     });
     if (!live()) prefetch();
+    return (values) => {
+      sent = { ...sent, ...values };
+      change(fromTraits(values));
+    };
 
     async function prefetch() { // what the sliders lead to: this row's levels, then everything
       for (const row of [state.mu[0], ...page.locations])
         for (const noise of page.levels) {
           await new Promise((next) => (window.requestIdleCallback || setTimeout)(next));
-          if (view !== "small" || row === state.mu[0]) await load(`level-${noise}-${row}`);
+          if (whole || row === state.mu[0]) await load(`level-${noise}-${row}`);
         }
     }
   }
 
-  document.querySelectorAll(".explorer[data-view]").forEach((root) => explore(root).catch((error) => console.error(error)));
+  explorerParts.add({ explorer });
 })();

@@ -1,26 +1,28 @@
 // What the interactive views share: data, pictures, controls, curves, the worker.
 //
 // A classic script, for pages opened from a file may load nothing else; in Jupyter the text is part of a module. The data
-// come from scripts that book/_ext/explorer_page.py writes: each sets an entry of explorerData.
+// come from scripts that book/_ext/explorer_page.py writes, each of which sets an entry of explorerData, or from the kernel.
 "use strict";
 
 window.explorerData ??= {};
 window.explorerParts ??= (() => {
   const HERE = document.currentScript ? new URL("explorer/", document.currentScript.src).href : ""; // none in a module
   const OVER = [213, 94, 0]; // lib.figures.style.OVER: beyond 1
-  const scripts = new Map();
+  const loaded = new Map();
+  let kernel; // of a widget: fetches an entry
   function load(name) { // the entry `name` of explorerData
-    if (!scripts.has(name)) {
-      scripts.set(name, new Promise((resolve, reject) => {
-        const script = document.createElement("script");
-        script.src = `${HERE}${name}.js`;
-        script.onload = () => resolve(explorerData[name]);
-        script.onerror = () => reject(new Error(`${name}.js is missing`));
-        document.head.append(script);
-      }));
-    }
-    return scripts.get(name);
+    if (!loaded.has(name)) loaded.set(name, (kernel ?? script)(name));
+    loaded.get(name).catch(() => loaded.delete(name)); // to be tried again
+    return loaded.get(name);
   }
+
+  const script = (name) => new Promise((resolve, reject) => {
+    const element = document.createElement("script");
+    element.src = `${HERE}${name}.js`;
+    element.onload = () => resolve(explorerData[name]);
+    element.onerror = () => reject(new Error(`${name}.js is missing`));
+    document.head.append(element);
+  });
 
   async function decode(base64) { // grey values of a picture: { values, width }
     const image = new Image();
@@ -42,7 +44,7 @@ window.explorerParts ??= (() => {
     return decoded.get(base64);
   }
 
-  // lib.explorer.live.page_lambda, of a noise level in percent
+  // lib.explorer.page_lambda, of a noise level in percent
   function lambda(noise, lines, { noises, masks, logs }) {
     const between = (x, xs, ys) => {
       let i = 0;
@@ -115,6 +117,8 @@ window.explorerParts ??= (() => {
   const percent = (noise) => `${noise} %`;
   const three = (value) => (Number.isFinite(value) ? Number(value.toPrecision(3)).toString() : "–");
 
+  const peak = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+
   // --- curves -----------------------------------------------------------------------------------------------------
 
   const SVG = "http://www.w3.org/2000/svg";
@@ -155,7 +159,7 @@ window.explorerParts ??= (() => {
     let worker, job = { id: 0 };
     return async (asked) => {
       job = { ...asked, id: job.id + 1 };
-      const mine = job, text = explorerData.worker ?? (await load("worker"));
+      const mine = job, text = await load("worker");
       if (mine !== job) return;
       if (!worker) {
         worker = new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
@@ -165,5 +169,61 @@ window.explorerParts ??= (() => {
     };
   }
 
-  return { load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, nextId, percent, three, plot, solver };
+  // --- the ascent -------------------------------------------------------------------------------------------------
+
+  // Options of `plot` for the steps that have been tried, and the caption; the one that is shown is marked.
+  function ascent({ tried, steps, chosen }) {
+    const points = (name) => tried.map((values, k) => [k, values[name]]), last = tried[tried.length - 1].objective;
+    const top = Math.max(...tried.map(({ objective }) => objective)), nice = 10 ** Math.floor(Math.log10(top)) / 2;
+    const high = Math.ceil((1.1 * top) / nice) * nice, here = { points: [[chosen, 0], [chosen, high]], kind: "here" };
+    const options = { label: `Objective by step, now ${three(last)}, and peak of the artifact.`,
+      x: { label: "step", range: [0, steps], ticks: [...Array(steps + 1).keys()] }, y: { range: [0, high], ticks: [0, high] },
+      curves: [{ points: points("objective") }, { points: points("peak"), kind: "second" }, ...(chosen >= 0 ? [here] : [])] };
+    return [options, [make("span", { class: "explorer-first" }, "objective ‖φ ⊙ ρ‖"), make("sub", {}, "2"), ", ",
+      make("span", { class: "explorer-second" }, "peak ‖ρ‖"), make("sub", {}, "∞")]];
+  }
+
+  // --- page and widget --------------------------------------------------------------------------------------------
+
+  // By name, what makes a view: (root, settings, changed) to a function that sets some of its state.
+  const views = {};
+  function add(more) {
+    Object.assign(views, more);
+    if (HERE)
+      for (const name of Object.keys(more))
+        for (const root of document.querySelectorAll(`[data-chapter="${name}"]`))
+          mount(root).catch((error) => console.error(error));
+  }
+
+  async function mount(root) {
+    await views[root.dataset.chapter](root, JSON.parse(root.dataset.settings), () => {});
+    root.dataset.ready = "true";
+    performance.mark("explorer");
+  }
+
+  async function render({ model, el }) { // for anywidget
+    const root = make("div", { class: "explorer" }), settings = model.get("settings"), names = model.get("names");
+    const asked = new Map();
+    kernel = (name) => new Promise((resolve) => {
+      asked.set(name, resolve);
+      model.send({ name });
+    });
+    model.on("msg:custom", ({ name, value }) => asked.get(name)?.(value));
+    el.append(root);
+    const state = () => Object.fromEntries(names.map((name) => [name, model.get(name)])), first = state();
+    let busy = false;
+    const set = await views[model.get("chapter")](root, { ...settings, ...first }, (values) => {
+      busy = true;
+      for (const [name, value] of Object.entries(values)) model.set(name, value);
+      busy = false;
+      model.save_changes();
+    });
+    for (const name of names) model.on(`change:${name}`, () => busy || set({ [name]: model.get(name) }));
+    if (names.some((name) => model.get(name) !== first[name])) set(state()); // changed meanwhile
+    root.dataset.ready = "true";
+  }
+
+  const inPage = Boolean(HERE);
+  return { load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, nextId, percent, three, peak, plot, solver,
+    ascent, add, render, inPage };
 })();

@@ -42,12 +42,12 @@ function begin({ image, n, lines, noise_rel, lam, seed }) {
     }
   }
   c.backward(c.data.value, c.x.value);
-  const zero = x.map((part) => part.map((value) => value / size)), unit = thresholdUnit(x, measured, lam);
+  const z = x.map((part) => part.map((value) => value / size)), unit = thresholdUnit(x, measured, lam);
   const t = THRESHOLD[0] * unit;
   c.set_up(n);
   const shown = Uint8Array.from({ length: size }, (_, k) => // the mask with frequency 0 in its middle
     mask[(((k % n) + n / 2) % n) * n + ((Math.floor(k / n) + n / 2) % n)]);
-  return { k: 0, t, last: t, unit, x, mask: shown, m, zero: modulus(zero), zeroError: errorOf(zero, image), errors: [] };
+  return { k: 0, t, last: t, unit, x, z, mask: shown, m, zero: modulus(z), zeroError: errorOf(z, image), errors: [] };
 }
 
 const modulus = ([re, im]) => re.map((value, k) => Math.hypot(value, im[k]));

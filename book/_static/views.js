@@ -4,8 +4,9 @@
 // traits are the state of the view.
 "use strict";
 
-window.explorerViews ??= (() => {
-  const { decode, lambda, paint, cornerOf, make, slider, choice, button, percent, three, plot, solver } = explorerParts;
+(() => {
+  const { load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, percent, three, peak, plot, solver, ascent } =
+    explorerParts;
   const NOISE = [0.5, 20]; // percent, as lib.tv.calibrated_lambda has them
   const share = (value) => percent(Number((100 * value).toPrecision(3)));
 
@@ -192,7 +193,7 @@ window.explorerViews ??= (() => {
   async function attack(root, { image, table, lines, ...start }, changed) {
     const state = { ...start }, n = 256, x = Float32Array.from((await decode(image)).values, (value) => value / 255);
     const change = (values) => { Object.assign(state, values); changed(values); update(); };
-    const target = (values) => change({ ...values, step: null }), peak = (a) => a.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
+    const target = (values) => change({ ...values, step: null });
     const move = (k, value) => target({ mu: state.mu.map((c, i) => (i === k ? value : c)) });
     const controls = {
       noise: logSlider("Noise level", NOISE, 50, (noise) => target({ noise_rel: Number((noise / 100).toPrecision(2)) })),
@@ -234,26 +235,19 @@ window.explorerViews ??= (() => {
 
     function show(answer, { id, mu }) {
       if (answer.error) return page.say(answer.error);
-      const { tried, steps, best, chosen } = answer, top = Math.max(...tried.map(({ objective }) => objective));
-      const points = (name) => tried.map((values, k) => [k, values[name]]), last = tried[tried.length - 1].objective;
-      const nice = 10 ** Math.floor(Math.log10(top)) / 2, high = Math.ceil((1.1 * top) / nice) * nice;
-      const here = answer.done ? [{ points: [[chosen, 0], [chosen, high]], kind: "here" }] : [];
-      climb.show({ label: `Objective by step, now ${three(last)}, and peak of the artifact.`,
-        x: { label: "step", range: [0, steps], ticks: [...Array(steps + 1).keys()] }, y: { range: [0, high], ticks: [0, high] },
-        curves: [{ points: points("objective") }, { points: points("peak"), kind: "second" }, ...here] },
-        [make("span", { class: "explorer-first" }, "objective ‖φ ⊙ ρ‖"), make("sub", {}, "2"), ", ",
-          make("span", { class: "explorer-second" }, "peak ‖ρ‖"), make("sub", {}, "∞")]);
+      const { tried, steps, best, chosen } = answer;
+      climb.show(...ascent(answer));
       if (!answer.done) return page.say(`Step ${tried.length - 1} of ${steps}`);
       controls.step.set(chosen, chosen === best ? `${chosen}, the best` : `${chosen}`);
-      const artifact = answer.attacked.map((value, k) => value - answer.clean[k]), peaks = [peak(answer.r), peak(artifact)];
+      const artifact = answer.attacked.map((value, k) => value - answer.clean[k]), peaks = [peak(answer.perturbation), peak(artifact)];
       const window = cornerOf(mu, n), part = (value) => `${(100 * value) / n}%`, size = part(2 * window.half);
       const where = `at row ${mu[0]}, column ${mu[1]}`, alpha = three(peaks[1] / peaks[0]);
-      before.show(answer.r.map((value, k) => value + x[k]), n, `The image with the perturbation ${where}.`, []);
+      before.show(answer.perturbation.map((value, k) => value + x[k]), n, `The image with the perturbation ${where}.`, []);
       after.show(answer.attacked, n, `The TV reconstruction with an artifact ${where}, amplified ${alpha} times.`,
         ["α = ", number("alpha", alpha)]);
       for (const { mark } of [before, after])
         Object.assign(mark.style, { top: part(window.top), left: part(window.left), width: size, height: size });
-      [[r, answer.r, "r"], [rho, artifact, "ρ"]].forEach(([panel, values, name], i) => {
+      [[r, answer.perturbation, "r"], [rho, artifact, "ρ"]].forEach(([panel, values, name], i) => {
         paintSigned(panel.canvas, values, n, window, peaks[1]);
         panel.canvas.setAttribute("aria-label", `${name} around the target, peak ${three(peaks[i])}.`);
         panel.caption.replaceChildren(`‖${name}‖`, make("sub", {}, "∞"), " = ", number(name === "r" ? "r" : "rho", three(peaks[i])));
@@ -267,33 +261,68 @@ window.explorerViews ??= (() => {
     return (values) => { Object.assign(state, values); update(); };
   }
 
-  // --- Page and widget --------------------------------------------------------------------------------------------
+  // --- The networks -------------------------------------------------------------------------------------------------
 
-  const VIEWS = { reconstruction, attack, theory };
+  const BRIGHT = 200; // the grey value of 1 in stored images, see lib.explorer.page
 
-  async function mount(root) {
-    await VIEWS[root.dataset.chapter](root, JSON.parse(root.dataset.settings), () => {});
-    root.dataset.ready = "true";
-    performance.mark("explorer");
-  }
-
-  async function render({ model, el }) { // for anywidget
-    const root = make("div", { class: "explorer" }), settings = model.get("settings"), names = model.get("names");
-    el.append(root);
-    const state = () => Object.fromEntries(names.map((name) => [name, model.get(name)]));
-    let busy = false;
-    const set = await VIEWS[model.get("chapter")](root, { ...settings, ...state() }, (values) => {
-      busy = true;
-      for (const [name, value] of Object.entries(values)) model.set(name, value);
-      busy = false;
-      model.save_changes();
+  async function networks(root, { table, levels, images, lines, seed, ...start }, changed) {
+    const state = { ...start }, n = 256, [known, stored] = await Promise.all([load("images"), load("tirafl")]);
+    const change = (values) => { Object.assign(state, values); changed(values); return update(); };
+    const controls = {
+      noise: slider("Noise level", 0, levels.length - 1, 1, (k) => change({ noise_rel: levels[k] })),
+      image: choice("Image", images.map((name) => [name, name]), (image) => change({ image })),
+    };
+    const names = { zero: "Zero-filled", tv: "TV", tira: "Tira", tirafl: "TiraFL" };
+    const parts = Object.fromEntries(Object.entries(names).map(([key, name]) => [key, picture(name)])), truth = picture("Image");
+    const want = button("Load Tira (3 MB)", async () => {
+      page.say("Loading Tira");
+      try {
+        weights = await load("tira");
+      } catch (error) {
+        return page.say(error.message);
+      }
+      if (document.activeElement === want) reset.focus();
+      want.hidden = true;
+      await update();
     });
-    for (const name of names) model.on(`change:${name}`, () => busy || set({ [name]: model.get(name) }));
+    const reset = button("Reset", () => change(start));
+    const page = lay(root, Object.values(controls).map(({ row }) => row), [want, reset],
+      [truth, ...Object.values(parts)], "Zero-filled image, TV and Tira are computed in this page, from the same measurements. The " +
+      "images of TiraFL were computed before and are stored. Pixels brighter than 1 are orange.", "three");
+    const text = (value) => `${(100 * value).toFixed(1)} %`, ask = solver(show);
+    let weights = null, wanted = 0;
+    const put = (key, image, error) => parts[key].show(image, n, `${names[key]}, relative error ${text(error)}.`,
+      ["error ", number(key, text(error))]);
+    parts.tira.canvas.setAttribute("aria-label", "Tira, not loaded yet.");
+    parts.tira.caption.textContent = "not loaded";
+
+    async function update() {
+      controls.noise.set(levels.indexOf(state.noise_rel), share(state.noise_rel));
+      controls.image.set(state.image);
+      root.dataset.done = "";
+      const ticket = ++wanted, [picture, error] = stored[state.image][levels.indexOf(state.noise_rel)];
+      const [x, fl] = await Promise.all([once(known[state.image][n]), decode(picture)]);
+      if (ticket !== wanted) return;
+      const image = Float32Array.from(x.values, (value) => value / 255);
+      truth.show(image, n, `The image that is measured: ${state.image}.`, []);
+      put("tirafl", Float32Array.from(fl.values, (value) => value / BRIGHT), error);
+      await ask({ kind: "compare", n, lines, image, seed, noise_rel: state.noise_rel, weights,
+        lam: lambda(100 * state.noise_rel, lines, table) }).catch((reason) => page.say(reason.message));
+    }
+
+    function show({ id, images, errors, error, done }) {
+      if (error) return page.say(error);
+      for (const key of Object.keys(images)) put(key, images[key], errors[key]);
+      if (!done) return;
+      root.dataset.done = id;
+      page.say("");
+      page.read(`Relative errors: ${Object.keys(errors).map((key) => `${names[key]} ${text(errors[key])}`).join(", ")}.`);
+    }
+
+    await update();
+    return (values) => { Object.assign(state, values); update(); };
   }
 
-  return { mount, render };
+  const transfer = (...given) => explorerTransfer(...given, { lay, picture, figure, number }); // transfer.js
+  explorerParts.add({ reconstruction, networks, attack, theory, transfer });
 })();
-
-if (document.currentScript) // in a page; in Jupyter this text is part of a module
-  document.querySelectorAll("[data-chapter]").forEach((root) =>
-    explorerViews.mount(root).catch((error) => console.error(error)));

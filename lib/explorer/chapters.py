@@ -1,6 +1,7 @@
 """The views of the chapters: widgets whose traits are the knobs; in the static page, the same script without a kernel.
 
-All that moves is solved in the browser: ``views.js`` in ``book/_static`` draws, the scripts of `WORKER` solve.
+All that moves is solved in the browser: ``views.js`` in ``book/_static`` draws, and a worker with the scripts of
+`lib.explorer.data.WORKER` solves.
 The methods here compute the same with `lib`, for further use and to compare.
 """
 
@@ -10,11 +11,12 @@ import functools
 import html
 import json
 import math
+import operator
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import anywidget
+import ipywidgets
 import torch
 import traitlets
 from numpy.typing import NDArray
@@ -22,18 +24,18 @@ from torch import Tensor
 
 from lib import checks, theory
 from lib.attack import Attack, disk_weight, fast_tv, localized_attack
+from lib.explorer.data import entry, static_text
 from lib.explorer.draws import gaussian, problem
-from lib.explorer.images import in_grey_values
-from lib.networks import N
+from lib.explorer.images import IMAGES, in_grey_values
+from lib.networks import LINES, NETWORKS, N, load_network
 from lib.operators import MaskedFourier, radial_mask
 from lib.runs.calibration import NOISE
-from lib.runs.frames import encode, example_image
+from lib.runs.frames import PRESET, encode, example_image
 from lib.runs.section4 import LINES as MASKS
 from lib.tv import TVResult, calibrated_lambda, reconstruct_tv
 
-STATIC = Path(__file__).parents[2] / "book" / "_static"
-WORKER = ("solver.wasm.js", "solver.js", "tasks.js", "pursuit.js", "ascent.js")  # as in book/_ext/explorer_page.py
 LENGTHS = (64, 128, 256, 512)
+SEED = 1  # of the noise in NetworksView
 # of the book's theme, in JupyterLab
 COLOURS = {
     "border": "border-color1",
@@ -44,24 +46,23 @@ COLOURS = {
 COLOURS |= {"background": "layout-color2"}
 
 
-def _text(*names: str) -> str:
-    return "".join((STATIC / name).read_text(encoding="utf-8") for name in names)
-
-
 @functools.cache
-def _module() -> str:
-    worker = f"window.explorerData = {{ ...window.explorerData, worker: {json.dumps(_text(*WORKER))} }};\n"
-    return f"{worker}{_text('parts.js', 'views.js')}\nexport default {{ render: explorerViews.render }};\n"
+def _module(scripts: tuple[str, ...]) -> str:
+    return f"{static_text('parts.js', *scripts)}\nexport default {{ render: explorerParts.render }};\n"
 
 
 @functools.cache
 def _style() -> str:
     colours = "".join(f"--pst-color-{name}: var(--jp-{value});" for name, value in COLOURS.items())
-    return f".explorer {{ {colours} }}\n{_text('explorer.css')}"
+    return f".explorer {{ {colours} }}\n{static_text('explorer.css')}"
 
 
 class View(anywidget.AnyWidget):
-    """What the views have in common. ``names`` are the traits that the page may change, or watch."""
+    """What the views have in common. ``names`` are the traits that the page may change, or watch.
+
+    The knobs are in the view itself. ``controls`` has ipywidgets for the same traits, to put into layouts of your own
+    or to link: sliders by the name of the trait, two for ``mu``, which are called row and column.
+    """
 
     chapter = traitlets.Unicode().tag(sync=True)
     settings = traitlets.Dict().tag(sync=True)
@@ -69,9 +70,48 @@ class View(anywidget.AnyWidget):
     _esm = traitlets.Unicode().tag(sync=True)
     _css = traitlets.Unicode().tag(sync=True)
     about: ClassVar[str]
+    scripts: ClassVar[tuple[str, ...]] = ("transfer.js", "views.js")
 
     def __init__(self, **values: Any):
-        super().__init__(_esm=_module(), _css=_style(), **values)
+        super().__init__(_esm=_module(self.scripts), _css=_style(), **values)
+        self.on_msg(self._load)
+
+    def _load(self, _: Any, content: dict[str, str], buffers: Any) -> None:
+        """Send the page what it asks for by name."""
+        name = content["name"]
+        self.send({"name": name, "value": entry(name)})
+
+    @functools.cached_property
+    def controls(self) -> dict[str, ipywidgets.Widget]:
+        """Sliders, menus and boxes for the traits, linked with them in both directions."""
+        made: dict[str, ipywidgets.Widget] = {}
+        for name in self.names:
+            trait, value = self.traits()[name], getattr(self, name)
+            if name == "mu":
+                for i, part in enumerate(("row", "column")):
+                    made[part] = ipywidgets.IntSlider(value[i], 0, N - 1, description=part)
+                    there, back = operator.itemgetter(i), functools.partial(self._moved, i)
+                    traitlets.link((self, "mu"), (made[part], "value"), transform=(there, back))
+                continue
+            given = {"value": value, "description": name}
+            if trait.allow_none:  # a slider has always a value
+                continue
+            if isinstance(trait, traitlets.Enum):
+                made[name] = ipywidgets.Dropdown(options=trait.values, **given)
+            elif isinstance(trait, traitlets.Bool):
+                made[name] = ipywidgets.Checkbox(**given)
+            elif isinstance(trait, traitlets.Int):
+                made[name] = ipywidgets.IntSlider(min=trait.min, max=trait.max, **given)
+            elif isinstance(trait, traitlets.Float):
+                fine = {"step": 0.001, "readout_format": ".3f"}
+                made[name] = ipywidgets.FloatSlider(min=trait.min, max=trait.max, **fine, **given)
+            else:
+                continue
+            traitlets.link((self, name), (made[name], "value"))
+        return made
+
+    def _moved(self, i: int, coordinate: int) -> list[int]:
+        return [coordinate if k == i else c for k, c in enumerate(self.mu)]
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         data, metadata = super()._repr_mimebundle_(**options) or ({}, {})
@@ -95,7 +135,7 @@ def _calibration() -> dict[str, Any]:
     return {"noises": NOISE, "masks": MASKS, "logs": logs}
 
 
-def _shown(where: str, image: Tensor | None) -> Tensor:
+def shown(where: str, image: Tensor | None) -> Tensor:
     """The image as the page has it, in 256 grey values; the book's phantom for None."""
     if image is None:
         return example_image()
@@ -103,8 +143,22 @@ def _shown(where: str, image: Tensor | None) -> Tensor:
     return in_grey_values(image.float().clamp(0, 1))
 
 
-def _encoded(image: Tensor) -> str:
+def checked_mu(where: str, mu: Sequence[int]) -> list[int]:
+    """The target as two integers."""
+    if not hasattr(mu, "__len__") or len(mu) != 2:
+        raise ValueError(f"{where}: mu must be a row and a column, got {checks.shown(mu)}")
+    return [checks.integer(where, f"mu[{i}]", mu[i], 0, N - 1) for i in range(2)]
+
+
+def encoded(image: Tensor) -> str:
     return encode(image, offset=0, step=1 / 255)
+
+
+def _measured(image: Tensor, lines: int, noise_rel: float, seed: int) -> tuple[MaskedFourier, Tensor]:
+    op = MaskedFourier(radial_mask(N, lines))
+    y, noise = op.A(image), gaussian(op.mask, seed).to(torch.complex64)
+    norm = torch.linalg.vector_norm
+    return op, y + noise_rel * norm(y) / norm(noise) * noise
 
 
 class ReconstructionView(View):
@@ -145,23 +199,57 @@ class ReconstructionView(View):
         checks.number(where, "noise_rel", noise_rel, NOISE[0], NOISE[-1], least=True, most=True)
         if lam is not None:
             checks.number(where, "lam", lam, 1e-5, 1, least=True, most=True)
-        self.image, self.seed = _shown(where, image), checks.seed(where, seed)
-        settings = {"image": _encoded(self.image), "table": _calibration(), "seed": seed}
+        self.image, self.seed = shown(where, image), checks.seed(where, seed)
+        settings = {"image": encoded(self.image), "table": _calibration(), "seed": seed}
         values = {"lines": lines, "noise_rel": noise_rel, "lam": lam, "iterations": iterations}
         super().__init__(chapter="reconstruction", settings=settings, names=list(values), **values)
 
     def measured(self) -> tuple[MaskedFourier, Tensor]:
         """The operator and the noisy measurements of what is shown."""
-        op = MaskedFourier(radial_mask(N, self.lines))
-        y, noise = op.A(self.image), gaussian(op.mask, self.seed).to(torch.complex64)
-        norm = torch.linalg.vector_norm
-        return op, y + self.noise_rel * norm(y) / norm(noise) * noise
+        return _measured(self.image, self.lines, self.noise_rel, self.seed)
 
     def reconstruct(self, **options: Any) -> TVResult:
         """The converged TV reconstruction by `lib.tv.reconstruct_tv`, which takes ``options``."""
         op, y = self.measured()
         lam = calibrated_lambda(self.noise_rel, self.lines) if self.lam is None else self.lam
         return reconstruct_tv(y, op, lam, **options)
+
+
+class NetworksView(View):
+    """Networks: zero-filled image, TV, Tira and TiraFL from the same noisy measurements, and their errors.
+
+    The page computes the first three, Tira once its reader has loaded it. The images of TiraFL are stored.
+
+    Parameters
+    ----------
+    noise_rel : relative size of Gaussian noise, one of `lib.runs.calibration.NOISE`.
+    image : a name in `lib.explorer.IMAGES`.
+
+    Both are traits of the widget: to read, to set, to observe, to link.
+    """
+
+    noise_rel = traitlets.Enum(NOISE, 0.04).tag(sync=True)
+    image = traitlets.Enum(tuple(IMAGES), "ellipses").tag(sync=True)
+    about = "Four reconstructions side by side"
+
+    def __init__(self, noise_rel: float = 0.04, image: str = "ellipses"):
+        where = "NetworksView"
+        if checks.number(where, "noise_rel", noise_rel, 0) not in NOISE:
+            raise ValueError(f"{where}: noise_rel must be one of {NOISE}, got {noise_rel}")
+        checks.one_of(where, "image", image, tuple(IMAGES))
+        settings = {"table": _calibration(), "levels": NOISE, "images": list(IMAGES), "lines": LINES, "seed": SEED}
+        values = {"noise_rel": noise_rel, "image": image}
+        super().__init__(chapter="networks", settings=settings, names=list(values), **values)
+
+    def measured(self) -> tuple[MaskedFourier, Tensor]:
+        """The operator and the noisy measurements of what is shown."""
+        return _measured(IMAGES[self.image](), LINES, self.noise_rel, SEED)
+
+    def reconstruct(self, tol: float = 2e-3) -> dict[str, Tensor]:
+        """What is shown, by `lib`: "zero", "tv", to ``tol``, "tira" and "tirafl", complex ``(256, 256)``."""
+        op, y = self.measured()
+        tv = reconstruct_tv(y, op, calibrated_lambda(self.noise_rel, LINES), tol=tol).image
+        return {"zero": op.A_dagger(y), "tv": tv} | {name: load_network(name, PRESET)(y) for name in NETWORKS}
 
 
 class AttackView(View):
@@ -196,14 +284,12 @@ class AttackView(View):
     ):
         where = "AttackView"
         checks.number(where, "noise_rel", noise_rel, NOISE[0], NOISE[-1], least=True, most=True)
-        if not hasattr(mu, "__len__") or len(mu) != 2:
-            raise ValueError(f"{where}: mu must be a row and a column, got {checks.shown(mu)}")
-        mu = [checks.integer(where, f"mu[{i}]", mu[i], 0, N - 1) for i in range(2)]
+        mu = checked_mu(where, mu)
         checks.integer(where, "sigma", sigma, 1, 15), checks.integer(where, "lines", lines, MASKS[0], MASKS[-1])
         if step is not None:
             checks.integer(where, "step", step, 0, 5)
-        self.image, self.lines = _shown(where, image), lines
-        settings = {"image": _encoded(self.image), "table": _calibration(), "lines": lines}
+        self.image, self.lines = shown(where, image), lines
+        settings = {"image": encoded(self.image), "table": _calibration(), "lines": lines}
         values = {"noise_rel": noise_rel, "mu": mu, "sigma": sigma, "step": step}
         super().__init__(chapter="attack", settings=settings, names=list(values), **values)
 

@@ -34,9 +34,14 @@ def read_image(file: str | Path, n: int = N) -> Tensor:
     grey = np.array(Image.open(file).convert("L"), dtype=np.int64)
     if grey.shape != (N, N):
         raise ValueError(f"read_image: {file} must have {N} x {N} pixels, got {grey.shape[1]} x {grey.shape[0]}")
-    if n < N:
-        grey = (grey.reshape(n, 2, n, 2).sum((1, 3)) + 2) // 4
-    return torch.from_numpy(grey).float() / 255
+    values = torch.from_numpy(grey)
+    return (values if n == N else smaller(values)).float() / 255
+
+
+def smaller(grey: Tensor) -> Tensor:
+    """Grey values ``(n, n)`` int64 at half the resolution: the means of four pixels, rounded."""
+    half = len(grey) // 2
+    return (grey.reshape(half, 2, half, 2).sum((1, 3)) + 2) // 4
 
 
 def in_grey_values(image: Tensor) -> Tensor:

@@ -12,20 +12,38 @@ from PIL import Image
 
 from lib import theory
 from lib.attack import location_grid, power_ascent
-from lib.explorer.chapters import AttackView, ReconstructionView, TheoryView
+from lib.explorer.chapters import AttackView, NetworksView, ReconstructionView, TheoryView
 from lib.explorer.images import IMAGES
 from lib.explorer.pictures import GAP, side_by_side
+from lib.explorer.transfer import TransferView
 from lib.figures import use_style
 from lib.figures.attack import attack_steps
 from lib.figures.cs_mri import undersampling
+from lib.figures.networks import methods_and_noise
+from lib.figures.results import transfers
 from lib.figures.theory import forced_spike
-from lib.networks import N
+from lib.measures import relative_error
+from lib.networks import N, load_network
 from lib.runs.calibration import NOISE
-from lib.runs.frames import COUNT, FRAMES, HALF, PRESET, STEP, around, decode, encode, example_image, level_file
+from lib.runs.frames import (
+    COUNT,
+    FRAMES,
+    HALF,
+    PRESET,
+    QUALITY,
+    STEP,
+    around,
+    decode,
+    encode,
+    example_image,
+    level_file,
+)
 from lib.runs.options import program
 from lib.runs.section4 import LEVELS, LINES, METHODS
 from lib.runs.tables import write_bytes
 from lib.tv import calibrated_lambda
+
+BRIGHT = 200  # the grey value of 1 in stored images, which go beyond
 
 
 def write_page() -> None:
@@ -47,6 +65,20 @@ def write_page() -> None:
     write_bytes(FRAMES / "still.webp", still())
 
 
+def write_stored() -> None:
+    """TiraFL's images for :class:`lib.explorer.chapters.NetworksView`, by image and noise level: modulus and error.
+
+    The page does not compute them: with its learned transform TiraFL would be half as large again as Tira.
+    """
+    tirafl, stored = load_network("tirafl", PRESET), {}
+    for name, image in IMAGES.items():
+        seen = [tirafl(NetworksView(noise_rel, name).measured()[1]).abs() for noise_rel in NOISE]
+        pictures = [encode(modulus, offset=0, step=1 / BRIGHT, quality=QUALITY) for modulus in seen]
+        errors = [round(relative_error(modulus, image()), 4) for modulus in seen]
+        stored[name] = list(zip(pictures, errors, strict=True))
+    write_bytes(FRAMES / "tirafl.json", (json.dumps(stored, indent=0) + "\n").encode())
+
+
 def write_stills() -> None:
     """A picture for each view of a chapter, for want of scripts: what it shows first, drawn as in the chapter."""
     use_style()
@@ -59,7 +91,7 @@ def write_stills() -> None:
 
 def chapter_stills() -> dict[str, Figure]:
     """The figures of `write_stills`, by the name of the view."""
-    seen, attacked = ReconstructionView(), AttackView()
+    seen, attacked, compared = ReconstructionView(), AttackView(), NetworksView()
     op, y = seen.measured()
     reconstructed = undersampling(op.mask, seen.image, op.A_dagger(y), seen.reconstruct().image)
     attacks = {k: attacked.attack(optimiser=functools.partial(power_ascent, steps=k)) for k in (0, 5)}
@@ -69,9 +101,13 @@ def chapter_stills() -> dict[str, Figure]:
         (x, omega), (_, after) = view.problem(), view.recover()
         r = theory.zero_filled(theory.measure(theory.spike(view.n), omega), omega, view.n)
         rows.append((name, x, x + r, after.signal))
+    names = {"zero": "zero-filled", "tv": "TV", "tira": "Tira", "tirafl": "TiraFL"}
+    images = {names[name]: image for name, image in compared.reconstruct().items()}
     return {
         "reconstruction": reconstructed,
+        "networks": methods_and_noise(IMAGES[compared.image](), {compared.noise_rel: images}),
         "attack": attack_steps(attacks, attacked.mu),
+        "transfer": transfers(TransferView().outcomes(), "tv"),
         "theory": forced_spike(rows),
     }
 
@@ -94,6 +130,7 @@ def still() -> bytes:
 def main() -> None:
     """All of it."""
     write_page()
+    write_stored()
     write_stills()
 
 

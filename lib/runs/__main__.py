@@ -23,6 +23,7 @@ TABLES = {  # module and what gives the table there; imported when it is wanted,
     "theory_masks": "theory:MASKS",
     "theory_transition": "theory:TRANSITION",
     "frames": "frames:table",
+    "transfer_frames": "transfer_frames:TABLE",
     "beyond": "beyond:TABLE",
 }
 

@@ -55,6 +55,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "theory_masks": ("lines", "image", "seed"),
     "theory_transition": ("signal", "order", "n", "s", "trials", "seed"),
     "explorer/frames": ("noise_rel", "row", "column", "target", "method"),
+    "explorer/transfer": ("image", "noise_rel", "target", "method"),
     "beyond": ("question", "case", "noise_rel", "image", "quantity"),
 }
 ATTACKED = ("alpha", "rho_linf", "r_linf", "rho_l2", "r_l2", "concentration", "error_clean", "error_attacked")
@@ -73,6 +74,7 @@ MEASURED: dict[str, tuple[str, ...]] = {  # the columns with what was found
     "theory_masks": ("spike", "height", "attack", "error", "converged"),
     "theory_transition": ("undecided", "first_m"),
     "explorer/frames": ("peak_r", "peak_rho", "amplification"),
+    "explorer/transfer": ("peak_r", "peak_rho", "amplification"),
     "beyond": ("value",),
 }
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)

@@ -5,18 +5,35 @@ import json
 import shutil
 
 import ipywidgets
+import nbformat
 import numpy as np
 import pytest
 import torch
 import traitlets
+from nbclient import NotebookClient
 
 from lib import theory
-from lib.explorer import AttackView, ReconstructionView, TheoryView, chapters, draws
+from lib.explorer import (
+    IMAGES,
+    AttackView,
+    Explorer,
+    NetworksView,
+    ReconstructionView,
+    TheoryView,
+    TransferView,
+    chapters,
+    data,
+    draws,
+)
 from lib.measures import relative_error
 from lib.operators import radial_mask
+from lib.runs.frames import decode
+from lib.runs.section4 import LEVELS
 
-VIEWS = (ReconstructionView, AttackView, TheoryView)
-DONE = "[data-chapter][data-done]:not([data-done=''])"
+VIEWS = (ReconstructionView, NetworksView, AttackView, TheoryView, TransferView)
+ALL = (*VIEWS, Explorer)
+SCRIPTS = ("parts.js", "transfer.js", "views.js")
+DONE = ".explorer[data-done]:not([data-done=''])"
 
 
 # --- What is drawn
@@ -61,12 +78,18 @@ def test_a_signal_has_its_spikes_or_jumps_and_its_frequencies(zero):
 # --- Widgets
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", ALL)
 def test_the_knobs_are_traits_to_observe_and_to_link(view):
     shown, seen = view(), []
-    name, value = {"ReconstructionView": ("noise_rel", 0.1), "AttackView": ("sigma", 3), "TheoryView": ("m", 40)}[
-        view.__name__
-    ]
+    knobs = {
+        "reconstruction": ("noise_rel", 0.1),
+        "networks": ("noise_rel", 0.1),
+        "attack": ("sigma", 3),
+        "theory": ("m", 40),
+        "transfer": ("image", 2),
+        "explorer": ("lines", 30),
+    }
+    name, value = knobs[shown.chapter]
     shown.observe(lambda change: seen.append(change["new"]), name)
     slider = ipywidgets.FloatSlider(value, min=0, max=100) if isinstance(value, float) else ipywidgets.IntSlider(value)
     traitlets.link((slider, "value"), (shown, name))
@@ -75,13 +98,32 @@ def test_the_knobs_are_traits_to_observe_and_to_link(view):
         setattr(shown, name, -1)
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", ALL)
 def test_a_cell_shows_a_widget_or_without_a_kernel_the_page(view):
     shown = view()
     data, _ = shown._repr_mimebundle_()
     assert {"application/vnd.jupyter.widget-view+json", "text/html"} <= set(data)
     assert f'data-chapter="{shown.chapter}"' in data["text/html"] and "needs scripts" in data["text/html"]
     assert eval(data["text/plain"]).names == shown.names
+
+
+@pytest.mark.slow
+def test_with_a_kernel_a_linked_slider_moves_each_view():
+    """What a cell of a reader's notebook does, run by nbclient: it keeps the state of the widgets."""
+    moves = {"ReconstructionView": ("lines", 30), "AttackView": ("sigma", 7), "TheoryView": ("m", 50)}
+    moves["TransferView"] = ("image", 1)
+    lines = ["import ipywidgets, traitlets", f"from lib.explorer import {', '.join(moves)}"]
+    for view, (name, value) in moves.items():
+        lines += [f"view, slider = {view}(), ipywidgets.IntSlider(max=100)", "display(view)"]
+        lines += [f"traitlets.link((view, {name!r}), (slider, 'value'))", f"slider.value = {value}"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("\n".join(lines))])
+    client = NotebookClient(notebook, kernel_name="python3", timeout=300)
+    client.execute()
+    shown = [o for o in notebook.cells[0].outputs if "application/vnd.jupyter.widget-view+json" in o.get("data", {})]
+    assert len(shown) == len(moves)
+    for output, (name, value) in zip(shown, moves.values(), strict=True):
+        model = output["data"]["application/vnd.jupyter.widget-view+json"]["model_id"]
+        assert client.widget_state[model][name] == value
 
 
 WRONG = (
@@ -91,6 +133,8 @@ WRONG = (
     (ReconstructionView, "iterations", 301),
     (ReconstructionView, "image", torch.zeros(8, 8)),
     (ReconstructionView, "seed", -1),
+    (NetworksView, "noise_rel", 0.03),
+    (NetworksView, "image", "cat"),
     (AttackView, "mu", (0, 256)),
     (AttackView, "mu", 7),
     (AttackView, "sigma", 2.5),
@@ -102,6 +146,10 @@ WRONG = (
     (TheoryView, "seed", 0),
     (TheoryView, "method", "l2"),
     (TheoryView, "zero", 1),
+    (TransferView, "attacked", "TV"),
+    (TransferView, "shown", "zero-filled"),
+    (TransferView, "noise_rel", 0.03),
+    (TransferView, "image", 3),
 )
 
 
@@ -118,11 +166,14 @@ def test_wrong_arguments_are_named(view, name, value):
 def folder(tmp_path_factory):
     """The scripts of the pages as the book has them."""
     folder = tmp_path_factory.mktemp("views")
-    for name in ("parts.js", "views.js", "explorer.css"):
-        shutil.copy(chapters.STATIC / name, folder)
-    text = "".join((chapters.STATIC / name).read_text(encoding="utf-8") for name in chapters.WORKER)
+    for name in (*SCRIPTS, "explorer.css"):
+        shutil.copy(data.STATIC / name, folder)
     (folder / "explorer").mkdir()
-    (folder / "explorer" / "worker.js").write_text(f"explorerData.worker = {json.dumps(text)};\n", encoding="utf-8")
+    for name, value in {
+        name: data.entry(name) for name in ("worker", "images", "tira", "tirafl", *(f"transfer-{k}" for k in range(3)))
+    }.items():
+        script = f"explorerData[{name!r}] = {json.dumps(value)};\n"
+        (folder / "explorer" / f"{name}.js").write_text(script, encoding="utf-8")
     return folder
 
 
@@ -138,7 +189,7 @@ def open_view(browser, folder):
         page.set_default_timeout(60_000)
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        scripts = "".join(f'<script src="{name}" defer></script>' for name in ("parts.js", "views.js"))
+        scripts = "".join(f'<script src="{name}" defer></script>' for name in SCRIPTS)
         head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><link rel="stylesheet" href='
         path = folder / f"{view.chapter}.html"
         path.write_text(f'<!doctype html>{head}"explorer.css">{scripts}<body>{view._page()}', encoding="utf-8")
@@ -158,17 +209,18 @@ def state(page):
     shown = page.evaluate(
         """() => [...document.querySelectorAll("figure")].map((figure) => {
         const canvas = figure.querySelector("canvas");
-        return canvas ? canvas.toDataURL() : figure.querySelector("svg").outerHTML.replace(/explorer-\\d+/g, ""); })"""
+        const drawn = canvas ? canvas.toDataURL() : figure.querySelector("svg, table").outerHTML;
+        return drawn.replace(/explorer-\\d+/g, ""); })"""
     )
     return numbers, shown
 
 
 def moved(page, act):
     """The state after an action, once it is solved."""
-    before = page.locator("[data-chapter]").get_attribute("data-done")
+    before = page.locator(".explorer").get_attribute("data-done")
     act()
     page.wait_for_function(
-        "before => ![before, ''].includes(document.querySelector('[data-chapter]').dataset.done)",
+        "before => ![before, ''].includes(document.querySelector('.explorer').dataset.done)",
         arg=before,
     )
     return state(page)
@@ -180,6 +232,10 @@ KNOBS = {  # label, key, numbers that change, pictures that change (in their ord
         ("Noise level", "End", {"zero", "tv"}, {2, 3, 4}),
         ("Parameter λ", "Home", {"tv"}, {3, 4}),
         ("Iterations", "Home", {"tv"}, {3, 4}),
+    ),
+    NetworksView: (
+        ("Noise level", "End", {"zero", "tv", "tirafl"}, {1, 2, 4}),
+        ("Shepp-Logan", "Space", {"zero", "tv", "tirafl"}, {0, 1, 2, 4}),
     ),
     AttackView: (
         ("Step", "Home", {"r", "rho", "alpha"}, {0, 1, 2, 3, 4}),
@@ -195,7 +251,20 @@ KNOBS = {  # label, key, numbers that change, pictures that change (in their ord
         ("Length n", "Home", {"r", "ratio", "alpha"}, {0, 1, 2, 3}),
         ("Measurements m", "Home", {"r", "ratio", "alpha"}, {1, 2, 3}),
     ),
+    TransferView: (
+        ("Shown by / Tira", "Space", {"rho", "alpha"}, {1, 3, 4}),
+        ("Made for / Tira", "Space", {"r", "rho", "alpha"}, {0, 1, 2, 3, 4}),
+        ("Noise level", "End", {"r", "rho", "alpha"}, {0, 1, 2, 3, 4}),
+        ("Image / 1", "Space", {"r", "rho", "alpha"}, {0, 1, 2, 3, 4}),
+    ),
 }
+
+
+def knob(page, label):
+    """A control by its label, after that of its group if it has one."""
+    group, _, name = label.rpartition(" / ")
+    scope = page.get_by_role("group", name=group) if group else page
+    return scope.get_by_label(name, exact=True)
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -203,7 +272,7 @@ def test_each_knob_changes_what_it_should(open_view, view):
     page = open_view(view())
     start = before = state(page)
     for label, key, numbers, pictures in KNOBS[view]:
-        control = page.get_by_label(label, exact=True)
+        control = knob(page, label)
         control.focus()
         after = moved(page, functools.partial(control.press, key))
         assert {name for name in before[0] if before[0][name] != after[0][name]} >= numbers, label
@@ -236,14 +305,15 @@ def test_on_a_phone_nothing_sticks_out_and_all_has_a_name(open_view, view):
 def ask(page, **job):
     """What the worker answers to a job in the end."""
     return page.evaluate(
-        """async (job) => { const text = explorerData.worker ?? (await explorerParts.load("worker"));
+        """async (job) => { const text = await explorerParts.load("worker");
         const worker = new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
-        const plain = (v) => ArrayBuffer.isView(v) ? Array.from(v) : Array.isArray(v) ? v.map(plain) : v;
+        const plain = (v) => ArrayBuffer.isView(v) ? Array.from(v) : Array.isArray(v) ? v.map(plain)
+          : v && typeof v === "object" ? Object.fromEntries(Object.entries(v).map(([k, w]) => [k, plain(w)])) : v;
         return await new Promise((resolve) => {
           worker.onmessage = ({ data }) => {
             if (!data.done && !data.error) return;
             worker.terminate();
-            resolve(Object.fromEntries(Object.entries(data).map(([name, value]) => [name, plain(value)])));
+            resolve(plain(data));
           };
           worker.postMessage({ ...job, id: 1, image: Float32Array.from(job.image ?? []) });
         }); }""",
@@ -264,6 +334,30 @@ def test_reconstructions_agree_with_lib_tv(open_view):
     assert answer["zeroError"] == pytest.approx(relative_error(zero, view.image.to(zero)), rel=1e-4)
     assert answer["errors"][-1] == pytest.approx(relative_error(tv, view.image.to(tv)), rel=1e-2)
     assert page.locator("[data-number=tv]").inner_text() == f"{100 * answer['errors'][-1]:.1f} %"
+
+
+def test_tira_is_loaded_when_asked_for_and_all_methods_agree_with_lib(open_view):
+    view = NetworksView(0.1, "brain")
+    page, truth = open_view(view), IMAGES["brain"]()
+    assert page.evaluate("explorerData.tira === undefined")
+    numbers, blank = state(page)
+    assert set(numbers) == {"zero", "tv", "tirafl"}
+    button = page.get_by_role("button", name="Load Tira (3 MB)")
+    button.focus()
+    moved(page, lambda: button.press("Enter"))
+    assert page.evaluate("document.activeElement.textContent") == "Reset"  # the button is gone, the focus is not
+    assert state(page)[1][3] != blank[3] and button.is_hidden()
+    lam = chapters.calibrated_lambda(0.1, 40)
+    job = {"n": 256, "lines": 40, "noise_rel": 0.1, "lam": lam, "seed": chapters.SEED, "weights": data.entry("tira")}
+    answer, expected = ask(page, kind="compare", image=truth.flatten().tolist(), **job), view.reconstruct()
+    assert list(answer["images"]) == ["zero", "tv", "tira"]
+    for name, image in expected.items():
+        error = relative_error(image.abs(), truth)
+        shown = page.locator(f"[data-number={name}]").inner_text()
+        assert float(shown.removesuffix(" %")) / 100 == pytest.approx(error, rel=1e-2), name
+        if name in answer["images"]:  # TV to the tolerances of both solvers
+            seen = torch.tensor(answer["images"][name]).reshape(256, 256)
+            assert (seen - image.abs()).abs().max() < (5e-3 if name == "tv" else 1e-3), name
 
 
 def test_the_ascent_agrees_with_lib_attack(open_view):
@@ -307,38 +401,93 @@ def test_recovery_agrees_with_lib_theory(open_view):
             assert off == pytest.approx(proof.off_support, rel=1e-4) or not np.isfinite(proof.off_support)
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_the_widget_and_its_traits_move_together(browser, view):
-    """The module that Jupyter loads, with a model of the traits as anywidget has it."""
-    shown = view()
-    name, label = {
-        "reconstruction": ("lines", "Lines of the mask"),
-        "attack": ("step", "Step"),
-        "theory": ("m", "Measurements m"),
-    }[shown.chapter]
-    values = {"settings": shown.settings, "names": shown.names, "chapter": shown.chapter}
-    values |= {trait: getattr(shown, trait) for trait in shown.names}
+@pytest.fixture
+def open_widget(browser):
+    """A function that opens the module that Jupyter loads, with a model of the traits as anywidget has it.
+
+    Other arguments are traits that change before the view is there.
+    """
     page = browser.new_page()
     page.set_default_timeout(60_000)
-    page.evaluate(
-        """async ([text, values]) => {
-          const heard = {}, model = { get: (name) => values[name], save_changes() {},
-            on: (event, react) => (heard[event] = react),
-            set(name, value) { values[name] = value; heard[`change:${name}`]?.(); } };
-          const { default: widget } = await import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
-          await widget.render({ model, el: document.body });
-          window.model = model;
-        }""",
-        [shown._esm, values],
-    )
-    done = ".explorer[data-done]:not([data-done=''])"
-    page.wait_for_selector(done)
+    page.expose_function("ask", lambda message: message | {"value": data.entry(message["name"])})
+
+    def open_(shown, **meanwhile):
+        values = {"settings": shown.settings, "names": shown.names, "chapter": shown.chapter}
+        values |= {trait: getattr(shown, trait) for trait in shown.names}
+        page.evaluate(
+            """async ([text, values, meanwhile]) => {
+              const heard = {}, model = { get: (name) => values[name], save_changes() {},
+                on: (event, react) => (heard[event] = react),
+                send: async (message) => heard["msg:custom"](await ask(message)),
+                set(name, value) { values[name] = value; heard[`change:${name}`]?.(); } };
+              const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+              const { default: widget } = await import(address);
+              const rendered = widget.render({ model, el: document.body });
+              for (const [name, value] of Object.entries(meanwhile)) model.set(name, value);
+              await rendered;
+              window.model = model;
+            }""",
+            [shown._esm, values, meanwhile],
+        )
+        page.wait_for_selector(DONE)
+        return page
+
+    yield open_
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("view", "name", "label"),
+    [
+        (ReconstructionView, "lines", "Lines of the mask"),
+        (AttackView, "step", "Step"),
+        (TheoryView, "m", "Measurements m"),
+        (TransferView, "noise_rel", "Noise level"),
+        (functools.partial(Explorer, image="brain"), "lines", "Lines of the mask"),
+    ],
+)
+def test_the_widget_and_its_traits_move_together(open_widget, view, name, label):
+    shown = view()
+    page = open_widget(shown)
     control = page.get_by_label(label, exact=True)
+    scale = LEVELS if name == "noise_rel" else range(256)  # what the slider's positions mean
     control.press("Home")
     least = int(control.input_value())
-    assert page.evaluate("name => model.get(name)", name) == least != getattr(shown, name)
-    page.wait_for_selector(done)
-    page.evaluate("name => model.set(name, model.get(name) + 4)", name)
-    page.wait_for_selector(done)
+    assert page.evaluate("name => model.get(name)", name) == scale[least] != getattr(shown, name)
+    page.wait_for_selector(DONE)
+    page.evaluate("([name, value]) => model.set(name, value)", [name, scale[least + 4]])
+    page.wait_for_selector(DONE)
     assert int(control.input_value()) == least + 4
-    page.close()
+
+
+def test_the_widget_of_the_networks_gets_its_data_from_the_kernel(open_widget):
+    page = open_widget(NetworksView(), image="brain")
+    assert page.get_by_label("brain", exact=True).is_checked()
+    page.get_by_label("Noise level", exact=True).press("Home")
+    assert page.evaluate("model.get('noise_rel')") == 0.005
+    page.wait_for_selector(DONE)
+    page.evaluate("model.set('image', 'Shepp-Logan')")
+    page.wait_for_selector(DONE)
+    assert page.get_by_label("Shepp-Logan", exact=True).is_checked()
+    moved(page, page.get_by_role("button", name="Load Tira (3 MB)").click)
+    assert page.locator("[data-number=tira]").inner_text().endswith(" %")
+
+
+def test_the_pictures_of_transfer_are_those_of_its_frames(open_view):
+    view = TransferView("tira", "tv", 0.02, 1)
+    page, content = open_view(view), data.entry("transfer-1")
+    frame = content["2"]["tira"]
+    shown = [page.locator(f"[data-number={name}]").inner_text() for name in ("r", "rho", "alpha")]
+    assert shown == [frame["r"], *frame["seen"]["tv"]]
+    close = (decode(frame["close"])[:, 24:48] - 128) / 100  # what TV shows, less the image
+    top, left = (min(max(c, 12), 244) - 12 for c in frame["mu"])
+    expected = (decode(content["x"])[top : top + 24, left : left + 24] / 255 + close).abs()
+    drawn = (
+        page.locator("canvas")
+        .nth(3)
+        .evaluate("canvas => Array.from(canvas.getContext('2d').getImageData(0, 0, 24, 24).data)")
+    )
+    red = torch.tensor(drawn).reshape(24, 24, 4)[..., 0] / 255
+    over = expected > 1
+    assert over.any() and (red[over] == 213 / 255).all()  # the colour of warning
+    assert (red - expected)[~over].abs().max() < 0.01

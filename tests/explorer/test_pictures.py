@@ -1,4 +1,4 @@
-"""Panels of the live view: values beyond 1 are marked, and a close-up shows its pixel."""
+"""Panels of the still picture: values beyond 1 are marked, and a close-up shows its pixel."""
 
 import numpy as np
 import pytest
