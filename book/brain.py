@@ -1,8 +1,8 @@
 """Cut axial slices of a brain from the MNI template: ``python book/brain.py TEMPLATE.nii.gz``.
 
-The template is in nilearn's wheel (``pip download --no-deps nilearn``), under nilearn/datasets/data. Slices are laid on
-256 x 256 pixels of 1 mm, seen from above with the front on top. The one 8 mm above the origin is the explorer's picture,
-results/explorer/brain.png. Six, named by their heights, are in results/slices.
+The template is in nilearn's wheel (``pip download --no-deps nilearn``), under nilearn/datasets/data. Slices are laid
+on 256 x 256 pixels of 1 mm, seen from above with the front on top. The one 8 mm above the origin is the explorer's
+picture, results/explorer/brain.png. Six, named by their heights, are in results/slices.
 """
 
 import gzip
