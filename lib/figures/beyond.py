@@ -209,3 +209,15 @@ def slice_pictures(pictures: Mapping[tuple[str, str], Tensor], rows: Sequence[st
             show_image(axes[i, j], pictures[row, column][20:-20, 20:-20])
             axes[i, j].set(ylabel=row if j == 0 else "", title=column if i == 0 else "")
     return figure
+
+
+def artifacts(images: Mapping[str, Tensor], half: int = 10) -> Figure:
+    """Close-ups of the moduli of artifacts around their peaks, each relative to its peak."""
+    figure, axes = panels(len(images), 1.2)
+    for ax, (name, image) in zip(axes, images.items(), strict=True):
+        modulus = image.abs()
+        row, column = divmod(int(modulus.argmax()), image.shape[-1])
+        centred = modulus.roll((half - row, half - column), (0, 1))[: 2 * half + 1, : 2 * half + 1]
+        ax.imshow(centred / centred.max(), cmap="gray", vmin=0, vmax=1)
+        bare(ax, name)
+    return figure

@@ -92,5 +92,10 @@ def test_pictures_stand_in_rows_and_columns():
     axes = beyond.slice_pictures(pictures, ("1%", "4%")).axes
     assert len(axes) == 6 and axes[3].get_ylabel() == "4%" and axes[2].get_title() == "c"
     figure = beyond.proof(torch.eye(8).numpy(), torch.eye(8).numpy() > 0, torch.ones(2, 8, 8).numpy())
+    spot = torch.zeros(64, 64)
+    spot[3, 60] = -2
+    (ax,) = beyond.artifacts({"TV": spot}, half=4).axes
+    shown = ax.get_images()[0].get_array()
+    assert shown.shape == (9, 9) and shown[4, 4] == 1 and shown.sum() == 1
     assert [ax.get_xlabel() for ax in figure.axes[1:4]] == ["mask, m = 8", "$|p|$, down", "$|p|$, to the right"]
     plt.close("all")
