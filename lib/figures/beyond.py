@@ -144,10 +144,10 @@ def guarantees(rows: pandas.DataFrame) -> Figure:
     """How large the dual field is off the support, of each case and image: below 1 recovery is proved."""
     found = rows[rows["question"] == "guarantee"].pivot_table("value", ["case", "image"], "quantity", sort=False)
     figure, ax = plt.subplots(figsize=(0.7 * WIDTH, 3.0))
-    for (case, mine), color in zip(found.groupby(level="case", sort=False), COLORS, strict=False):
-        kind, n, size = case.split()
-        label = f"{n} × {n}, {size} " + ("lines" if kind == "radial" else "frequencies")
-        ax.plot(mine["alpha"], mine["off_support"], "s" if kind == "radial" else "o", color=color, label=label)
+    kinds = [" ".join(case.split()[:2]) for case in found.index.get_level_values("case")]
+    for (kind, mine), color, marker in zip(found.groupby(kinds, sort=False), COLORS, "os^", strict=False):
+        mask, n = kind.split()
+        ax.plot(mine["alpha"], mine["off_support"], marker, color=color, label=f"{mask}, {n} × {n}")
     ax.axhline(1, color="0.5", linewidth=1, linestyle=":")
     ax.set(xlabel=r"amplification $\alpha = n^2/m$ of the spike", ylabel=r"$\max_{j \notin T} |p_j|$", ylim=(0, None))
     legend_beside(ax)

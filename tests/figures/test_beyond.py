@@ -81,7 +81,7 @@ def test_what_is_drawn_of_the_later_questions(rows):
     assert drawn(ax)["4% noise"] == [[0.5, 0.5], [2, 1]]
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["artifact, 2 parts", "noise, 2 parts"]
     (ax,) = beyond.guarantees(rows).axes
-    assert drawn(ax)["64 × 64, 10 lines"] == [[3, 3], [1.5, 1.5]]
+    assert drawn(ax)["radial, 64 × 64"] == [[3, 3], [1.5, 1.5]]
     left, right = beyond.slices(beyond.numbers(rows, "anatomy")).axes
     assert drawn(left)["4% noise"] == [[-8, 8], [7, 9]] and drawn(right)["4% noise"] == [[-8, 8], [7, 9]]
     plt.close("all")
