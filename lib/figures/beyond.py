@@ -63,8 +63,9 @@ def coils(found: pandas.DataFrame, singular: pandas.DataFrame) -> Figure:
     ticks(left, sorted(set(count)))
     right.plot(weak, found["alpha"], "o-")
     right.plot(weak, found["predicted"], "s:", color="0.4")
-    for share, alpha, coil in zip(weak, found["alpha"], count, strict=True):
-        right.annotate(f"{coil}", (share, alpha), (5, 5), textcoords="offset points", fontsize=9)
+    for k, (share, alpha) in enumerate(zip(weak, found["alpha"], strict=True)):
+        offset = (7, 3) if k % 2 == 0 else (7, -9)  # the last ones are close together
+        right.annotate(f"{count[k]}", (share, alpha), offset, textcoords="offset points", fontsize=9)
     right.set(xlabel=r"share of singular values of $\mathcal{A}$ below 0.1", xlim=(0, 1))
     left.legend()
     return figure
