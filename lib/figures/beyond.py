@@ -193,21 +193,23 @@ def slices(found: pandas.DataFrame) -> Figure:
     for ax, method in zip(axes, ("tv", "tira"), strict=True):
         for (level, mine), color in zip(found.groupby(level="noise_rel"), COLORS, strict=False):
             mine = _split(mine.droplevel("noise_rel")).loc[method]
-            ax.plot(mine.index.astype(int), mine["alpha"], "o-", color=color, label=f"{level:.0%} noise")
-        ax.set(xlabel="height of the slice, mm", title=METHODS[method][0], ylim=(0, None))
+            mine = mine.set_axis(mine.index.astype(int)).sort_index()
+            ax.plot(mine.index, mine["alpha"], "o-", color=color, label=f"{level:.0%} noise")
+        ax.set(xlabel="height of the slice, mm", title=METHODS[method][0], ylim=(0, 1.1 * found["alpha"].max()))
     axes[0].set_ylabel(r"amplification $\alpha$")
     legend_beside(axes[1])
     return figure
 
 
 def slice_pictures(pictures: Mapping[tuple[str, str], Tensor], rows: Sequence[str]) -> Figure:
-    """Pictures by row and column, the names of the rows at the left and those of the columns on top."""
+    """Pictures by row and column with a close-up of their brightest pixel, and the names of rows and columns."""
     columns = list(dict.fromkeys(column for _, column in pictures))
     height = 1.04 * WIDTH * len(rows) / len(columns)
     figure, axes = plt.subplots(len(rows), len(columns), figsize=(WIDTH, height), squeeze=False)
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
-            show_image(axes[i, j], pictures[row, column][20:-20, 20:-20])
+            picture = pictures[row, column]
+            show_image(axes[i, j], picture, close_up=divmod(int(picture.argmax()), picture.shape[-1]))
             axes[i, j].set(ylabel=row if j == 0 else "", title=column if i == 0 else "")
     return figure
 
@@ -216,9 +218,9 @@ def artifacts(images: Mapping[str, Tensor], half: int = 10) -> Figure:
     """Close-ups of the moduli of artifacts around their peaks, each relative to its peak."""
     figure, axes = panels(len(images), 1.2)
     for ax, (name, image) in zip(axes, images.items(), strict=True):
-        modulus = image.abs()
+        modulus = image.detach().abs().cpu()
         row, column = divmod(int(modulus.argmax()), image.shape[-1])
         centred = modulus.roll((half - row, half - column), (0, 1))[: 2 * half + 1, : 2 * half + 1]
-        ax.imshow(centred / centred.max(), cmap="gray", vmin=0, vmax=1)
+        ax.imshow((centred / centred.max()).numpy(), cmap="gray", vmin=0, vmax=1)
         bare(ax, name)
     return figure
