@@ -19,7 +19,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from lib import attack, checks, iterative, masks, measures, networks, operators, phantoms, priors, theory, tv
+from lib import (
+    attack,
+    checks,
+    gradient_sparse,
+    iterative,
+    masks,
+    measures,
+    networks,
+    operators,
+    phantoms,
+    priors,
+    theory,
+    tv,
+)
 
 OP = operators.MaskedFourier(operators.radial_mask(16, 5), real=True)
 FREE = operators.MaskedFourier(OP.mask)
@@ -33,6 +46,7 @@ DATA_2, SPARSE = ITERATIVE.A(X), priors.SparseReconstruction(FREE, 0.1, tol=0.5)
 RNG, OMEGA = np.random.default_rng(0), np.array([-3, -2, -1, 0, 1, 2, 3, 5])
 SIGNAL = theory.rectangle(16, 3)
 DATA, NETWORK = theory.measure(SIGNAL, OMEGA), networks.Reconstruction(OP, SMALL, learned=True)
+SQUARE, SYMMETRIC = np.outer(SIGNAL, SIGNAL), OP.mask.numpy()
 SEARCH = {
     "objective": lambda e, state: attack.objective(e, REC, Y, PHI[None], X, state), "start": E, "eta": ETA, "steps": 1,
 }  # fmt: skip
@@ -112,13 +126,15 @@ CALLS = [  # function and arguments; a name, where the function's own would not 
     (theory.nonnegative_dual, {"support": [3], "omega": OMEGA, "n": 16}),
     (theory.separated_dual, {"x": SIGNAL, "c": 4}),
     *((f, PURSUIT) for f in (theory.basis_pursuit, theory.tv_pursuit)),
+    (gradient_sparse.certify_image, {"x": SQUARE, "mask": SYMMETRIC, "dual": np.stack([SQUARE, SQUARE])}),
+    (gradient_sparse.dual_field, {"x": SQUARE, "mask": SYMMETRIC, "iterations": 3}),
 ]  # fmt: skip
 
 UNCHECKED = {  # called in each iteration, by what has checked its arguments; and what the checks are
     "v_update", "x_update", "sweep", "separable", "anisotropic", "isotropic", "scaled", "gaussian",
     "check_measurements", "identity", "calibrated_lambda",  # the last one is for tests/test_tv.py
 }  # fmt: skip
-MODULES = [operators, iterative, masks, priors, phantoms, measures, tv, attack, networks, theory]
+MODULES = [operators, iterative, masks, priors, phantoms, measures, tv, attack, networks, theory, gradient_sparse]
 # maps that NaN may pass through, as it does through torch's own
 LINEAR = {
     "A", "A_adjoint", "A_dagger", "real_adjoint", "k_space", "symmetrize", "x_update", "adjoint_dagger", "gradient",

@@ -13,7 +13,7 @@ STOREYS = (  # each uses only those before it
     {"checks", "_kernels", "_gpu"},
     {"measures", "phantoms", "operators", "masks"},
     {"tv", "networks", "theory", "iterative", "priors"},
-    {"attack"},
+    {"attack", "gradient_sparse"},
     *({package} for package in PACKAGES),
 )
 FILES = {

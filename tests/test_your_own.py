@@ -106,10 +106,14 @@ def test_the_bridge_to_mrpro_is_the_masked_transform():
 @pytest.mark.slow
 def test_the_notebook_of_one_attack_runs_over_a_folder(pictures):
     ran(IMAGES.replace("screen=8", "screen=1"))
-    asked = yaml.safe_load(SWEEP) | {"notebook": str(ROOT / "notebooks" / "beyond.ipynb")}
-    ready = [str(pictures.parent / name) for name in asked["parameters"]["picture"]]
+    file = pictures.parent / "my_images.yml"  # which the program has written
+    asked, shown = yaml.safe_load(file.read_text()), yaml.safe_load(SWEEP)
+    ready = asked["parameters"].pop("picture")
+    assert [Path(name).name for name in ready] == ["a.png.png", "b.nii.gz.png", "c.nii.png"]
+    assert {Path(name).name for name in shown["parameters"].pop("picture")} < {Path(name).name for name in ready}
+    assert asked == shown
+    asked |= {"notebook": str(ROOT / "notebooks" / "beyond.ipynb")}
     asked["parameters"] |= {"picture": ready, "noise_rel": [0.04]}
-    file = pictures.parent / "my_images.yml"
     file.write_text(yaml.safe_dump(asked))
     sweep = read_sweep(file)
     source = sweep.notebook.read_text(encoding="utf-8")

@@ -23,8 +23,14 @@ from lib.measures import amplification, peak, relative_error
 from lib.operators import LinearOperator, MaskedFourier, add_noise, radial_mask
 from lib.phantoms import ellipses
 from lib.priors import SparseReconstruction, Transform, haar, haar_adjoint, identity
-from lib.runs.doubts import RADII, further, lesions, tira
+from lib.runs.anatomy import CASES as SLICES
+from lib.runs.anatomy import anatomy, picture, picture_name
+from lib.runs.contrast import CASES as SCALES
+from lib.runs.contrast import contrast, network
+from lib.runs.doubts import RADII, further, halves, hidden, lesions
 from lib.runs.engine import Table
+from lib.runs.guarantee import CASES as GUARANTEES
+from lib.runs.guarantee import guarantee
 from lib.runs.section4 import CALIBRATION, TEST, device
 from lib.tv import isotropic, separable
 
@@ -33,6 +39,7 @@ LAMBDAS = tuple(1e-4 * 2.0**k for k in range(12))  # from which each mask, prior
 SPIKES = 100  # bright pixels of the image that is sparse itself
 PRIOR_N, PRIOR_LINES = 128, 20  # smaller, since plain torch is slower than the loops for TV; n^2/m is nearly the same
 COIL_N, COIL_LINES, COIL_LAMBDA = 64, 10, 4e-3  # smaller still, since each x-update is iterative
+WEAK, ROUNDING = 0.1, 1e-12  # singular values below count as kernel, their squares as 0; the largest is 1
 
 Make = Callable[[MaskedFourier, float, float], Reconstruct]  # from the operator, lambda and eta
 
@@ -44,13 +51,16 @@ class Question:
     Attributes
     ----------
     measure : from a case, a noise level and the number of an image to numbers by name, and the operator.
-    cases, levels, images : for what; at most two levels and images, of which the first come first.
+    cases, levels, images : for what; the first levels and images come first.
+    picture, picture_name : from a case and a level to a by-product and its file.
     """
 
     measure: Callable[[str, float, int], tuple[dict[str, float], LinearOperator]]
     cases: tuple[str, ...]
     levels: tuple[float, ...]
     images: int
+    picture: Callable[[str, float], bytes] | None = None
+    picture_name: Callable[[str, float], str] | None = None
 
 
 # --- The attack, and lambda
@@ -185,6 +195,20 @@ def coils(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], Li
     return attacked(rec, x, y, op, noise_rel, count=2, screen=1), op
 
 
+def singular_values(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], LinearOperator]:
+    r"""The smallest singular value of the coils' :math:`\mathcal{A}`, and the share of those below WEAK, of all n^2.
+
+    The smallest alone cannot tell masks apart: it is 0 as long as m < n^2. The share counts all directions that the
+    measurements hardly see. They are the square roots of the eigenvalues of the dense A*A; no noise, no image.
+    """
+    op = coil_operator(radial_mask(COIL_N, COIL_LINES), simulated_coils(int(case), COIL_N))
+    pixels = torch.eye(COIL_N**2, dtype=torch.float64).unflatten(-1, (COIL_N, COIL_N))
+    normal = torch.cat([op.A_adjoint(op.A(chunk)).flatten(1) for chunk in pixels.split(256)])
+    squares = torch.linalg.eigvalsh(normal)
+    values = torch.where(squares > ROUNDING, squares, 0).sqrt()
+    return {"smallest": float(values[0]), "weak": float((values < WEAK).double().mean())}, op
+
+
 # --- Data consistency
 
 
@@ -203,7 +227,7 @@ def consistency(case: str, noise_rel: float, image: int) -> tuple[dict[str, floa
     op = MaskedFourier(radial_mask(N, LINES)).to(device())
     x = ellipses(1, N, seed=TEST, first=image)[0].to(op.device)
 
-    rec = tira() if case == "Tira" else consistent(tira(), op)
+    rec = network("tira") if case == "Tira" else consistent(network("tira"), op)
     found = grid_attack(rec, op.A(x), op, noise_rel, count=2, screen=1, screening_steps=0, optimiser=restarted_ascent)
     with torch.no_grad():
         error = relative_error(rec(op.A(x)).abs(), x)
@@ -218,7 +242,9 @@ def consistency(case: str, noise_rel: float, image: int) -> tuple[dict[str, floa
 
 # --- The table
 
-LESIONS = tuple(f"{method} {way} {r}" for r in RADII for method in ("tv", "tira") for way in ("in", "out"))
+LESIONS = tuple(f"{method} in {radius}" for radius in RADII for method in ("tv", "tira"))
+HIDDEN = tuple(f"{method} {way} {radius}" for radius in (2, 3, 4) for method in ("tv", "tira") for way in ("in", "out"))
+HALVES = tuple(f"{what} {k}" for k in (2, 4) for what in ("artifact", "spike", "noise"))
 QUESTIONS: Mapping[str, Question] = {
     "masks": Question(masks, ("radial", "Cartesian", "variable density", "uniform", "spiral"), (0.04, 0.01), 2),
     "priors": Question(priors, tuple(PRIORS), (0.04, 0.01), 2),
@@ -226,12 +252,18 @@ QUESTIONS: Mapping[str, Question] = {
     "further": Question(further, ("0", "1", "2", "4", "8", "16", "32", "64"), (0.04, 0.01), 2),
     "lesions": Question(lesions, LESIONS, (0.01, 0.005), 2),
     "consistency": Question(consistency, ("Tira", "Tira, consistent"), (0.04,), 2),
+    "contrast": Question(contrast, SCALES, (0.04,), 2),
+    "guarantee": Question(guarantee, GUARANTEES, (0.0,), 2),
+    "singular values": Question(singular_values, ("1", "2", "4", "8", "16"), (0.0,), 1),
+    "halves": Question(halves, HALVES, (0.04, 0.01), 2),
+    "hidden lesions": Question(hidden, HIDDEN, (0.1,), 2),
+    "anatomy": Question(anatomy, SLICES, (0.04, 0.01, 0.08), 1, picture, picture_name),
 }
 
 
 def cells(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Every question and case, so ordered that a part has fewer images, and before that fewer levels."""
-    for image, k in itertools.product(range(2), range(2)):
+    for image, k in itertools.product(range(2), range(3)):
         for name, q in QUESTIONS.items():
             if image < q.images and k < len(q.levels):
                 for case in q.cases:
@@ -240,10 +272,17 @@ def cells(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def compute(question: str, case: str, noise_rel: float, image: int) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
     """A row for each number that a case gives."""
-    numbers, op = QUESTIONS[question].measure(case, noise_rel, image)
+    q = QUESTIONS[question]
+    numbers, op = q.measure(case, noise_rel, image)
     cell = {"question": question, "case": case, "noise_rel": noise_rel, "image": image}
     rows = [{**cell, "quantity": k, "value": f"{v:.6g}", "n": op.n, "m": op.m} for k, v in numbers.items()]
-    return rows, {}
+    return rows, {name: q.picture(case, noise_rel) for name in files(cell) if q.picture}
 
 
-TABLE = Table("beyond", cells, compute, groups=("question",), tolerance=lambda row: 1e-2)
+def files(cell: Mapping[str, Any]) -> tuple[str, ...]:
+    """The picture of a cell, if its question has pictures."""
+    name = QUESTIONS[cell["question"]].picture_name
+    return (name(cell["case"], cell["noise_rel"]),) if name else ()
+
+
+TABLE = Table("beyond", cells, compute, groups=("question",), tolerance=lambda row: 1e-2, files=files)

@@ -76,3 +76,18 @@ def test_consistent_reconstructions_have_the_measurements():
     y = op.A(ellipses(2, 32, seed=1))
     rec = beyond.consistent(lambda y: op.A_dagger(y).abs() + 1, op)
     assert torch.allclose(op.A(rec(y)), y, atol=1e-5) and not torch.allclose(rec(y), op.A_dagger(y), atol=1e-2)
+
+
+def test_singular_values_are_those_of_one_big_matrix(monkeypatch):
+    """One coil: 0 and 1 alone. Several: of A itself."""
+    monkeypatch.setattr(beyond, "COIL_N", 16)
+    monkeypatch.setattr(beyond, "COIL_LINES", 4)
+    mask = radial_mask(16, 4)
+    alone, _ = beyond.singular_values("1", 0.0, 0)
+    assert alone["smallest"] < 1e-6 and alone["weak"] == pytest.approx(1 - int(mask.sum()) / 256, abs=1e-9)
+    op = coil_operator(mask, simulated_coils(4, 16))
+    dense = op.A(torch.eye(256).unflatten(-1, (16, 16))).T
+    values = torch.linalg.svdvals(dense)
+    found, _ = beyond.singular_values("4", 0.0, 0)
+    below = 256 - len(values) + int((values < beyond.WEAK).sum())
+    assert found["weak"] == pytest.approx(below / 256, abs=1.5 / 256)

@@ -6,7 +6,7 @@ import torch
 from lib.attack import disk_weight
 from lib.operators import MaskedFourier, radial_mask
 from lib.runs import doubts
-from lib.runs.doubts import PLACES, brain, further, lesions
+from lib.runs.doubts import PLACES, brain, further, halves, hidden, lesions, line, pushed
 
 
 @pytest.fixture
@@ -18,9 +18,8 @@ def small(monkeypatch):
     doubts._attacked.cache_clear()
 
 
-@pytest.mark.parametrize("way", ["in", "out"])
-def test_a_lesion_is_the_perturbation_of_its_disc(way):
-    found, op = lesions(f"tv {way} 2", 0.01, 0)
+def test_a_lesion_is_the_perturbation_of_its_disc():
+    found, op = lesions("tv in 2", 0.01, 0)
     disc = disk_weight(256, PLACES[0], 2)
     fourier = MaskedFourier(radial_mask(256, 40))
     blurred = fourier.A_dagger(fourier.A(disc)).real
@@ -28,6 +27,26 @@ def test_a_lesion_is_the_perturbation_of_its_disc(way):
     size = found["contrast"] * fourier.A(disc).norm() / fourier.A(brain()).norm()
     assert float(size) == pytest.approx(0.01, rel=1e-3)
     assert found["shown"] > 2 * found["seen"] and op.m == fourier.m
+
+
+@pytest.mark.parametrize("way", ["in", "out"])
+def test_the_least_level_shows_all_and_less_does_not(way, monkeypatch):
+    monkeypatch.setattr(doubts, "HALVINGS", 2)
+    found, _ = hidden(f"tv {way} 3", 0.1, 0)
+    assert found["reached"] and found["shown"] >= 1 and found["seen"] <= 1 / 3 + 1e-3
+    less, _ = hidden(f"tv {way} 3", 0.5 * found["level"], 0)
+    assert not less["reached"] and less["shown"] < 1 and less["level"] == 0.5 * found["level"]
+
+
+def test_the_perturbation_has_its_norm_and_stays_in_the_half_space():
+    """For the linear zero filling, whose best e is known: most along the disc's measurements, and the rest hidden."""
+    op = MaskedFourier(radial_mask(64, 12))
+    disc, y = disk_weight(64, (30, 28), 2), op.A(torch.rand(64, 64, generator=torch.Generator().manual_seed(0)))
+    largest = float(op.A(disc).norm() / disc.sum())  # what e of norm 1 moves at most
+    for most, expected in ((10.0, largest), (0.5 * largest, 0.5 * largest)):
+        e = pushed(op.A_dagger, y, op, disc, -1.0, 1.0, most)
+        moved = -float((op.A_dagger(e).real * disc).sum() / disc.sum())
+        assert float(e.norm()) == pytest.approx(1, rel=1e-4) and moved == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_measurements_alone_cannot_tell(small):
@@ -46,3 +65,15 @@ def test_a_further_line_is_new():
     first, longer = radial_mask(256, 40), radial_mask(256, 41)
     assert bool((longer & ~first).sum() >= 64) and not bool((first & ~longer).any())
     assert torch.equal(first & longer, first)
+
+
+def test_lines_make_the_mask():
+    assert torch.equal(torch.stack([line(64, k) for k in range(9)]).any(0), radial_mask(64, 9))
+
+
+def test_halves_show_a_spike_that_is_there(small):
+    """Both halves show most of it; with one part there is nothing to compare, and it shows all."""
+    found, _ = halves("spike 2", 0.04, 0)
+    assert 0.3 < found["lowest"] <= found["highest"] < 1.7 and found["height"] > 0
+    alone, _ = halves("artifact 1", 0.04, 0)
+    assert alone["lowest"] == alone["highest"] == pytest.approx(1, rel=1e-3)
