@@ -85,14 +85,14 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation (of the sample) over ``count`` images."""
+    """Mean and standard deviation (of the sample; NaN for one image) over ``count`` images."""
 
     mean: float
     std: float
     count: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f} ± {self.std:.2f}"
+        return f"{self.mean:.2f} ± {self.std:.2f}" if self.count > 1 else f"{self.mean:.2f} (one image)"
 
 
 def spreads(rows: pd.DataFrame, by: Sequence[str], value: str) -> dict[tuple, Spread]:
