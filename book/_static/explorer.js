@@ -315,7 +315,7 @@
     function makePicture() {
       const canvas = make("canvas", { role: "img", "aria-label": "Not computed yet" });
       const close = make("canvas", { class: "explorer-close", "aria-hidden": "true", hidden: true });
-      const mark = make("span", { class: "explorer-mark" }), caption = make("figcaption");
+      const mark = make("span", { class: "explorer-mark", hidden: true }), caption = make("figcaption");
       const box = make("div", { class: "explorer-box" }, canvas, mark, close);
       canvas.addEventListener("click", (event) => { // a swipe that scrolls the page is none
         if (!paints(canvas)) change({ mu: place(event, canvas) });
@@ -353,6 +353,7 @@
       paint(picture.close, values, n, [top, left, 2 * half]);
       Object.assign(picture.mark.style, { top: part(top), left: part(left), width: part(2 * half), height: part(2 * half) });
       picture.close.style.inset = `${mu[0] < n / 2 ? "auto" : "2%"} ${mu[1] < n / 2 ? "2%" : "auto"} ${mu[0] < n / 2 ? "2%" : "auto"} ${mu[1] < n / 2 ? "auto" : "2%"}`;
+      picture.mark.hidden = false;
       picture.caption.textContent = caption;
       picture.canvas.setAttribute("aria-label", alt);
       picture.close.hidden = live() && state.feature === "paint"; // one paints below it
