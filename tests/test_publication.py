@@ -177,6 +177,12 @@ def test_the_bibliography_is_labelled_as_the_text_cites(site):
     assert len(labels) == len(set(labels)) and len(labels) >= 25
 
 
+def test_links_of_a_notebook_become_numbers_and_citations():
+    source = ["[The figure](#fig-1), [a](#b), [Poon (2015)](#poon2015), [(Foucart and Rauhut, 2013)](#foucart2013)"]
+    load(PUBLICATION).with_roles(None, "", source)
+    assert source == ["{numref}`fig-1`, [a](#b), {cite:t}`poon2015`, {cite:p}`foucart2013`"]
+
+
 def test_figures_have_captions_numbers_and_alt_texts(pages):
     for path, page in pages.items():
         text = path.read_text(encoding="utf-8")

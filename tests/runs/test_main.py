@@ -79,7 +79,7 @@ def test_what_is_wrong_with_a_file_is_one_line(capsys):
         ("table1", "-m lib.runs table1 sigma transfer robustness sensitivity final"),
         ("theory", "-m lib.runs theory_growth theory_few theory_masks theory_transition"),
         ("compare", "-m lib.runs networks_error"),
-        ("explorer", "-m lib.runs frames --steps '3'"),
+        ("explorer", "-m lib.runs frames transfer_frames --steps '3'"),
         ("verify", "-m lib.runs 'table1' --verify '0.05'"),
         ("sweep", r"-m lib.runs.sweep 'my sweeps/it'\''s b.yml'"),
     ],
