@@ -197,3 +197,8 @@ def test_a_port_in_use_is_named():
         command = [sys.executable, str(ROOT / "book" / "serve.py"), port]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 2 and re.fullmatch(rf"serve: port {port}: .*in use\n", done.stderr)
+
+
+def test_no_page_has_html_of_its_own():
+    for page in (ROOT / "book").glob("*.md"):
+        assert re.findall(r"\{raw\}|<(?:div|p|img|a|span)\b", page.read_text(encoding="utf-8")) == [], page.name

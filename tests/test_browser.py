@@ -212,7 +212,7 @@ def test_numbers_and_alt_texts_are_those_of_the_results(open_page, address):
 
 def test_a_network_is_called_compact(open_page, address):
     page = open_page(address + EXPLORER)
-    assert page.locator(".explorer h3").all_inner_texts() == ["TV", "Tira (compact)", "TiraFL (compact)"]
+    assert page.locator(".explorer-column h3").all_inner_texts() == ["TV", "Tira (compact)", "TiraFL (compact)"]
 
 
 def test_a_link_restores_the_state_and_reset_forgets_it(open_page, address):
@@ -599,7 +599,7 @@ def test_a_picture_of_the_readers_is_cropped_and_stays_in_the_page(open_page, ba
     page.set_input_files("input[type=file]", tmp_path / "noise.png")
     page.get_by_label("Yours").wait_for()
     page.wait_for_selector(DONE)
-    assert page.get_by_label("Yours").is_checked() and page.locator(".explorer h3").count() == 4
+    assert page.get_by_label("Yours").is_checked() and page.locator(".explorer-column h3").count() == 4
     link = page.locator(".explorer-link")
     assert "image=" not in link.get_attribute("href") and "without your picture" in link.inner_text()
     assert np.array_equal(255 * read_image(saved(page, "Save your image", tmp_path)).numpy(), grey[:, 22:278])
@@ -753,7 +753,7 @@ def test_in_jupyterlab_the_explorer_is_that_of_the_page(browser, lab):
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
     page.wait_for_selector(f".jp-OutputArea-output {DONE}")
-    assert page.locator(".explorer h3").all_inner_texts()[:3] == ["TV", "Tira (compact)", "TiraFL (compact)"]
+    assert page.locator(".explorer-column h3").all_inner_texts() == ["TV", "Tira (compact)", "TiraFL (compact)"]
     before = pixels(page), numbers(page)
     canvas = page.locator(".explorer-box > canvas:first-child").first
     box = canvas.bounding_box()

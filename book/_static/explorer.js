@@ -12,6 +12,8 @@
   const IMAGES = { ellipses: "Ellipses", "other ellipses": "Other ellipses", "Shepp-Logan": "Shepp–Logan", brain: "Brain" };
   const FEATURES = { attack: "Attack", spike: "Spike", disc: "Disc", bar: "Bar", letter: "Letter A", erase: "Erase", paint: "Paint" };
   const LIVE = { noise: [0.1, 20], lines: [25, 80], size: [0, 15] };
+  const TITLES = { x: "Perturbed image", clean: "TV, unperturbed", tv: "TV, perturbed", "tira clean": "Tira, unperturbed",
+    tira: "Tira, perturbed" }; // of the live mode
   const PHANTOM = "ellipses", TRAINED = { lines: 40, n: 256 }; // of the frames; of the networks
   const WHY = "Frames were computed for the first image only.";
   const ATTACK = "The ascent on objective (6) for the disk around the target, from the spike on. The curves are what the ascent " +
@@ -301,7 +303,7 @@
       if (layout === names.join()) return;
       layout = names.join();
       columns = names.map((name) => {
-        const title = make("h3", {}), numbers = make("p", { class: "explorer-numbers" });
+        const title = make("h3", {}, TITLES[name] ?? ""), numbers = make("p", { class: "explorer-numbers" });
         const pictures = Array.from({ length: live() ? 1 : 2 }, makePicture);
         return { name, title, pictures, numbers, element:
           make("div", { class: "explorer-column" }, title, ...pictures.map((p) => p.element), numbers) };
@@ -311,8 +313,9 @@
     }
 
     function makePicture() {
-      const canvas = make("canvas", { role: "img" }), close = make("canvas", { class: "explorer-close", "aria-hidden": "true" });
-      const mark = make("span", { class: "explorer-mark" }), caption = make("figcaption");
+      const canvas = make("canvas", { role: "img", "aria-label": "Not computed yet" });
+      const close = make("canvas", { class: "explorer-close", "aria-hidden": "true", hidden: true });
+      const mark = make("span", { class: "explorer-mark", hidden: true }), caption = make("figcaption");
       const box = make("div", { class: "explorer-box" }, canvas, mark, close);
       canvas.addEventListener("click", (event) => { // a swipe that scrolls the page is none
         if (!paints(canvas)) change({ mu: place(event, canvas) });
@@ -350,6 +353,7 @@
       paint(picture.close, values, n, [top, left, 2 * half]);
       Object.assign(picture.mark.style, { top: part(top), left: part(left), width: part(2 * half), height: part(2 * half) });
       picture.close.style.inset = `${mu[0] < n / 2 ? "auto" : "2%"} ${mu[1] < n / 2 ? "2%" : "auto"} ${mu[0] < n / 2 ? "2%" : "auto"} ${mu[1] < n / 2 ? "auto" : "2%"}`;
+      picture.mark.hidden = false;
       picture.caption.textContent = caption;
       picture.canvas.setAttribute("aria-label", alt);
       picture.close.hidden = live() && state.feature === "paint"; // one paints below it
@@ -405,9 +409,6 @@
       const where = `at ${percent(level)} noise, target row ${state.mu[0]}, column ${state.mu[1]}`;
       const shown = Number.isFinite(contrast) ? `${Math.floor(100 * contrast)} %` : "–";
       const numbers = { r: three(r), rho: three(rho), alpha: three(rho / r), ...(drawn && { contrast: shown }) };
-      columns[1].title.textContent = "Perturbed image";
-      clean.title.textContent = `${name}, unperturbed`;
-      attacked.title.textContent = `${name}, perturbed`;
       draw(columns[1].pictures[0], answer.perturbation.map((v, i) => v + image[i]), n, mu, "x + r",
         `The image with the perturbation ${where}. Peak of the perturbation: ${numbers.r}.`);
       draw(clean.pictures[0], answer.clean, n, mu, "rec(y)", `${name} reconstruction without perturbation.`);

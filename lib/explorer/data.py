@@ -34,7 +34,9 @@ def entries(results: Path = FRAMES) -> dict[str, object]:
     KeyError : a file lacks an entry.
     """
     page = json.loads((results / "page.json").read_text(encoding="utf-8"))
-    frames, data, levels, places = {}, {}, [], page["locations"]
+    levels, places = [], page["locations"]
+    frames: dict[tuple[str, int, int], dict[str, dict[str, str]]] = {}
+    data: dict[str, object] = {}
     with (results / "frames.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             key = f"{100 * float(row['noise_rel']):g}", int(row["row"]), int(row["column"])
@@ -50,8 +52,8 @@ def entries(results: Path = FRAMES) -> dict[str, object]:
         for row in places:
             data[f"level-{level:g}-{row}"] = {c: pictures[f"{row},{c}"] for c in places}
     page["levels"], page["numbers"] = [level for level, _ in levels], [numbers for _, numbers in levels]
-    for file in sorted(results.glob("transfer-*.json")):
-        data[file.stem] = json.loads(file.read_text(encoding="utf-8"))
+    for transfer in sorted(results.glob("transfer-*.json")):
+        data[transfer.stem] = json.loads(transfer.read_text(encoding="utf-8"))
     texts = ((results / f"{name}.json").read_text(encoding="utf-8") for name in ("images", "tirafl"))
     images, tirafl = map(json.loads, texts)
     return {"worker": static_text(*WORKER), "page": page, "images": images, "tirafl": tirafl, **data}
