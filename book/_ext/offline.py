@@ -4,8 +4,9 @@ Jupyter Book always loads sphinx_thebe, which writes the addresses of a CDN and 
 it is unhooked. Everything else is checked: after the build each page and each style sheet is read, and every outside
 address that a browser would fetch by itself becomes a warning, which is an error under -W. Links to follow are fine.
 
-What no page loads is taken out: the other bundles of MathJax and its speech rules of languages other than English, and
-maps for debuggers, 21 of 49 MB. Notebooks to download leave the outputs to the page that they are of.
+What no page loads is taken out: the other bundles of MathJax, its speech rules and the theme's words in languages other
+than English, fonts that are there as woff2, too, and maps for debuggers, more than 20 MB. Notebooks to download leave
+the outputs to the page that they are of.
 """
 
 import json
@@ -90,6 +91,7 @@ UNUSED = re.compile(
     r".*\.(js|css)\.map"
     r"|mathjax/(node-main|mml-\w+|tex-svg(-full)?|tex-mml-\w+|tex-chtml-full(-speech)?)\.js"
     r"|mathjax/sre/mathmaps/(?!base|en|nemeth)\w+\.json"
+    r"|.*\.ttf|locales/.*"
 )
 
 
