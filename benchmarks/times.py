@@ -1,7 +1,7 @@
 """What each command of book/reproduce.md costs: results/times.csv, one row for each `make` target that was run.
 
 The rows of these targets are replaced. Seconds of the processor are what counts on a busy
-machine; the wall clock is recorded, too. With --rows it adds up what the rows of long runs took.
+machine; the wall clock is recorded, too. With --rows it adds up what the cells of long runs took.
 """
 
 import argparse
@@ -16,7 +16,8 @@ from lib.runs.options import program
 from lib.runs.provenance import provenance
 from lib.runs.tables import RESULTS, ROOT, read_rows, read_table, write_rows
 
-LONG = {  # target: the tables whose rows have seconds
+CELL = {"beyond": ("question", "case", "noise_rel", "image")}  # of tables whose cells have several rows
+LONG = {  # target: the tables whose rows have the seconds of their cell
     "beyond": ["beyond"],
     "calibrate": ["lambda"],
     "compare": ["networks_error"],
@@ -32,6 +33,12 @@ def run(target: str) -> tuple[float, float]:
     subprocess.run(["make", target], cwd=ROOT, check=True, capture_output=True)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def cells(name: str) -> float:
+    """Seconds of the processor that the cells of a table took."""
+    rows = read_table(name)
+    return float(rows.drop_duplicates(CELL.get(name, list(rows)))["seconds"].sum())
 
 
 def record(target: str, wall: float | None, processor: float) -> None:
@@ -50,13 +57,12 @@ def record(target: str, wall: float | None, processor: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, epilog="example: python benchmarks/times.py fig-2 strict")
     parser.add_argument("target", nargs="*", help="targets of the Makefile")
-    parser.add_argument("--rows", action="store_true", help="add up the recorded seconds of the long runs")
+    parser.add_argument("--rows", nargs="+", choices=LONG, default=[], help="add up the recorded seconds of these")
     arguments = parser.parse_args()
     for target in tqdm(arguments.target, unit="target"):
         record(target, *run(target))
-    if arguments.rows:
-        for target, files in LONG.items():
-            record(target, None, sum(float(read_table(name)["seconds"].sum()) for name in files))
+    for target in arguments.rows:
+        record(target, None, sum(map(cells, LONG[target])))
 
 
 if __name__ == "__main__":

@@ -75,12 +75,7 @@ def test_what_the_book_folds_jupyterlab_folds(notebook):
 HERE = re.compile(r"\{(?:eq|prf:ref)\}`([\w-]+)`")
 
 
-ROLES = {"beyond"}  # chapters still to be rewritten; take each out when it is
-
-
-def test_jupyterlab_follows_each_reference(request, notebook):
-    if request.node.callspec.params["notebook"].stem in ROLES:
-        pytest.skip("this chapter still has roles")
+def test_jupyterlab_follows_each_reference(notebook):
     text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     labels = re.findall(r"(?<=\$\$ \()[\w-]+(?=\))|(?<=:label: )[\w-]+", text)
     assert set(HERE.findall(text)) <= set(labels)
