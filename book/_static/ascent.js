@@ -122,7 +122,8 @@ tasks.attack = async (job) => {
   if (climb.key !== key) {
     climb = { key: "" };
     const phi = disk(n, mu, sigma), spike = disk(n, mu, 0);
-    const { perturbation, unit, images } = problem(spike), last = await converge(job, unit);
+    const { perturbation } = problem(spike), { unit, images } = problem(new Float32Array(n * n)); // that of y alone
+    const last = await converge(job, unit);
     if (last === null) return;
     const m = array("weight", n * n).reduce((sum, w) => sum + w, 0), clean = images[0].slice(), eta = norm(perturbation);
     const t = (HEIGHT * eta * n) / Math.sqrt(m), rho = lam / t;
