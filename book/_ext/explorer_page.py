@@ -5,6 +5,7 @@ each script here sets one entry of `explorerData`, and the worker's text is one 
 to the pages that have it. In Markdown the directive ``view`` takes the Python that makes one: ``AttackView(0.1)``.
 """
 
+import html
 import json
 import re
 import shutil
@@ -73,11 +74,18 @@ class View(Directive):
 def add_explorer(app, pagename, templatename, context, doctree):
     """To a page with a view, its scripts and styles, and a still picture for want of scripts."""
     body = context.get("body", "")
-    found = re.findall(r'<div class="explorer" data-chapter="(\w+)"', body)
-    if not found:
+    given = dict(re.findall(r'<div class="explorer" data-chapter="(\w+)" data-settings="([^"]*)"', body))
+    if not given:
         return
-    for name in ("parts.js", *sorted({name for view in found for name in SCRIPTS.get(view, ("views.js",))})):
-        app.add_js_file(name, defer="defer")
+    scripts = sorted({name for view in given for name in SCRIPTS.get(view, ("views.js",))})
+    first = []  # what the explorer shows first, so that it need not ask
+    if "explorer" in given:
+        start = json.loads(html.unescape(given["explorer"]))
+        level = f"level-{100 * start['noise_rel']:g}"
+        first = [f"explorer/{name}.js" for name in ("page", level, f"{level}-{start['mu'][0]}")]
+        first = first if start["mode"] == "frames" else first[:1]
+    for name in ("parts.js", *first, *scripts):
+        app.add_js_file(name, priority=200, defer="defer")  # before MathJax
     app.add_css_file("explorer.css")
 
     def with_still(tag):

@@ -17,6 +17,7 @@ window.explorerParts ??= (() => {
   }
 
   const script = (name) => new Promise((resolve, reject) => {
+    if (name in explorerData) return resolve(explorerData[name]); // the page has brought it
     const element = document.createElement("script");
     element.src = `${HERE}${name}.js`;
     element.onload = () => resolve(explorerData[name]);
