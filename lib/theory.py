@@ -68,6 +68,13 @@ def gradient(z: ArrayLike) -> NDArray:
     return z - np.roll(z, 1)
 
 
+def gradient_factor(omega: ArrayLike, n: int) -> NDArray:
+    r"""What :math:`\nabla` multiplies frequencies k of any shape by, :math:`1 - e^{-2\pi i k/n}`."""
+    omega = _numbers("gradient_factor", "omega", omega)
+    # expm1: no cancellation at low frequencies
+    return -np.expm1(-2j * np.pi * omega / checks.integer("gradient_factor", "n", n, 1))
+
+
 def sample_frequencies(n: int, m: int, rng: np.random.Generator, zero: bool = False) -> NDArray:
     r"""``m`` frequencies uniformly at random, without repetition: :math:`\Omega_n` of Theorem 5.1.
 
@@ -427,7 +434,7 @@ def tv_pursuit(y: ArrayLike, omega: ArrayLike, n: int, *, tol: float = 1e-8, max
     ``dual`` has one more entry at the end.
     """
     y, omega, tol = _data("tv_pursuit", y, omega, n, tol, max_iter)
-    data, frequencies = -np.expm1(-2j * np.pi * omega / n) * y, omega  # exact at low frequencies, unlike 1 - exp
+    data, frequencies = gradient_factor(omega, n) * y, omega
     if not (omega == 0).any():
         data, frequencies = np.append(data, 0), np.append(omega, 0)
     g, q, n_iter = _minimise(data, frequencies, n, tol, max_iter)

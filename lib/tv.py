@@ -497,7 +497,7 @@ class _Problems:
         """Write what was found for some of them, ``which`` (bool), at their places of ``result``."""
         index = self.index[which]
         for name, value in found.items():
-            getattr(result, name)[index] = value[which]
+            getattr(result, name).index_copy_(0, index, value[which])
         result.n_iter[index] = n_iter
 
 

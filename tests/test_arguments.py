@@ -125,6 +125,7 @@ CALLS = [  # function and arguments; a name, where the function's own would not 
     *((f, {"x": SIGNAL, "omega": OMEGA, "dual": DATA}) for f in (theory.certify_l1, theory.certify_tv)),
     (theory.nonnegative_dual, {"support": [3], "omega": OMEGA, "n": 16}),
     (theory.separated_dual, {"x": SIGNAL, "c": 4}),
+    (theory.gradient_factor, {"omega": OMEGA, "n": 16}),
     *((f, PURSUIT) for f in (theory.basis_pursuit, theory.tv_pursuit)),
     (gradient_sparse.certify_image, {"x": SQUARE, "mask": SYMMETRIC, "dual": np.stack([SQUARE, SQUARE])}),
     (gradient_sparse.dual_field, {"x": SQUARE, "mask": SYMMETRIC, "iterations": 3}),
@@ -146,7 +147,7 @@ RIGHT_TOO = {  # arguments of which some replacements are right as well
     ("radial_mask", "lines"), ("MaskedFourier", "mask"), ("gradient", "x"), ("gradient_adjoint", "p"), ("project", "v"),
     ("amplification", "artifact"), ("amplification", "image_perturbation"), ("peak", "image"), ("add_noise", "y"),
     ("relative_error", "image"), ("relative_error", "truth"), ("reconstruct_tv", "init"), ("random_start", "eta"),
-    ("coil_operator", "mask"), ("haar", "x"), ("haar_adjoint", "w"),
+    ("gradient_factor", "omega"), ("coil_operator", "mask"), ("haar", "x"), ("haar_adjoint", "w"),
 }  # fmt: skip
 SECONDS = 20  # after which a call hangs
 

@@ -78,7 +78,7 @@ def test_the_contents_are_well_formed_and_exist():
 
 
 def test_every_page_is_in_the_contents():
-    pages = [*(ROOT / "book").glob("*.md"), *(ROOT / "notebooks").glob("*.ipynb")]
+    pages = [*(ROOT / "book").rglob("*.md"), *(ROOT / "notebooks").glob("*.ipynb")]
     site = parse_toc_yaml(ROOT / "_toc.yml")
     assert {str(page.relative_to(ROOT).with_suffix("")) for page in pages} <= set(site)
 
@@ -91,7 +91,7 @@ def captions(text):
 
 
 def test_captions_are_short():
-    found = [(page.name, caption) for page in (ROOT / "book").glob("*.md") for caption in captions(page.read_text())]
+    found = [(page.name, caption) for page in (ROOT / "book").rglob("*.md") for caption in captions(page.read_text())]
     assert len(found) > 10
     assert [(name, caption) for name, caption in found if len(caption.split()) > 12] == []
 
@@ -200,5 +200,5 @@ def test_a_port_in_use_is_named():
 
 
 def test_no_page_has_html_of_its_own():
-    for page in (ROOT / "book").glob("*.md"):
+    for page in (ROOT / "book").rglob("*.md"):
         assert re.findall(r"\{raw\}|<(?:div|p|img|a|span)\b", page.read_text(encoding="utf-8")) == [], page.name

@@ -20,6 +20,7 @@ from lib.theory import (
     certify_tv,
     fourier,
     gradient,
+    gradient_factor,
     low_frequencies_first,
     measure,
     nonnegative_dual,
@@ -81,7 +82,14 @@ def test_the_gradient_multiplies_each_frequency_by_its_factor(n, seed):
     # the first display of the proof of Theorem 5.2
     z, k = noise(n, np.random.default_rng(seed)), all_frequencies(n)
     assert np.allclose(fourier(gradient(z)), (1 - np.exp(-2j * np.pi * k / n)) * fourier(z), atol=1e-12)
+    assert np.allclose(gradient_factor(k, n), 1 - np.exp(-2j * np.pi * k / n), atol=1e-15)
     assert gradient(z)[0] == z[0] - z[-1] and (n == 2 or gradient(z)[1] == z[1] - z[0])
+
+
+def test_the_factor_of_a_low_frequency_is_not_lost_to_cancellation():
+    n = 2**40
+    assert gradient_factor([1], n)[0].imag == pytest.approx(2 * math.pi / n, rel=1e-15)
+    assert gradient_factor([1], n)[0].real == pytest.approx(2 * (math.pi / n) ** 2, rel=1e-12)
 
 
 @given(EVEN, st.data(), st.booleans(), SEEDS)

@@ -151,6 +151,7 @@ def checked_mu(where: str, mu: Sequence[int]) -> list[int]:
 
 
 def encoded(image: Tensor) -> str:
+    """An image in 256 grey values as the page reads it, see `lib.runs.frames.encode`."""
     return encode(image, offset=0, step=1 / 255)
 
 

@@ -23,7 +23,7 @@ N, LINES, SCREEN = 256, 40, 4
 PLACES = ((100, 105), (100, 150))  # in the white matter of the slice
 RADII, DRAWS = (1, 2, 3, 4), 1000
 LESION = -0.25  # its contrast: grey matter is darker than white matter by about this in the slice, and so are lesions
-LOWEST, HALVINGS = 0.002, 6  # of the levels that are tried; the quotient of the last two is 1.06
+LOWEST, HALVINGS = 0.0005, 7  # of the levels that are tried; the quotient of the last two is 1.04
 
 
 @functools.cache
@@ -62,9 +62,9 @@ def hidden(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], M
     r"""The least level at which a lesion is put in, or a real one erased, while r shows a third of it at most.
 
     Put in: the mean over its disc changes by all of LESION. Erased: by all that the reconstruction of the slice with
-    the lesion shows of it. The perturbation is that of `pushed`. The level is found by bisection between LOWEST and
-    ``noise_rel``; lambda is that of the level. Where ``noise_rel`` is not enough, ``reached`` is 0, and ``shown`` says
-    which part of it is reached there.
+    the lesion shows of it, ``full``. The perturbation is that of `pushed`, which may not be the best one. The level is
+    found by bisection between LOWEST and ``noise_rel``; lambda is that of the level, or of the lowest calibrated. Where
+    ``noise_rel`` is not enough, ``reached`` is 0, and ``shown`` says which part of it is reached there.
     """
     method, way, radius = case.split()
     op, x, disc = _slice(method, image, float(radius))
@@ -74,8 +74,8 @@ def hidden(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], M
     size = float(torch.linalg.vector_norm(y))
     most = abs(LESION) / 3
 
-    def outcome(level: float) -> tuple[float, float]:
-        """The parts that are shown and seen."""
+    def outcome(level: float) -> tuple[float, float, float]:
+        """The parts that are shown and seen, and the change that is all."""
         rec: Any = network("tira")
         if method == "tv":
             rec = fast_tv(op, calibrated_lambda(max(level, LEVELS[0]), LINES), level * size, tol=1e-3)
@@ -84,31 +84,33 @@ def hidden(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], M
             every = torch.stack([y, y + e, op.A(x)])
             before, after, healthy = rec.solve(every)[0] if method == "tv" else rec(every)
         full = abs(LESION) if way == "in" else sign * float(_mean(healthy - before, disc))
-        return sign * float(_mean(after - before, disc)) / full, sign * float(_mean(op.A_dagger(e), disc)) / abs(LESION)
+        shown, seen = (sign * float(_mean(change, disc)) for change in (after - before, op.A_dagger(e)))
+        return shown / full, seen / abs(LESION), full
 
     low, high = LOWEST, noise_rel
-    shown, seen = outcome(high)
+    shown, seen, full = outcome(high)
     reached = shown >= 1
     for _ in range(HALVINGS if reached else 0):
         middle = math.sqrt(low * high)
         found = outcome(middle)
         if found[0] >= 1:
-            high, (shown, seen) = middle, found
+            high, (shown, seen, full) = middle, found
         else:
             low = middle
-    return {"level": high, "reached": float(reached), "shown": shown, "seen": seen}, op
+    return {"level": high, "reached": float(reached), "shown": shown, "seen": seen, "full": full}, op
 
 
 @torch.enable_grad()
 def pushed(
     rec: Any, y: Tensor, op: MaskedFourier, disc: Tensor, sign: float, eta: float, most: float, steps: int = 10
 ) -> Tensor:
-    r"""The e of norm ``eta`` that moves the mean of :math:`\mathrm{rec}(y + e)` over a disc most, upwards or downwards.
+    r"""The e of norm ``eta`` at most that moves the mean of :math:`\mathrm{rec}(y + e)` over a disc most, up or down.
 
     The averaged ascent of `lib.attack.power_ascent`, for this linear objective. Each iterate is brought into the half
     space in which :math:`\mathcal{A}^\dagger e` moves the mean by ``most`` at most.
     """
     along = sign * op.A(disc) / disc.sum()  # Re <along, e> is sign times the mean of A^dagger e
+    along = op.symmetrize(along) if op.real else along
     length = float(torch.linalg.vector_norm(along))
     unit = along / length
 
@@ -118,6 +120,7 @@ def pushed(
         if part <= most / length:
             return e
         rest = e - part * unit
+        rest = rest * (torch.linalg.vector_norm(rest) > 1e-3 * eta)  # less is rounding, not a direction
         left = math.sqrt(eta**2 - (most / length) ** 2)
         return (most / length) * unit + scaled(rest, torch.tensor(left, device=e.device), otherwise=0 * rest)
 

@@ -100,4 +100,6 @@ def test_a_newer_message_stops_the_ascent(ask):
         {"kind": "network", "feature": listed(torch.zeros_like(x)), **job},
     )
     assert [answer["id"] for answer in answers] == [1, 3] and not answers[0]["done"]
-    assert answers[1]["clean"] == answers[0]["clean"] == answers[1]["attacked"] and max(answers[1]["artifact"]) == 0
+    for other in (answers[0]["clean"], answers[1]["attacked"]):
+        assert answers[1]["clean"] == pytest.approx(other, abs=1e-5)
+    assert max(answers[1]["artifact"]) < 1e-5

@@ -34,19 +34,20 @@ def test_the_least_level_shows_all_and_less_does_not(way, monkeypatch):
     monkeypatch.setattr(doubts, "HALVINGS", 2)
     found, _ = hidden(f"tv {way} 3", 0.1, 0)
     assert found["reached"] and found["shown"] >= 1 and found["seen"] <= 1 / 3 + 1e-3
-    less, _ = hidden(f"tv {way} 3", 0.5 * found["level"], 0)
-    assert not less["reached"] and less["shown"] < 1 and less["level"] == 0.5 * found["level"]
+    below = 0.99 * found["level"] * (doubts.LOWEST / 0.1) ** (1 / 2**2)  # what the bisection has ruled out
+    less, _ = hidden(f"tv {way} 3", below, 0)
+    assert not less["reached"] and less["shown"] < 1 and less["level"] == below
 
 
 def test_the_perturbation_has_its_norm_and_stays_in_the_half_space():
-    """For the linear zero filling, whose best e is known: most along the disc's measurements, and the rest hidden."""
+    """For the linear zero filling, whose best e is known: along the disc's measurements, as far as it may go."""
     op = MaskedFourier(radial_mask(64, 12))
     disc, y = disk_weight(64, (30, 28), 2), op.A(torch.rand(64, 64, generator=torch.Generator().manual_seed(0)))
     largest = float(op.A(disc).norm() / disc.sum())  # what e of norm 1 moves at most
-    for most, expected in ((10.0, largest), (0.5 * largest, 0.5 * largest)):
+    for most, expected, norm in ((10.0, largest, 1.0), (0.5 * largest, 0.5 * largest, 0.5)):
         e = pushed(op.A_dagger, y, op, disc, -1.0, 1.0, most)
         moved = -float((op.A_dagger(e).real * disc).sum() / disc.sum())
-        assert float(e.norm()) == pytest.approx(1, rel=1e-4) and moved == pytest.approx(expected, rel=1e-3)
+        assert float(e.norm()) == pytest.approx(norm, rel=1e-4) and moved == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_measurements_alone_cannot_tell(small):

@@ -32,8 +32,9 @@ def test_a_kept_perturbation_has_the_numbers_of_the_transfer_table():
     measured = transfer.current(method="tv", image=0).set_index(["noise_rel", "target"])
     mine = ROWS[(ROWS["image"] == 0) & (ROWS["target"] == "tv")]
     assert len(mine) == len(LEVELS) * len(METHODS)
+    assert not measured.empty
     for row in mine.itertuples():
-        if (row.noise_rel, row.method) in measured.index:  # a table of older weights has no rows of today
+        if (row.noise_rel, row.method) in measured.index:
             assert row.amplification == pytest.approx(measured.loc[(row.noise_rel, row.method), "alpha"], rel=0.05)
 
 
@@ -47,7 +48,8 @@ def test_a_cell_is_an_image_and_its_pictures_are_those_of_the_attack(monkeypatch
     (row,) = read_rows(tmp_path / "explorer" / "transfer.csv")
     content = json.loads((tmp_path / "explorer" / image_file(0)).read_text())
     frame, found = content["4"]["tv"], transfer.shown(Configuration("tv", noise_rel=0.04), 0)["tv"]
-    assert row["peak_rho"] == frame["seen"]["tv"][0] == f"{float(found.artifact.abs().max()):.3g}"
+    assert row["peak_rho"] == frame["seen"]["tv"][0]
+    assert float(row["peak_rho"]) == pytest.approx(float(found.artifact.abs().max()), rel=0.01)
     x = decode(content["x"]) / 255
     assert float((x - found.x).abs().max()) < 0.003
     close, whole = ((decode(frame[name]) - 128) / 100 for name in ("close", "whole"))
