@@ -11,6 +11,9 @@ from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:  # lib.theory does without torch
     import torch
     from torch import Tensor
@@ -110,6 +113,20 @@ def array(where: str, name: str, value: Any, axes: int) -> Any:
     if len(value.shape) < axes or 0 in value.shape[-axes:]:
         raise ValueError(f"{where}: {name} must have {axes} dimensions, not empty, got shape {tuple(value.shape)}")
     return value
+
+
+def numbers(where: str, name: str, value: Any, kinds: str = "biufc") -> NDArray:
+    """A finite array of these kinds of numbers, in NumPy's letters."""
+    try:
+        found = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # ragged lists, tensors on a GPU
+        found = np.empty(0, object)
+    if found.dtype.kind not in kinds:
+        expected = {"iu": "integers", "b": "truth values", "biuf": "real numbers"}.get(kinds, "numbers")
+        raise TypeError(f"{where}: {name} must hold {expected}, got {shown(value)}")
+    if not np.isfinite(found).all():
+        raise ValueError(f"{where}: {name} must be finite, got NaN or infinity in it")
+    return found
 
 
 def tensor(

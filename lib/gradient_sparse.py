@@ -65,7 +65,7 @@ def certify_image(x: ArrayLike, mask: ArrayLike, dual: ArrayLike | None = None) 
     """
     x, mask = _checked("certify_image", x, mask)
     n, m, jumps = len(x), int(mask.sum()), _jumps(x)
-    p = _array("certify_image", "dual", 0 * jumps if dual is None else dual, "biuf").astype(float)
+    p = checks.numbers("certify_image", "dual", 0 * jumps if dual is None else dual, "biuf").astype(float)
     if p.shape != jumps.shape:
         raise ValueError(f"certify_image: dual must have shape {jumps.shape}, got {p.shape}")
     support = np.nonzero(jumps)
@@ -177,23 +177,9 @@ def _jumps(x: NDArray) -> NDArray:
 
 def _checked(where: str, x: Any, mask: Any) -> tuple[NDArray, NDArray]:
     """The image and the mask."""
-    x, mask = _array(where, "x", x, "biuf"), _array(where, "mask", mask, "b")
+    x, mask = checks.numbers(where, "x", x, "biuf"), checks.numbers(where, "mask", mask, "b")
     if x.ndim != 2 or x.shape[0] != x.shape[1] or not 2 <= len(x) <= LARGEST:
         raise ValueError(f"{where}: x must have shape (n, n) with n from 2 to {LARGEST}, got {x.shape}")
     if mask.shape != x.shape:
         raise ValueError(f"{where}: mask must have shape {x.shape}, as x has, got {mask.shape}")
     return x, mask
-
-
-def _array(where: str, name: str, value: Any, kinds: str) -> NDArray:
-    """A finite array of these kinds of numbers, in NumPy's letters."""
-    try:
-        found = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError):  # ragged lists, tensors on a GPU
-        found = np.empty(0, object)
-    if found.dtype.kind not in kinds:
-        expected = "truth values" if kinds == "b" else "real numbers"
-        raise TypeError(f"{where}: {name} must hold {expected}, got {checks.shown(value)}")
-    if not np.isfinite(found).all():
-        raise ValueError(f"{where}: {name} must be finite, got NaN or infinity in it")
-    return found

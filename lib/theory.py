@@ -70,7 +70,7 @@ def gradient(z: ArrayLike) -> NDArray:
 
 def gradient_factor(omega: ArrayLike, n: int) -> NDArray:
     r"""What :math:`\nabla` multiplies frequencies k of any shape by, :math:`1 - e^{-2\pi i k/n}`."""
-    omega = _numbers("gradient_factor", "omega", omega)
+    omega = checks.numbers("gradient_factor", "omega", omega)
     # expm1: no cancellation at low frequencies
     return -np.expm1(-2j * np.pi * omega / checks.integer("gradient_factor", "n", n, 1))
 
@@ -332,7 +332,7 @@ def nonnegative_dual(support: ArrayLike, omega: ArrayLike, n: int) -> NDArray:
     Gamboa, 2012, the paper's [10]). All of {-s, ..., s} must be in ``omega``.
     """
     omega = _frequencies("nonnegative_dual", omega, n)
-    support = np.unique(_numbers("nonnegative_dual", "support", support, "iu")) if np.size(support) else omega[:0]
+    support = np.unique(checks.numbers("nonnegative_dual", "support", support, "iu")) if np.size(support) else omega[:0]
     if support.size and not 0 <= support[0] <= support[-1] < n:
         raise ValueError(f"nonnegative_dual: support must hold integers from 0 to {n - 1}, got {support}")
     missing = np.setdiff1d(np.arange(-len(support), len(support) + 1), omega)
@@ -623,29 +623,15 @@ def _even(where: str, n: Any) -> int:
     return n
 
 
-def _numbers(where: str, name: str, value: Any, kinds: str = "biufc") -> NDArray:
-    """A finite array of these kinds of numbers, in NumPy's letters."""
-    try:
-        found = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError):  # ragged lists, tensors on a GPU
-        found = np.empty(0, object)
-    if found.dtype.kind not in kinds:
-        expected = "integers" if kinds == "iu" else "numbers"
-        raise TypeError(f"{where}: {name} must hold {expected}, got {checks.shown(value)}")
-    if not np.isfinite(found).all():
-        raise ValueError(f"{where}: {name} must be finite, got NaN or infinity in it")
-    return found
-
-
 def _signal(where: str, name: str, z: Any) -> NDArray:
-    z = _numbers(where, name, z)
+    z = checks.numbers(where, name, z)
     if z.ndim != 1 or not 2 <= len(z) <= LONGEST or len(z) % 2:
         raise ValueError(f"{where}: {name} must have shape (n,) with n even and at least 2, got {z.shape}")
     return z.astype(complex if z.dtype.kind == "c" else float, copy=False)
 
 
 def _frequencies(where: str, omega: Any, n: Any) -> NDArray:
-    n, omega = _even(where, n), _numbers(where, "omega", omega, "iu")
+    n, omega = _even(where, n), checks.numbers(where, "omega", omega, "iu")
     if omega.ndim != 1 or omega.size == 0:
         raise ValueError(f"{where}: omega must have shape (m,), not empty, got {omega.shape}")
     values, counts = np.unique(omega, return_counts=True)
@@ -657,7 +643,7 @@ def _frequencies(where: str, omega: Any, n: Any) -> NDArray:
 
 
 def _measurements(where: str, name: str, y: Any, omega: NDArray) -> NDArray:
-    y = _numbers(where, name, y)
+    y = checks.numbers(where, name, y)
     if y.shape != omega.shape:
         raise ValueError(f"{where}: {name} must have shape {omega.shape}, as omega has, got {y.shape}")
     return y.astype(complex)

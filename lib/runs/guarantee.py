@@ -51,8 +51,8 @@ def spot(n: int) -> tuple[int, int]:
 def guarantee(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], MaskedFourier]:
     r"""Whether both x and :math:`x + \delta` are proved to be recovered; then e = A delta makes an artifact, exactly.
 
-    ``alpha`` is that of the spike, n^2/m. ``off_support`` is the larger of the two certificates' values: below 1 it
-    is a proof. There is no noise, and ``noise_rel`` is not used.
+    ``alpha`` is that of the spike, n^2/m. ``off_support`` is the larger of the two certificates' values: below 1, by
+    more than rounding, it is a proof. There is no noise, and ``noise_rel`` is not used.
     """
     _, mask, (without, with_it), _ = certificates(case, image)
     op = MaskedFourier(torch.from_numpy(mask))
