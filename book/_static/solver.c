@@ -6,7 +6,7 @@
 #include <wasm_simd128.h>
 
 #define export(name) __attribute__((export_name(#name)))
-enum { N = 256, COLUMNS = 16 }; // the largest n; columns that are transformed together
+enum { N = 256, COLUMNS = 8 }; // the largest n; columns transformed together, for which the first cache suffices
 typedef float Vector __attribute__((vector_size(16)));
 typedef struct { float *re, *im; int length; } Rows; // complex numbers; the next row is `length` further on
 
@@ -14,8 +14,8 @@ static const float RELAXATION = 1.9f;
 static int n, size; // size = n n
 float root_re[N], root_im[N]; // exp(-2 pi i k / n)
 float laplacian[N]; // 4 sin^2(pi k / n)
-float x[2 * N * N], r[2 * N * N]; // images; the right-hand side rho grad*(z - u) of the next x-update
-float spectrum[2 * N * N], data[2 * N * N]; // of r, of A*y
+float x[2 * N * N], r[2 * N * N]; // images; the right-hand side rho grad*(z - u) of an x-update
+float data[2 * N * N]; // the spectrum of A*y
 float weight[N * N]; // of the data term
 float down[2 * N * N], right[2 * N * N]; // v = z + u
 static float work[2 * N * N], before[2 * N * N], inverse[N * N], blocks[2][2 * N * COLUMNS], lines[2][N];
@@ -32,12 +32,12 @@ static Vector behind(Vector a, Vector b) { return __builtin_shufflevector(a, b, 
 
 // --- Fourier transform ----------------------------------------------------------------------------------------------
 
-// A stage of Stockham's transform, radix 4, on COLUMNS columns at once.
-static inline void stage4(Rows from, Rows to, int s) {
+// A stage of Stockham's transform, radix 4, on COLUMNS columns at once. `plain`: all factors are 1.
+static inline void stage4(Rows from, Rows to, int s, const int plain) {
   for (int m = 0; m < n / 4; m++) {
     int k = m & -s, target = m + 3 * k;
-    Vector c1 = all(root_re[k]), c2 = all(root_re[2 * k]), c3 = all(root_re[3 * k]);
-    Vector s1 = all(root_im[k]), s2 = all(root_im[2 * k]), s3 = all(root_im[3 * k]);
+    Vector c1 = all(plain ? 1 : root_re[k]), c2 = all(plain ? 1 : root_re[2 * k]), c3 = all(plain ? 1 : root_re[3 * k]);
+    Vector s1 = all(plain ? 0 : root_im[k]), s2 = all(plain ? 0 : root_im[2 * k]), s3 = all(plain ? 0 : root_im[3 * k]);
     for (int column = 0; column < COLUMNS; column += 4) {
       const float *re = from.re + m * from.length + column, *im = from.im + m * from.length + column;
       int step = n / 4 * from.length, at = target * to.length + column, next = s * to.length;
@@ -89,29 +89,36 @@ static inline void transpose(const float *from, float *to) { // a block of COLUM
 
 static Rows block(int which) { return (Rows){blocks[which], blocks[which] + N * COLUMNS, COLUMNS}; }
 
+// Transforms COLUMNS columns, into `last` or, if that is null, into a block.
+static inline Rows transformed(Rows now, Rows last) {
+  for (int s = 1, which = 0; s < n; s *= 4, which = !which) {
+    Rows next = 4 * s >= n && last.re ? last : block(which);
+    if (2 * s == n) stage2(now, next);
+    else if (4 * s == n) stage4(now, next, s, 1);
+    else stage4(now, next, s, 0);
+    now = next;
+  }
+  return now;
+}
+
 // (A*A + rho grad* grad)^-1 (A*y + r) in k-space, for a block of columns; the parts swap places, see `backward`.
-static inline Rows solved(int first) {
+static inline Rows solved(Rows now, int first) {
   Rows to = block(1);
   for (int i = 0; i < n; i++)
     for (int j = 0; j < COLUMNS; j += 4) {
       int from = i * n + first + j, at = i * COLUMNS + j;
-      store(to.im + at, (load(spectrum + from) + load(data + from)) * load(inverse + from));
-      store(to.re + at, (load(spectrum + size + from) + load(data + size + from)) * load(inverse + from));
+      store(to.re + at, (load(now.re + at) + load(data + from)) * load(inverse + from));
+      store(to.im + at, (load(now.im + at) + load(data + size + from)) * load(inverse + from));
     }
-  return to;
+  return (Rows){to.im, to.re, COLUMNS};
 }
 
-// Transforms all columns, and transposes the result or not.
-static inline void columns(Rows from, Rows to, int transposed, int solve) {
+// Transforms all columns, and transposes the result or not. With `solve`, to k-space and back.
+static inline void columns(Rows from, Rows to, const int transposed, const int solve) {
   for (int first = 0; first < n; first += COLUMNS) {
-    Rows now = solve ? solved(first) : (Rows){from.re + first, from.im + first, n}, next = block(0);
-    for (int s = 1; s < n; s *= 4) {
-      if (4 * s >= n && !transposed) next = (Rows){to.re + first, to.im + first, n};
-      if (2 * s == n) stage2(now, next);
-      else stage4(now, next, s);
-      now = next;
-      next = block(now.re == blocks[0]);
-    }
+    Rows now = {from.re + first, from.im + first, n}, last = {to.re + first, to.im + first, n}, none = {0};
+    now = transformed(now, transposed ? none : last);
+    if (solve) now = transformed(solved(now, first), none);
     if (!transposed) continue;
     transpose(now.re, to.re + first * n);
     transpose(now.im, to.im + first * n);
@@ -177,9 +184,9 @@ export(iterate) void iterate(int count, float lambda, float t, float last) {
   for (; count > 0; count--, last = t) {
     for (int part = 0; part < 2 * size; part += size)
       step(x + part, r + part, down + part, right + part, last, t / last, rho);
-    forward(r, spectrum);
-    columns((Rows){0}, swapped(work), 1, 1); // back to x
-    columns(swapped(work), swapped(x), 0, 0);
+    columns(rows(r), rows(work), 1, 0); // half-way to k-space
+    columns(rows(work), swapped(r), 1, 1); // there, and half-way back
+    columns(swapped(r), swapped(x), 0, 0);
   }
 }
 

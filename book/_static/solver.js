@@ -4,9 +4,9 @@
 // rec(y) in the real parts, rec(y + e) in the imaginary parts of one complex problem.
 "use strict";
 
-const THRESHOLD = [0.5, 0.07], THRESHOLD_DECAY = 0.85; // as in lib.tv, in units of `unit` below
+const THRESHOLD = [0.5, 0.05], THRESHOLD_DECAY = 0.85; // as in lib.tv, in units of `unit` below
 const EVERY = 10; // iterations between two changes of the threshold
-const STILL = 0.008, MOST = 1500; // done when no pixel changed by more than STILL / iterations in the last EVERY
+const STILL = 0.01, MOST = 1200; // done when no pixel changed by more than STILL / iterations in the last EVERY
 const SHOW = 50; // milliseconds between two pictures
 
 // lib.operators.radial_mask, in the order of the transform below: frequency 0 comes first, rows and columns are swapped.
