@@ -4,7 +4,7 @@
 // rec(y) in the real parts, rec(y + e) in the imaginary parts of one complex problem.
 "use strict";
 
-const THRESHOLD = [0.5, 0.05], THRESHOLD_DECAY = 0.85; // as in lib.tv, in units of `unit` below
+const THRESHOLD = [0.5, 0.05], THRESHOLD_DECAY = 0.85; // as in lib.tv but for a smaller last one; times `unit` below
 const EVERY = 10; // iterations between two changes of the threshold
 const STILL = 0.01, MOST = 1200; // done when no pixel changed by more than STILL / iterations in the last EVERY
 const SHOW = 50; // milliseconds between two pictures
