@@ -5,11 +5,9 @@
 "use strict";
 
 (() => {
-  const { load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, nextId, percent, three, peak, plot, solver,
-    ascent, inPage } = explorerParts;
-  const METHODS = ["tv", "tira", "tirafl"];
-  const NAMES = { tv: "TV", tira: "Tira", tirafl: "TiraFL" };
-  const IMAGES = { ellipses: "Ellipses", "other ellipses": "Other ellipses", "Shepp-Logan": "Shepp–Logan", brain: "Brain" };
+  const { METHODS: NAMES, IMAGES, load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, percent, three, peak,
+    plot, solver, ascent, download, takeAway, toStep } = explorerParts;
+  const METHODS = Object.keys(NAMES);
   const FEATURES = { attack: "Attack", spike: "Spike", disc: "Disc", bar: "Bar", letter: "Letter A", erase: "Erase", paint: "Paint" };
   const LIVE = { noise: [0.1, 20], lines: [25, 80], size: [0, 15] };
   const TITLES = { x: "Perturbed image", clean: "TV, unperturbed", tv: "TV, perturbed", "tira clean": "Tira, unperturbed",
@@ -138,17 +136,10 @@
     };
   }
 
-  // --- files ------------------------------------------------------------------------------------------------------
-
-  function download(canvas, name) {
-    const link = make("a", { download: name, href: canvas.toDataURL("image/png") });
-    link.click();
-  }
-
   // --- state and its link -----------------------------------------------------------------------------------------
 
-  function readLink() {
-    const given = new URLSearchParams(inPage ? location.hash.slice(1) : ""), state = {};
+  function readLink(given) {
+    const state = {};
     const number = (name, [low, high]) => {
       const value = Number(given.get(name));
       if (given.get(name) && value >= low && value <= high) state[name] = value;
@@ -187,7 +178,7 @@
 
   async function explorer(root, { methods, ...given }, changed) {
     const page = await load("page"), whole = methods.length === METHODS.length; // else without the live mode
-    const START = fromTraits(given), state = { ...START, ...readLink() };
+    const START = fromTraits(given), state = { ...START };
     const nearest = (value, list) => list.reduce((a, b) => (Math.abs(b - value) < Math.abs(a - value) ? b : a));
     const live = () => state.mode === "live", attacks = () => live() && state.feature === "attack";
     const onTira = () => attacks() && state.tira && state.made_for === "networks";
@@ -247,7 +238,9 @@
           "target", "painting", "n"] }
       : { frames: ["level", "row", "column"], live: [] };
     const used = [...new Set([...parts.frames, ...parts.live])];
-    const link = make("a", { class: "explorer-link" }, "Link to this view");
+    const away = takeAway(root, { name: "explorer", parts: () => [panels, climb], note: settings, python: pythonText, read: readLink,
+      write: () => writeLink(state, START), restore: (values) => change({ ...START, ...values }) });
+    Object.assign(state, away.given);
     const file = make("input", { type: "file", accept: "image/png, image/jpeg" });
     file.addEventListener("change", () => file.files.length && readPicture(file.files[0]).then(
       (picture) => change({ image: "own", picture }), (error) => (status.textContent = error.message)));
@@ -255,30 +248,17 @@
     controls.image.row.append(make("label", { class: "explorer-file" }, stays, file));
     const why = make("p", { class: "explorer-help" }, WHY);
     controls.image.row.append(why);
-    const find = button("Find the lowest noise level for TV", startSearch), result = make("output"), saveOwn = button("Save your image", saveImage);
-    // no <pre>: the theme takes those that did not overflow at first out of the keyboard's order
-    const label = "Python that recomputes this view";
-    const code = make("div", { class: "explorer-code", role: "region", tabindex: "0", "aria-label": label });
-    const copy = button("Copy", () => {
-      getSelection().selectAllChildren(code);
-      document.execCommand("copy"); // a page that was opened from a file may have no navigator.clipboard
-    });
-    const python = make("div", { class: "explorer-python", id: nextId(), hidden: true }, code, copy);
-    const toggle = button("Python", () => {
-      python.hidden = !python.hidden;
-      toggle.setAttribute("aria-expanded", `${!python.hidden}`);
-    });
-    toggle.setAttribute("aria-expanded", "false");
-    toggle.setAttribute("aria-controls", python.id);
+    const find = button("Find the lowest noise level for TV", startSearch), result = make("output");
+    const saveOwn = button("Save your image", saveImage);
     const best = button("Best step", () => again(null)), stop = button("Stop", stopOrGoOn);
     const tira = button("Load Tira (3 MB)", async () => {
       status.textContent = "Loading Tira";
       root.dataset.done = "";
       await load("tira").then(() => change({ tira: !state.tira }), (error) => (status.textContent = error.message));
     });
-    const tools = whole ? [find, result, best, stop, tira, button("Save pictures", savePictures), saveOwn, toggle] : [];
+    const tools = whole ? [find, result, best, stop, tira, away.save, saveOwn, away.toggle] : [];
     const form = make("form", { class: "explorer-controls" }, ...used.map((name) => controls[name].row),
-      make("div", { class: "explorer-actions" }, button("Reset", () => change(START)), ...tools, ...(inPage ? [link] : [])));
+      make("div", { class: "explorer-actions" }, button("Reset", () => change(START)), ...tools, ...away.links));
     form.addEventListener("submit", (event) => event.preventDefault());
 
     const more = make("a", { class: "explorer-link" }, "Go on from here in the explorer"), theory = make("p", { class: "explorer-help" });
@@ -307,7 +287,6 @@
         for (const other of document.querySelectorAll("main a")) if (other.pathname === more.pathname) other.hash = more.hash;
       }
       why.hidden = state.image === PHANTOM;
-      code.textContent = pythonText();
       controls.mode.set(state.mode);
       controls.image.set(state.image);
       controls.feature.set(state.feature);
@@ -323,8 +302,7 @@
       for (const name of ["size", "radius"]) controls[name].set(state.size, `${state.size} px`);
       controls.step.set(state.step ?? state.steps, state.step === null ? "the best" : `${state.step}`);
       controls.value.set(state.value, state.value ? `${state.value}` : "0, rubs out");
-      link.href = writeLink(state, START);
-      link.textContent = state.image === "own" ? "Link to this view, without your picture" : "Link to this view";
+      away.link.textContent = state.image === "own" ? "Link to this view, without your picture" : "Link to this view";
     }
 
     // panels: columns of pictures with a line of numbers below
@@ -532,35 +510,6 @@
 
     // --- what the reader takes away
 
-    function savePictures() { // all of them as one PNG, with their close-ups, titles and numbers
-      const side = 512, gap = 16, text = 28, height = side + 2 * text, rows = columns[0].pictures.length;
-      const canvas = make("canvas", { width: columns.length * (side + gap) + gap, height: rows * height + gap + 4 * text });
-      const context = canvas.getContext("2d");
-      context.fillStyle = "white";
-      context.fillRect(0, 0, canvas.width, canvas.height);
-      const style = { fillStyle: "black", strokeStyle: "#e69f00", lineWidth: 2, font: "20px sans-serif" };
-      Object.assign(context, style, { imageSmoothingEnabled: false });
-      columns.forEach(({ title, pictures, numbers }, k) => {
-        const left = gap + k * (side + gap);
-        pictures.forEach(({ canvas: whole, close, mark, caption }, i) => {
-          const top = i * height + text + gap / 2, outer = whole.getBoundingClientRect(), scale = side / outer.width;
-          if (!i) context.fillText(title.textContent, left, top - 8);
-          context.drawImage(whole, left, top, side, side);
-          for (const part of close.hidden ? [mark] : [mark, close]) {
-            const box = part.getBoundingClientRect();
-            const corner = [left + scale * (box.x - outer.x), top + scale * (box.y - outer.y)];
-            if (part === close) context.drawImage(close, ...corner, scale * box.width, scale * box.height);
-            context.strokeRect(...corner, scale * box.width, scale * box.height);
-          }
-          context.fillText(caption.textContent, left, top + side + 22);
-        });
-        const at = (i) => rows * height + (i + 1) * text;
-        [...numbers.querySelectorAll("span")].forEach((name, i) =>
-          context.fillText(`${name.textContent} ${name.nextElementSibling.textContent}`, left, at(i)));
-      });
-      download(canvas, "explorer.png");
-    }
-
     function settings() { // of what is seen, in words
       const { image, noise, mu, size, feature, made_for, step, steps } = state, of = live() ? state : TRAINED;
       const said = [image === "own" ? "Your picture" : IMAGES[image], `${of.n} × ${of.n} pixels`, `${of.lines} lines`,
@@ -602,13 +551,7 @@ from lib.attack import ${chosen ? "Iterates, " : ""}${ascends ? "disk_weight, " 
   ascends ? ", localized_attack" : ""}${chosen || cut ? ", power_ascent" : ""}
 from lib.explorer import ${image === "own" ? "" : "IMAGES, "}${ascends ? "" : "features, "}page_lambda${image === "own" ? ", read_image" : ""}
 ${state.tira ? "from lib.networks import load_network\n" : ""}from lib.operators import MaskedFourier, radial_mask
-${chosen ? `
-
-def ascent(objective, start, eta):
-    tried = power_ascent(objective, start, eta).tried
-    return Iterates(tried, [tried[${step}]])  # the step that is shown
-
-` : ""}
+${chosen ? toStep(step) : ""}
 op = MaskedFourier(radial_mask(${n}, ${lines}), real=True)
 x = ${image === "own" ? file : `IMAGES["${image}"](${n})`}
 y = op.A(x)
@@ -626,14 +569,12 @@ for name, reconstruct in methods.items():
     print(f"feature shown: {features.contrast(attack.artifact.real, d):.0%}")`}`;
     }
 
-    let later;
     async function update() {
       tidy();
       setLayout();
       showControls();
       tell();
-      clearTimeout(later);
-      if (inPage) later = setTimeout(() => history.replaceState(null, "", writeLink(state, START)), 300);
+      away.update();
       root.dataset.done = "";
       const ticket = ++wanted;
       await (live() ? startLive(ticket) : showFrame(ticket)).catch((error) => (status.textContent = `${error.message}`));
@@ -645,13 +586,9 @@ for name, reconstruct in methods.items():
       if (news.length) changed(Object.fromEntries(news));
     }
 
-    root.replaceChildren(form, ...(whole ? [python] : []), panels, climb, status, help, theory, note);
-    const linked = Object.keys(readLink()).length > 0;
+    root.replaceChildren(form, ...(whole ? [away.box] : []), panels, climb, status, help, theory, note);
     await update();
-    if (linked) root.scrollIntoView();
-    window.addEventListener("hashchange", () => {
-      if (location.hash !== writeLink(state, START) && Object.keys(readLink()).length) change({ ...START, ...readLink() });
-    });
+    away.arrive();
     if (!live()) prefetch();
     return (values) => {
       sent = { ...sent, ...values };

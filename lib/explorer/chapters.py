@@ -201,7 +201,7 @@ class ReconstructionView(View):
         if lam is not None:
             checks.number(where, "lam", lam, 1e-5, 1, least=True, most=True)
         self.image, self.seed = shown(where, image), checks.seed(where, seed)
-        settings = {"image": encoded(self.image), "table": _calibration(), "seed": seed}
+        settings = {"image": encoded(self.image), "own": image is not None, "table": _calibration(), "seed": seed}
         values = {"lines": lines, "noise_rel": noise_rel, "lam": lam, "iterations": iterations}
         super().__init__(chapter="reconstruction", settings=settings, names=list(values), **values)
 
@@ -290,7 +290,7 @@ class AttackView(View):
         if step is not None:
             checks.integer(where, "step", step, 0, 5)
         self.image, self.lines = shown(where, image), lines
-        settings = {"image": encoded(self.image), "table": _calibration(), "lines": lines}
+        settings = {"image": encoded(self.image), "own": image is not None, "table": _calibration(), "lines": lines}
         values = {"noise_rel": noise_rel, "mu": mu, "sigma": sigma, "step": step}
         super().__init__(chapter="attack", settings=settings, names=list(values), **values)
 
