@@ -544,9 +544,8 @@ def test_the_address_follows_the_knobs_and_the_reader(open_view, view):
     after = moved(page, functools.partial(knob(page, label).press, key))
     link = page.locator(".explorer-link").get_attribute("href")
     page.wait_for_function("link => location.hash === link", arg=link)
-    page.get_by_role("button", name="Reset").click()
+    assert moved(page, page.get_by_role("button", name="Reset").click) == start
     page.wait_for_function("link => location.hash !== link && location.hash", arg=link)
-    assert state(page) == start
     assert moved(page, lambda: page.evaluate("link => { location.hash = link; }", link)) == after
 
 
@@ -557,10 +556,11 @@ def test_the_pictures_are_saved_as_they_are_seen(open_view, tmp_path, view, dark
     if dark:
         page.evaluate("document.documentElement.dataset.theme = 'dark'")
         page.add_style_tag(content="body { background: #121212; --pst-color-text-base: #ced6dd; color: #ced6dd; }")
-    before = page.locator(".explorer").evaluate("root => root.outerHTML")
+    look = "root => [root.innerHTML, root.style.cssText]"
+    before = page.locator(".explorer").evaluate(look)
     with page.expect_download() as download:
         page.get_by_role("button", name="Save pictures").click()
-    assert page.locator(".explorer").evaluate("root => root.outerHTML") == before
+    assert page.locator(".explorer").evaluate(look) == before
     saved = download.value
     assert saved.suggested_filename == f"{view().chapter}.png"
     saved.save_as(tmp_path / "saved.png")
