@@ -17,7 +17,8 @@
   const STEPS = 5; // of the ascents
   const WHY = "Frames were computed for the first image only.";
   const ATTACK = "The ascent on objective (6) for the disk around the target, from the spike on. The curves are what the ascent " +
-    "sees; the pictures and α are converged.";
+    "sees; the pictures and α are converged. The best step is the one with the higher artifact, of those with the largest " +
+    "objective and with the highest peak.";
   const GRID = "The target is one of 64 places, computed before. A click goes to the nearest.", ANY = " The live mode takes any pixel.";
   const NOTHING = "There is next to nothing to erase here: the image is already smooth.";
   const THEORY = "TV recovers images that have few edges. An image with one more spike still has few edges, so TV " +
@@ -496,7 +497,7 @@
       draw(columns[0].pictures[0], feature ? image.map((v, i) => v + feature[i]) : image, n, mu,
         !feature ? "x" : state.feature === "paint" ? "x + d: paint here" : "x + d",
         feature ? `The image with the feature (${FEATURES[state.feature]}) ${where}.` : `The image. The attack aims ${where}.`);
-      const job = { n, lines, mu, level: noise, noise: share, noise_rel: share, image, lam: lambda(noise, lines, page.lambda), ticket };
+      const job = { n, lines, mu, level: noise, noise: share, noise_rel: share, image, lam: lambda(noise, lines, page.lambda), ticket, by_peak: true };
       if (state.feature === "erase") job.erased = peak(feature);
       const source = `${name} ${name === "own" ? picture : ""}`, sigma = Math.max(size, 1); // the worker remembers ascents
       said = {};
@@ -558,7 +559,7 @@ y = op.A(x)
 eta = ${share} * torch.linalg.vector_norm(y)
 methods = {"TV": fast_tv(op, page_lambda(${share}, ${lines}), eta, tol=1e-3)${state.tira ? ', "Tira": load_network("tira")' : ""}}
 ${ascends ? `phi = disk_weight(${n}, ${mu}, ${Math.max(size, 1)})
-e = localized_attack(methods["${onTira() ? "Tira" : "TV"}"], y, op, ${share}, phi${chosen ? ", optimiser=ascent" : cut
+e = localized_attack(methods["${onTira() ? "Tira" : "TV"}"], y, op, ${share}, phi, by_peak=True${chosen ? ", optimiser=ascent" : cut
   ? `, optimiser=functools.partial(power_ascent, steps=${state.steps})` : ""}).e`
 : `d = phi = ${drawn}
 e = features.perturbation(op, d, eta)`}
