@@ -306,7 +306,7 @@ def test_on_a_phone_nothing_sticks_out_and_all_has_a_name(open_view, view):
         assert len(element.get_attribute("aria-label")) > 8
     assert page.locator("[aria-live]").inner_text()
     for name in page.locator("h3").all_inner_texts() if view is NetworksView else ():  # Tira is not loaded yet
-        assert (name in page.locator("[aria-live]").inner_text()) == (name not in ("Image", "Tira")), name
+        assert (f"{name} " in page.locator("[aria-live]").inner_text()) == (name not in ("Image", "Tira")), name
 
 
 def ask(page, **job):
