@@ -163,4 +163,5 @@ class Explorer(View):
         if live and self.feature != "attack":
             return evaluate_perturbation(rec, y, op, features.perturbation(op, self.drawn(), eta), phi)
         ascent = functools.partial(power_ascent, steps=STEPS if method == "tv" else self.steps)
-        return localized_attack(rec, y, op, self.noise_rel, phi, **{"optimiser": ascent, "by_peak": True} | options)
+        options = {"optimiser": ascent, "by_peak": True, **options}
+        return localized_attack(rec, y, op, self.noise_rel, phi, **options)
