@@ -225,7 +225,7 @@
       columnLive: slider("Target, column", 0, 255, 1, (value) => pixel(1, value)),
       lines: slider("Lines of the mask", ...LIVE.lines, 1, (lines) => change({ lines })),
       size: slider("Size", ...LIVE.size, 1, (size) => change({ size })),
-      radius: slider("Radius of the disk", 1, LIVE.size[1], 1, (size) => change({ size })),
+      radius: slider("Disk radius", 1, LIVE.size[1], 1, (size) => change({ size })),
       step: slider("Step", 0, STEPS, 1, again),
       value: slider("Brush, grey value", -1, 1, 0.1, (value) => change({ value })),
       painting: { row: make("div", { class: "explorer-actions" }, button("Dab at the target", () => stroke(state.mu)),
