@@ -284,7 +284,7 @@ def test_home_says_where_a_click_goes_and_hands_its_settings_on(open_page, base)
 def test_why_it_works_is_one_click_away(open_page, base, path):
     page = open_page(base + path)
     page.get_by_role("link", name="Why does this work?").click()
-    assert page.url == f"{base}notebooks/theory.html" and "exact recovery" in page.locator("h1").inner_text()
+    assert page.url == f"{base}notebooks/theory.html" and "exact recovery" in page.title()
 
 
 def test_images_have_the_same_names_everywhere(open_page, address):
