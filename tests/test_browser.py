@@ -571,14 +571,14 @@ def test_tira_is_loaded_when_asked_and_attacked_in_the_page(open_page, base):
     assert 1 <= k < 5 and stopped in page.locator(".explorer-note").inner_text()  # which is read aloud
     assert page.evaluate("document.activeElement.textContent") == "Go on"
     assert float(numbers(page, 5)["r"]) == float(numbers(page, 3)["r"]) and float(numbers(page, 5)["alpha"]) > 0.5
-    shown, link = numbers(page, 5), page.locator(".explorer-link").first.get_attribute("href")
+    shown, link = numbers(page, 5), page.locator(".explorer-link").get_attribute("href")
     assert f"&steps={k}" in link and f"steps={k})" in page.locator(".explorer-code").text_content()
     page.get_by_label("Step", exact=True).press("Home")
     page.wait_for_selector(DONE)
     assert numbers(page, 5) != shown and "step 0 is shown" in page.locator(".explorer-status").inner_text()
     page.get_by_role("button", name="Best step").click()
     page.wait_for_selector(DONE)
-    assert numbers(page, 5) == shown and page.locator(".explorer-link").first.get_attribute("href") == link
+    assert numbers(page, 5) == shown and page.locator(".explorer-link").get_attribute("href") == link
     page.get_by_role("button", name="Go on").click()
     page.wait_for_selector(DONE)
     assert "Done" in page.locator(".explorer-status").inner_text() and "steps" not in page.locator(

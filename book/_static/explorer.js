@@ -21,6 +21,7 @@
     "objective and with the highest peak.";
   const GRID = "The target is one of 64 places, computed before. A click goes to the nearest.", ANY = " The live mode takes any pixel.";
   const NOTHING = "There is next to nothing to erase here: the image is already smooth.";
+  const TOO_MUCH = "This noise level takes out more than the detail. “Find the lowest noise level for TV” takes out no more than all of it.";
   const THEORY = "TV recovers images that have few edges. An image with one more spike still has few edges, so TV " +
     "recovers the spike, too, and in full.";
   const TIRA = "Tira is computed in this page, too. It was trained for the mask of 40 lines.";
@@ -262,8 +263,8 @@
       make("div", { class: "explorer-actions" }, button("Reset", () => change(START)), ...tools, ...away.links));
     form.addEventListener("submit", (event) => event.preventDefault());
 
-    const more = make("a", { class: "explorer-link" }, "Go on from here in the explorer"), theory = make("p", { class: "explorer-help" });
-    theory.append(root.dataset.theory ? make("a", { class: "explorer-link", href: root.dataset.theory }, "Why does this work?")
+    const more = make("a", { class: "explorer-more" }, "Go on from here in the explorer"), theory = make("p", { class: "explorer-help" });
+    theory.append(root.dataset.theory ? make("a", { class: "explorer-more", href: root.dataset.theory }, "Why does this work?")
       : "Why does this work?", ` ${THEORY}`);
 
     function showControls() {
@@ -406,7 +407,7 @@
     // Each method has its worker, whose answers come here.
     const workers = Object.fromEntries(["tv", "tira"].map((method) =>
       [method, solver((answer, asked) => asked.ticket === wanted && answered(method, answer, asked))]));
-    let said = {}, took = "", reached = 0; // by method what is read aloud; TV's time; Tira's steps so far
+    let said = {}, took = "", reached = 0, over = false; // what is read aloud, by method; time and reached steps; TV erases too much
 
     function answered(method, answer, asked) {
       if (answer.error) return (status.textContent = answer.error);
@@ -435,6 +436,7 @@
       if (method === "tv") {
         took = `${answer.iterations ? `${answer.iterations} iterations, ` : ""}${answer.seconds.toFixed(2)} s`;
         status.textContent = `Solving: ${took}`;
+        over = state.feature === "erase" && contrast > 1.5;
         if (answer.done && search) return goOn(contrast >= 1);
       }
       if (answer.done) finished(method, `${name}: α = ${numbers.alpha}`, { ...asked, feature: answer.perturbation });
@@ -452,8 +454,9 @@
       }
       const shown = state.step === null ? "the best of them" : `step ${state.step}`;
       const end = stopped ? `Stopped after ${state.steps} of ${STEPS} steps, ${shown} is shown.` : "";
-      status.textContent = end || (asked.erased < HARDLY ? NOTHING : `Done: ${took}`);
-      note.textContent = `${end} ${Object.values(said).join(", ")}`.trim();
+      const hint = asked.erased < HARDLY ? NOTHING : over ? TOO_MUCH : "";
+      status.textContent = end || hint || `Done: ${took}`;
+      note.textContent = `${end}${hint} ${Object.values(said).join(", ")}`.trim();
       root.dataset.done = asked.ticket;
     }
 
