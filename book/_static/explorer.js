@@ -17,9 +17,11 @@
   const STEPS = 5; // of the ascents
   const WHY = "Frames were computed for the first image only.";
   const ATTACK = "The ascent on objective (6) for the disk around the target, from the spike on. The curves are what the ascent " +
-    "sees; the pictures and α are converged.";
+    "sees; the pictures and α are converged. The best step is the one with the higher artifact, of those with the largest " +
+    "objective and with the highest peak.";
   const GRID = "The target is one of 64 places, computed before. A click goes to the nearest.", ANY = " The live mode takes any pixel.";
   const NOTHING = "There is next to nothing to erase here: the image is already smooth.";
+  const TOO_MUCH = "This noise level takes out more than the detail. “Find the lowest noise level for TV” takes out no more than all of it.";
   const THEORY = "TV recovers images that have few edges. An image with one more spike still has few edges, so TV " +
     "recovers the spike, too, and in full.";
   const TIRA = "Tira is computed in this page, too. It was trained for the mask of 40 lines.";
@@ -224,7 +226,7 @@
       columnLive: slider("Target, column", 0, 255, 1, (value) => pixel(1, value)),
       lines: slider("Lines of the mask", ...LIVE.lines, 1, (lines) => change({ lines })),
       size: slider("Size", ...LIVE.size, 1, (size) => change({ size })),
-      radius: slider("Radius of the disk, σ", 1, LIVE.size[1], 1, (size) => change({ size })),
+      radius: slider("Disk radius", 1, LIVE.size[1], 1, (size) => change({ size })),
       step: slider("Step", 0, STEPS, 1, again),
       value: slider("Brush, grey value", -1, 1, 0.1, (value) => change({ value })),
       painting: { row: make("div", { class: "explorer-actions" }, button("Dab at the target", () => stroke(state.mu)),
@@ -261,8 +263,8 @@
       make("div", { class: "explorer-actions" }, button("Reset", () => change(START)), ...tools, ...away.links));
     form.addEventListener("submit", (event) => event.preventDefault());
 
-    const more = make("a", { class: "explorer-link" }, "Go on from here in the explorer"), theory = make("p", { class: "explorer-help" });
-    theory.append(root.dataset.theory ? make("a", { class: "explorer-link", href: root.dataset.theory }, "Why does this work?")
+    const more = make("a", { class: "explorer-more" }, "Go on from here in the explorer"), theory = make("p", { class: "explorer-help" });
+    theory.append(root.dataset.theory ? make("a", { class: "explorer-more", href: root.dataset.theory }, "Why does this work?")
       : "Why does this work?", ` ${THEORY}`);
 
     function showControls() {
@@ -405,7 +407,7 @@
     // Each method has its worker, whose answers come here.
     const workers = Object.fromEntries(["tv", "tira"].map((method) =>
       [method, solver((answer, asked) => asked.ticket === wanted && answered(method, answer, asked))]));
-    let said = {}, took = "", reached = 0; // by method what is read aloud; TV's time; Tira's steps so far
+    let said = {}, took = "", reached = 0, over = false; // what is read aloud, by method; time and reached steps; TV erases too much
 
     function answered(method, answer, asked) {
       if (answer.error) return (status.textContent = answer.error);
@@ -434,6 +436,7 @@
       if (method === "tv") {
         took = `${answer.iterations ? `${answer.iterations} iterations, ` : ""}${answer.seconds.toFixed(2)} s`;
         status.textContent = `Solving: ${took}`;
+        over = state.feature === "erase" && contrast > 1.5;
         if (answer.done && search) return goOn(contrast >= 1);
       }
       if (answer.done) finished(method, `${name}: α = ${numbers.alpha}`, { ...asked, feature: answer.perturbation });
@@ -451,8 +454,9 @@
       }
       const shown = state.step === null ? "the best of them" : `step ${state.step}`;
       const end = stopped ? `Stopped after ${state.steps} of ${STEPS} steps, ${shown} is shown.` : "";
-      status.textContent = end || (asked.erased < HARDLY ? NOTHING : `Done: ${took}`);
-      note.textContent = `${end} ${Object.values(said).join(", ")}`.trim();
+      const hint = asked.erased < HARDLY ? NOTHING : over ? TOO_MUCH : "";
+      status.textContent = end || hint || `Done: ${took}`;
+      note.textContent = `${end}${hint} ${Object.values(said).join(", ")}`.trim();
       root.dataset.done = asked.ticket;
     }
 
@@ -496,7 +500,7 @@
       draw(columns[0].pictures[0], feature ? image.map((v, i) => v + feature[i]) : image, n, mu,
         !feature ? "x" : state.feature === "paint" ? "x + d: paint here" : "x + d",
         feature ? `The image with the feature (${FEATURES[state.feature]}) ${where}.` : `The image. The attack aims ${where}.`);
-      const job = { n, lines, mu, level: noise, noise: share, noise_rel: share, image, lam: lambda(noise, lines, page.lambda), ticket };
+      const job = { n, lines, mu, level: noise, noise: share, noise_rel: share, image, lam: lambda(noise, lines, page.lambda), ticket, by_peak: true };
       if (state.feature === "erase") job.erased = peak(feature);
       const source = `${name} ${name === "own" ? picture : ""}`, sigma = Math.max(size, 1); // the worker remembers ascents
       said = {};
@@ -558,7 +562,7 @@ y = op.A(x)
 eta = ${share} * torch.linalg.vector_norm(y)
 methods = {"TV": fast_tv(op, page_lambda(${share}, ${lines}), eta, tol=1e-3)${state.tira ? ', "Tira": load_network("tira")' : ""}}
 ${ascends ? `phi = disk_weight(${n}, ${mu}, ${Math.max(size, 1)})
-e = localized_attack(methods["${onTira() ? "Tira" : "TV"}"], y, op, ${share}, phi${chosen ? ", optimiser=ascent" : cut
+e = localized_attack(methods["${onTira() ? "Tira" : "TV"}"], y, op, ${share}, phi, by_peak=True${chosen ? ", optimiser=ascent" : cut
   ? `, optimiser=functools.partial(power_ascent, steps=${state.steps})` : ""}).e`
 : `d = phi = ${drawn}
 e = features.perturbation(op, d, eta)`}

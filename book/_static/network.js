@@ -235,9 +235,9 @@ tasks.networkAttack = async (job) => {
   const { perturbation } = setUp({ ...job, feature: disk(n, mu, 0) }), { project } = operators(start(n), n, 1);
   if (rise.clean !== clean || rise.key !== key) rise = { clean, key, tried: [] };
   const { tried } = rise, eta = norm(perturbation);
-  const answer = (done) => {
-    const known = tried.slice(0, steps + 1), better = (k, { objective }, i) => (i > LAG && objective > known[k].objective ? i : k);
-    const best = known.reduce(better, Math.min(LAG, known.length - 1)), chosen = (done && job.step) ?? best;
+  const answer = async (done) => {
+    const known = tried.slice(0, steps + 1), best = await bestOf(known, job, (k) => known[k].peak);
+    const chosen = done ? job.step ?? best : best;
     const { r, attacked, artifact } = known[chosen], seconds = (performance.now() - began) / 1000;
     postMessage({ id: job.id, steps, tried: known.map(({ objective, peak }) => ({ objective, peak })), best, chosen,
       perturbation: r, attacked, artifact, clean: modulus(clean), seconds, done });
@@ -250,7 +250,7 @@ tasks.networkAttack = async (job) => {
     const inside = image.map((part, i) => part.map((value, at) => phi[at] * (value - clean[i][at])));
     const objective = Math.hypot(...inside.map(norm)), artifact = apart(image, clean);
     tried[k] = { r, objective, peak: peak(artifact), attacked: modulus(image), artifact };
-    answer(k === steps);
+    await answer(k === steps);
     if (k === steps) return;
     const gradient = await refineAdjoint(job, inside.map((part) => part.map((value) => value / objective)));
     if (!gradient) return;

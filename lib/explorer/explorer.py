@@ -163,5 +163,5 @@ class Explorer(View):
         if live and self.feature != "attack":
             return evaluate_perturbation(rec, y, op, features.perturbation(op, self.drawn(), eta), phi)
         ascent = functools.partial(power_ascent, steps=STEPS if method == "tv" else self.steps)
-        given = {"optimiser": ascent, "by_peak": not live}
-        return localized_attack(rec, y, op, self.noise_rel, phi, **given | options)
+        options = {"optimiser": ascent, "by_peak": True, **options}
+        return localized_attack(rec, y, op, self.noise_rel, phi, **options)

@@ -63,7 +63,6 @@ def test_the_attack_is_that_of_the_frame():
     table = read_table("explorer/frames")
     row = table[(table.target == "tv") & (table.method == "tv") & (table.noise_rel == 0.04)].iloc[11]
     explorer = Explorer(0.04, (int(row.row), int(row.column)))
-    assert float(explorer.attack().amplification) == pytest.approx(row.amplification, rel=0.01)
     explorer.mode = "live"  # which begins with the same
     assert float(explorer.attack().amplification) == pytest.approx(row.amplification, rel=0.01)
 
