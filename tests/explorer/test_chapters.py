@@ -504,7 +504,7 @@ def test_the_pictures_of_transfer_are_those_of_its_frames(open_view):
 
 TAKEN = (  # a link, and what its lines of Python print of what the view shows, in their order
     (NetworksView(), "noise_rel=0.1&image=Shepp-Logan", ("zero", "tv", "tira", "tirafl")),
-    (TransferView(), "attacked=tira&shown=tv&noise_rel=0.02&image=1", ("r", "rho", "alpha")),
+    (TransferView(), "attacked=tv&shown=tira&noise_rel=0.02&image=0", ("r", "rho", "alpha")),
     (ReconstructionView(), "lines=30&noise_rel=0.05&lam=0.001&iterations=80", ("zero", "tv")),
     (ReconstructionView(), "lines=60&noise_rel=0.01&iterations=150", ("zero", "tv")),
     (AttackView(), "noise_rel=0.02&mu=60,90&sigma=4", ("r", "rho", "alpha")),
