@@ -52,10 +52,11 @@ window.explorerTransfer ??= async (root, { levels, images, ...start }, changed, 
 from lib.runs.attacks import Configuration
 from lib.runs.transfer import shown
 
-outcomes = shown(Configuration("${attacked}", noise_rel=${noise_rel}), ${image})  # by the method that reconstructs
-outcome = outcomes["${shown}"]
+source = Configuration("${attacked}", noise_rel=${noise_rel})
+outcome = shown(source, ${image})["${shown}"]  # what this method makes of it
 r, rho = outcome.image_perturbation, outcome.artifact
-print(f"r = {peak(r):.3g}, rho = {peak(rho):.3g}, alpha = {amplification(rho, r):.3g}")`;
+alpha = amplification(rho, r)
+print(f"r = {peak(r):.3g}, rho = {peak(rho):.3g}, alpha = {alpha:.3g}")`;
   }
 
   function show(level, x, all, close) {
