@@ -527,6 +527,17 @@ def test_a_link_restores_the_view_and_its_lines_of_python_recompute_it(open_view
     assert unquote(page.locator(".explorer-link").get_attribute("href")) == f"#view={view.chapter}&{link}"
 
 
+@pytest.mark.parametrize("view", [ReconstructionView, AttackView])
+def test_lines_of_python_leave_an_image_of_the_readers_to_them(open_view, capsys, view):
+    x = IMAGES["brain"]()
+    page = open_view(view(image=x))
+    exec(page.locator(".explorer-code").text_content(), {"image": x})
+    printed = [float(value) for value in re.findall(r"(?:r|rho|alpha|error) = ([\d.]+)", capsys.readouterr().out)]
+    names = ("zero", "tv") if view is ReconstructionView else ("r", "rho", "alpha")
+    shown = [float(page.locator(f"[data-number={name}]").inner_text().removesuffix(" %")) for name in names]
+    assert printed == pytest.approx(shown, rel=0.02)
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_link_of_another_view_or_with_nonsense_changes_nothing(open_view, view):
     expected = state(open_view(view()))
