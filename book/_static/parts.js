@@ -207,12 +207,12 @@ window.explorerParts ??= (() => {
       for (const shown of part.querySelectorAll("canvas, svg, .explorer-mark")) {
         const box = place(shown.getBoundingClientRect());
         if (!box[2]) continue;
-        if (shown.matches("canvas")) draw.push((context) => context.drawImage(shown, ...box));
+        if (shown.matches("canvas")) draw.push((context) => context.drawImage(shown, ...box), frame("#999", 1, box));
         if (shown.matches("svg")) {
           const image = pictureOf(shown, box);
           draw.push(async (context) => context.drawImage(await image, ...box));
         }
-        if (shown.matches(".explorer-mark, .explorer-close")) draw.push((context) => context.strokeRect(...box));
+        if (shown.matches(".explorer-mark, .explorer-close")) draw.push(frame("#e69f00", 2, box));
       }
       const nodes = document.createTreeWalker(part, NodeFilter.SHOW_TEXT), range = document.createRange();
       while (nodes.nextNode()) {
@@ -236,10 +236,12 @@ window.explorerParts ??= (() => {
     const canvas = make("canvas", { width: size[0], height: size[1] }), context = canvas.getContext("2d");
     context.fillStyle = "#fff";
     context.fillRect(0, 0, ...size);
-    Object.assign(context, { strokeStyle: "#e69f00", lineWidth: 2, imageSmoothingEnabled: false });
+    context.imageSmoothingEnabled = false;
     for (const step of draw) await step(context);
     download(canvas, name);
   }
+
+  const frame = (strokeStyle, lineWidth, box) => (context) => Object.assign(context, { strokeStyle, lineWidth }).strokeRect(...box);
 
   async function pictureOf(plot, [, , width, height]) { // of curves, with the styles that they have now
     const copy = plot.cloneNode(true), [from, to] = [plot, copy].map((root) => [...root.querySelectorAll("path, text")]);
@@ -320,7 +322,7 @@ def ascent(objective, start, eta):
   }
 
   async function render({ model, el }) { // for anywidget
-    const root = make("div", { class: "explorer" }), settings = model.get("settings"), names = model.get("names");
+    const root = make("div", { class: "explorer", "data-chapter": model.get("chapter") }), settings = model.get("settings"), names = model.get("names");
     const asked = new Map();
     kernel = (name) => new Promise((resolve) => {
       asked.set(name, resolve);

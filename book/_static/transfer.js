@@ -15,6 +15,7 @@ window.explorerTransfer ??= async (root, { levels, images, ...start }, changed, 
   const before = picture("Perturbed, x + r"), after = picture("Reconstructed"), every = figure("Amplification α");
   const near = [picture("x + r, enlarged"), picture("Enlarged")], whole = [before, after];
   every.content.className = "explorer-curves";
+  every.caption.textContent = "Each row is a perturbation, made for one method; each column is a method that reconstructs.";
   const page = lay(root, { controls, parts: [...whole, ...near, every], kind: "four", state, change, python,
     help: "The framed square is shown enlarged. Pixels brighter than 1 are orange. All pictures and numbers were computed before.",
     fields: { attacked: among(methods), shown: among(methods), noise_rel: among(levels), image: among(numbers) },
@@ -51,10 +52,11 @@ window.explorerTransfer ??= async (root, { levels, images, ...start }, changed, 
 from lib.runs.attacks import Configuration
 from lib.runs.transfer import shown
 
-outcomes = shown(Configuration("${attacked}", noise_rel=${noise_rel}), ${image})  # by the method that reconstructs
-outcome = outcomes["${shown}"]
+source = Configuration("${attacked}", noise_rel=${noise_rel})
+outcome = shown(source, ${image})["${shown}"]  # what this method makes of it
 r, rho = outcome.image_perturbation, outcome.artifact
-print(f"r = {peak(r):.3g}, rho = {peak(rho):.3g}, alpha = {amplification(rho, r):.3g}")`;
+alpha = amplification(rho, r)
+print(f"r = {peak(r):.3g}, rho = {peak(rho):.3g}, alpha = {alpha:.3g}")`;
   }
 
   function show(level, x, all, close) {
@@ -80,8 +82,8 @@ print(f"r = {peak(r):.3g}, rho = {peak(rho):.3g}, alpha = {amplification(rho, r)
     const cell = (source, target) => make("td", source === attacked && target === shown ? { "aria-current": "true" } : {},
       level[source].seen[target][1]);
     every.content.replaceChildren(make("table", { class: "explorer-table" },
-      make("tr", {}, make("th", { scope: "col" }, "made for"), ...methods.map((m) => make("th", { scope: "col" }, `reconstructed by ${NAMES[m]}`))),
-      ...methods.map((source) => make("tr", {}, make("th", { scope: "row" }, NAMES[source]), ...methods.map((m) => cell(source, m))))));
+      make("tr", {}, make("td"), ...methods.map((m) => make("th", { scope: "col" }, `by ${NAMES[m]}`))),
+      ...methods.map((source) => make("tr", {}, make("th", { scope: "row" }, `made for ${NAMES[source]}`), ...methods.map((m) => cell(source, m))))));
     page.say("");
     page.read(`Made for ${NAMES[attacked]}, reconstructed by ${NAMES[shown]}: peak of r ${r}, of ρ ${rho}, α = ${alpha}.`);
     root.dataset.done = `${asked}`;

@@ -88,7 +88,8 @@
   // Lines of Python that measure an image with the page's noise.
   const noisy = (image, lines, noise, seed) => `op = MaskedFourier(radial_mask(256, ${lines}))
 x = ${image}
-y, noise = op.A(x), gaussian(op.mask, seed=${seed}).to(torch.complex64)  # the noise of this page
+y = op.A(x)
+noise = gaussian(op.mask, seed=${seed}).to(y.dtype)  # that of the page
 y += ${noise} * y.norm() / noise.norm() * noise`;
 
   // --- Compressed sensing MRI -------------------------------------------------------------------------------------
@@ -130,16 +131,15 @@ y += ${noise} * y.norm() / noise.norm() * noise`;
 
     function python() {
       const { lines, noise_rel, lam, iterations } = state;
-      return `import torch
-${own ? "" : "\nfrom lib.explorer import IMAGES"}
-from lib.explorer.draws import gaussian
+      return `${own ? "" : "from lib.explorer import IMAGES\n"}from lib.explorer.draws import gaussian
 from lib.measures import relative_error
 from lib.operators import MaskedFourier, radial_mask
 from lib.tv import ${lam === null ? "calibrated_lambda, " : ""}reconstruct_tv
 
 ${noisy(own ? "image  # yours" : 'IMAGES["ellipses"]()', lines, noise_rel, seed)}
 lam = ${lam ?? `calibrated_lambda(${noise_rel}, ${lines})`}
-zero, tv = op.A_dagger(y), reconstruct_tv(y, op, lam, tol=1e-6, max_iter=${iterations}).image
+zero = op.A_dagger(y)
+tv = reconstruct_tv(y, op, lam, tol=1e-6, max_iter=${iterations}).image
 for name, z in (("zero-filled", zero), ("TV", tv)):
     print(f"{name}: error = {relative_error(z, x):.1%}")`;
     }
@@ -215,13 +215,15 @@ from lib.measures import amplification, peak
 x, omega = problem(${n}, ${m}, ${s}, seed=${seed}, tv=${named(tv)}, zero=${named(zero)})
 delta = theory.spike(${n})
 solve, prove = theory.${tv ? "tv_pursuit" : "basis_pursuit"}, theory.${tv ? "certify_tv" : "certify_l1"}
-before, after = (solve(theory.measure(z, omega), omega, ${n}) for z in (x, x + delta))
+before, after = [solve(theory.measure(z, omega), omega, ${n})
+                 for z in (x, x + delta)]
 r = theory.zero_filled(theory.measure(delta, omega), omega, ${n})
 alpha = amplification(after.signal - before.signal, r, axes=1)
-print(f"r = {peak(r, axes=1):.3g}, alpha = {alpha:.3g}, n/m = {${n} / ${m}:.3g}")
+print(f"r = {peak(r, axes=1):.3g}")
+print(f"alpha = {alpha:.3g}, n/m = {${n} / ${m}:.3g}")
 for name, z, found in (("x", x, before), ("x + delta", x + delta, after)):
     proof = prove(z, omega)${tv && !zero ? "" : `
-    if not proof.unique:  # then with the dual vector of the solver
+    if not proof.unique:  # then by the solver's dual vector
         proof = prove(z, omega, found.dual)`}
     print(f"{name}: off the support = {proof.off_support:.3f}")`;
     }
@@ -330,7 +332,8 @@ ${chosen ? toStep(step) : ""}
 op = MaskedFourier(radial_mask(256, ${lines}), real=True)
 x = ${own ? "image  # yours" : 'IMAGES["ellipses"]()'}
 y = op.A(x)
-reconstruct = fast_tv(op, calibrated_lambda(${noise_rel}, ${lines}), ${noise_rel} * y.norm(), tol=1e-3)
+lam, eta = calibrated_lambda(${noise_rel}, ${lines}), ${noise_rel} * y.norm()
+reconstruct = fast_tv(op, lam, eta, tol=1e-3)
 phi = disk_weight(256, (${mu.join(", ")}), ${sigma})
 attack = localized_attack(reconstruct, y, op, ${noise_rel}, phi${chosen ? ", optimiser=ascent" : ""})
 r, rho = attack.image_perturbation.abs().max(), attack.artifact.abs().max()
@@ -428,9 +431,7 @@ print(f"r = {r:.3g}, rho = {rho:.3g}, alpha = {rho / r:.3g}")`;
 
     function python() {
       const { noise_rel, image } = state;
-      return `import torch
-
-from lib.explorer import IMAGES
+      return `from lib.explorer import IMAGES
 from lib.explorer.draws import gaussian
 from lib.measures import relative_error
 from lib.networks import load_network
