@@ -560,7 +560,7 @@ op = MaskedFourier(radial_mask(${n}, ${lines}), real=True)
 x = ${image === "own" ? file : `IMAGES["${image}"](${n})`}
 y = op.A(x)
 eta = ${share} * torch.linalg.vector_norm(y)
-methods = {"TV": fast_tv(op, page_lambda(${share}, ${lines}), eta, tol=1e-3)${state.tira ? ', "Tira": load_network("tira")' : ""}}
+methods = {"TV": fast_tv(op, page_lambda(${share}, ${lines}), eta, tol=1e-3)${state.tira ? ', "Tira": load_network("tira").forward' : ""}}${onTira() ? "  # all of it in single precision" : ""}
 ${ascends ? `phi = disk_weight(${n}, ${mu}, ${Math.max(size, 1)})
 e = localized_attack(methods["${onTira() ? "Tira" : "TV"}"], y, op, ${share}, phi, by_peak=True${chosen ? ", optimiser=ascent" : cut
   ? `, optimiser=functools.partial(power_ascent, steps=${state.steps})` : ""}).e`

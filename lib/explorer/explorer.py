@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -157,8 +157,11 @@ class Explorer(View):
         y = op.A(x)
         eta = self.noise_rel * torch.linalg.vector_norm(y)
         tv = fast_tv(op, page_lambda(self.noise_rel, self.lines), eta, tol=tol)
-        rec = tv if method == "tv" else load_network(method, PRESET)
         live = self.mode == "live"
+        rec: Callable[[Tensor], Tensor] = tv
+        if method != "tv":
+            network = load_network(method, PRESET)
+            rec = network.forward if live else network  # the page is in single precision, an attack not everywhere
         phi = disk_weight(self.n, [c * self.n // N for c in mu], max(self.size, 1) if live else SIGMA)
         if live and self.feature != "attack":
             return evaluate_perturbation(rec, y, op, features.perturbation(op, self.drawn(), eta), phi)

@@ -72,7 +72,7 @@ def test_an_attack_that_was_stopped_has_its_steps():
     explorer.steps, op = 1, MaskedFourier(radial_mask(256, 40), real=True)
     y, phi = op.A(IMAGES["brain"]()), disk_weight(256, (100, 90), 5)
     options = {"optimiser": functools.partial(power_ascent, steps=1)}
-    expected = localized_attack(load_network("tira"), y, op, 0.06, phi, **options)
+    expected = localized_attack(load_network("tira").forward, y, op, 0.06, phi, **options)
     found = explorer.attack("tira")
     assert found.history.shape == (2, 2)
     assert float(found.amplification) == pytest.approx(float(expected.amplification), rel=1e-3)
