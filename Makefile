@@ -132,7 +132,7 @@ serve: book  ## serve the book at http://localhost:8000, or another PORT=8001
 	$(BIN)/python book/serve.py $(call quoted,$(PORT))
 
 lab: $(READY)  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks  # links lead to book/, too
 
 lock:  ## resolve pyproject.toml anew and write requirements.lock
 	rm -rf .venv-lock

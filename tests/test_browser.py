@@ -24,7 +24,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lib.attack import disk_weight, evaluate_perturbation, spike_perturbation
+from lib.attack import Iterates, disk_weight, evaluate_perturbation, power_ascent, spike_perturbation
 from lib.explorer import IMAGES, Explorer, features, page_lambda, read_image
 from lib.networks import load_network
 from lib.operators import MaskedFourier, radial_mask
@@ -241,7 +241,62 @@ def test_a_click_sets_the_target(open_page, address):
     assert "mu=16,240" in page.locator(".explorer-link").get_attribute("href")
 
 
-@pytest.mark.parametrize("path", [EXPLORER, "book/index.html"])
+HOME = "book/index.html"
+VIEWS = {
+    "reconstruction": "cs_mri",
+    "networks": "networks",
+    "attack": "attack",
+    "transfer": "results",
+    "theory": "theory",
+}
+
+
+def test_home_leads_to_the_view_of_each_chapter(open_page, base):
+    page = open_page(base + HOME)
+    for view, chapter in VIEWS.items():
+        address = page.locator(f"article a[href$='#view-{view}']").evaluate("a => a.href")
+        assert address == f"{base}notebooks/{chapter}.html#view-{view}"
+        there = open_page(address)
+        there.wait_for_selector(VIEW)
+        top = there.locator(f"#view-{view}[data-chapter]").bounding_box()["y"]
+        assert 0 <= top < 500, view  # in sight, below the header
+
+
+def test_home_says_where_a_click_goes_and_hands_its_settings_on(open_page, base):
+    page = open_page(base + HOME)
+    assert page.get_by_text("one of 64 places").is_visible()
+    move(page.get_by_label("Noise level"))
+    page.locator(".explorer-box > canvas:first-child").first.click(position={"x": 20, "y": 20})
+    settle(page)
+    before = pixels(page), numbers(page)
+    for link in (
+        page.get_by_role("link", name="Go on from here"),
+        page.locator("article p > a", has_text="explorer").first,
+    ):
+        address = link.evaluate("a => a.href")
+        assert re.search(r"explorer.html#noise=8&mu=\d+,\d+$", address) and "mu=112,80" not in address
+    link.click()
+    page.wait_for_selector(DONE)
+    assert page.url == address and (pixels(page), numbers(page)) == before
+
+
+@pytest.mark.parametrize("path", [EXPLORER, HOME])
+def test_why_it_works_is_one_click_away(open_page, base, path):
+    page = open_page(base + path)
+    page.get_by_role("link", name="Why does this work?").click()
+    assert page.url == f"{base}notebooks/theory.html" and "exact recovery" in page.title()
+
+
+def test_images_have_the_same_names_everywhere(open_page, address):
+    page = open_page(address + EXPLORER)
+    names = page.evaluate("explorerParts.IMAGES")
+    assert list(names) == list(IMAGES)
+    for path in (EXPLORER, "notebooks/networks.html"):
+        labels = open_page(address + path).locator("fieldset", has_text="Ellipses").locator("label").all_inner_texts()
+        assert [label for label in labels if label in names.values()] == list(names.values())
+
+
+@pytest.mark.parametrize("path", [EXPLORER, HOME])
 def test_on_a_phone(open_page, address, path):
     page = open_page(address + path, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -278,6 +333,16 @@ def test_without_scripts_there_is_a_picture(open_page, base):
     image = page.locator(".explorer noscript img, .explorer img").first
     assert image.is_visible() and image.get_attribute("alt").startswith("Six pictures")
     assert image.bounding_box()["width"] > 300
+
+
+def test_live_begins_with_what_the_reader_saw(open_page, address):
+    for state in ("noise=4&mu=112,80", "noise=8&mu=16,16"):  # the first has two candidates that differ
+        page = open_page(f"{address}{EXPLORER}#{state}")
+        seen = {name: float(value) for name, value in numbers(page).items()}
+        page.get_by_label("TV and Tira, live in your browser").check()
+        page.wait_for_selector(DONE)
+        assert {name: float(value) for name, value in numbers(page, 3).items()} == pytest.approx(seen, rel=0.02)
+        assert page.get_by_label("Attack", exact=True).is_checked()
 
 
 def test_live_each_slider_moves_picture_and_numbers(open_page, base):
@@ -455,10 +520,17 @@ def test_the_attack_in_the_page_is_that_of_the_library(open_page, address, state
         noise, [int(c) for c in given["mu"].split(",")], lines, given["image"], "attack", int(given.get("size", 5))
     )
     explorer.n = n
-    attack = explorer.attack(tol=1e-3)
+    step = int(page.get_by_label("Step", exact=True).input_value())
+
+    def shown_step(objective, start, eta):  # the best may be another where two are as good
+        tried = power_ascent(objective, start, eta).tried
+        return Iterates(tried, [tried[step]])
+
+    best, attack = explorer.attack(tol=1e-3), explorer.attack(tol=1e-3, optimiser=shown_step)
     shown = {name: float(value) for name, value in numbers(page, 3).items()}
     assert shown["alpha"] == pytest.approx(float(attack.amplification), rel=0.01)
     assert shown["rho"] == pytest.approx(float(attack.artifact.abs().max()), rel=0.01)
+    assert shown["rho"] == pytest.approx(float(best.artifact.abs().max()), rel=0.01)
     label = page.locator(".explorer-plot").get_attribute("aria-label")
     last = float(re.search(r"now ([\d.]+)", label)[1])
     assert last == pytest.approx(float(attack.history[0, -1]), rel=0.03)
@@ -499,10 +571,28 @@ def test_tira_is_loaded_when_asked_and_attacked_in_the_page(open_page, base):
     page.get_by_label("Attack", exact=True).check()
     page.get_by_label("Tira", exact=True).check()
     page.get_by_text("Step 1 of 5").wait_for()
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Stop").press("Enter")
     page.wait_for_selector(DONE)
+    stopped = page.locator(".explorer-status").inner_text()
+    k = int(re.fullmatch(r"Stopped after (\d) of 5 steps, the best of them is shown.", stopped)[1])
+    assert 1 <= k < 5 and stopped in page.locator(".explorer-note").inner_text()  # which is read aloud
+    assert page.evaluate("document.activeElement.textContent") == "Go on"
     assert float(numbers(page, 5)["r"]) == float(numbers(page, 3)["r"]) and float(numbers(page, 5)["alpha"]) > 0.5
-    assert page.get_by_role("button", name="Stop").locator("visible=true").count() == 0
+    shown, link = numbers(page, 5), page.locator(".explorer-link").get_attribute("href")
+    assert f"&steps={k}" in link and f"steps={k})" in page.locator(".explorer-code").text_content()
+    page.get_by_label("Step", exact=True).press("Home")
+    page.wait_for_selector(DONE)
+    assert numbers(page, 5) != shown and "step 0 is shown" in page.locator(".explorer-status").inner_text()
+    page.get_by_role("button", name="Best step").click()
+    page.wait_for_selector(DONE)
+    assert numbers(page, 5) == shown and page.locator(".explorer-link").get_attribute("href") == link
+    page.get_by_role("button", name="Go on").click()
+    page.wait_for_selector(DONE)
+    assert "Done" in page.locator(".explorer-status").inner_text() and "steps" not in page.locator(
+        ".explorer-link"
+    ).first.get_attribute("href")
+    assert page.get_by_role("button", name="Stop").or_(page.get_by_role("button", name="Go on")).count() == 0
+    assert page.get_by_label("Step", exact=True).is_visible()
     page.get_by_role("button", name="Without Tira").click()
     page.wait_for_selector(DONE)
     assert page.locator(".explorer h3").locator("visible=true").count() == 5  # four pictures and the curve
@@ -653,11 +743,17 @@ def test_a_brush_paints_by_mouse_and_keyboard(open_page, address):
 
 
 def test_the_lowest_noise_level_is_that_of_the_library(open_page, address):
-    page = open_page(f"{address}{EXPLORER}#noise=4&mu=120,100&mode=live&n=128&image=brain")
+    page = open_page(f"{address}{EXPLORER}#noise=4&mu=120,100&mode=live&n=128&image=brain&feature=spike")
     page.wait_for_selector(DONE)
-    page.get_by_role("button", name="Find the lowest noise level").click()
-    page.locator(".explorer-status", has_text="All of the feature from").wait_for()
-    noise = float(re.search(r"from ([\d.]+) %", page.locator(".explorer-status").inner_text())[1])
+    find = page.get_by_role("button", name="Find the lowest noise level for TV")
+    find.click()
+    result = page.get_by_role("status").filter(has_text="TV shows all of the feature from")  # which is read aloud
+    result.wait_for()
+    beside = [element.bounding_box() for element in (find, result)]
+    assert abs(beside[0]["y"] - beside[1]["y"]) < 60 and result.evaluate(
+        "e => e.previousElementSibling.textContent"
+    ).startswith("Find")
+    noise = float(re.search(r"from ([\d.]+) %", result.inner_text())[1])
     below = max(level for k in range(231) if (level := float(f"{0.1 * 10 ** (k / 100):.2g}")) < noise)  # of the slider
     op, x, d = MaskedFourier(radial_mask(128, 40), real=True), IMAGES["brain"](128), features.spike(128, (60, 50))
     y, shown = op.A(x), []
@@ -670,8 +766,15 @@ def test_the_lowest_noise_level_is_that_of_the_library(open_page, address):
     assert shown[0] < 1 < shown[1]
     page.get_by_label("Letter A").check()
     page.get_by_label("Size").press("End")
-    page.get_by_role("button", name="Find the lowest noise level").click()
-    page.locator(".explorer-status", has_text="Even 20 % noise does not show").wait_for()
+    find.click()
+    page.get_by_role("status").filter(has_text="Even at 20 % noise TV does not show").wait_for()
+
+
+def test_where_nothing_is_to_be_erased_the_page_says_so(open_page, address):
+    page = open_page(f"{address}{EXPLORER}#noise=4&mu=120,100&mode=live&n=128&image=Shepp-Logan&feature=erase")
+    page.wait_for_selector(DONE)
+    assert "next to nothing to erase" in page.locator(".explorer-status").inner_text()
+    assert numbers(page, 3)["alpha"] == "–"
 
 
 @pytest.mark.parametrize(
@@ -681,7 +784,9 @@ def test_the_lowest_noise_level_is_that_of_the_library(open_page, address):
         "noise=2.5&mu=120,100&mode=live&image=brain&feature=letter&size=4",
         "noise=3&mu=150,70&mode=live&image=brain&feature=attack&size=4",
         "noise=4&mu=112,80&mode=live&n=128&feature=attack&step=4",
+        "noise=3&mu=150,70&mode=live&n=128&image=brain&feature=erase",
         "noise=8&mu=112,80&mode=live&tira=1&feature=disc&size=3",
+        "noise=6&mu=100,90&mode=live&tira=1&image=brain&feature=attack&e=own&steps=1",
         f"noise=8&mu=60,90&mode=live&image=own&n=128&lines=30&feature=paint&paint={STROKES}",
     ],
 )
@@ -706,14 +811,26 @@ def test_the_lines_of_python_recompute_the_view(open_page, address, tmp_path, mo
     assert found == pytest.approx(shown, rel=0.02)
 
 
+WORDS = """() => { const { prototype } = CanvasRenderingContext2D, draw = prototype.fillText;
+  window.words = [];
+  prototype.fillText = function (text, ...rest) { window.words.push(text); draw.call(this, text, ...rest); }; }"""
+
+
 def test_the_pictures_are_saved_as_they_are_seen(open_page, address, tmp_path):
     page = open_page(address + EXPLORER)
+    page.evaluate(WORDS)
     frames = np.array(Image.open(saved(page, "Save pictures", tmp_path)).convert("RGB")).astype(int)
     page.get_by_label("TV and Tira, live in your browser").check()
     page.wait_for_selector(DONE)
     live = np.array(Image.open(saved(page, "Save pictures", tmp_path)).convert("RGB")).astype(int)
-    for picture, columns, rows in ((frames, 3, 2), (live, 4, 1)):
-        assert picture.shape[1] == columns * 528 + 16 and picture.shape[0] > rows * 512
+    alpha, words = numbers(page, 3)["alpha"], " ".join(page.evaluate("words"))
+    for settings in ("made for TV. TV: α = 8.74, Tira", f"attack on TV, radius 5, best step of 5. TV: α = {alpha}"):
+        assert (
+            "Ellipses; 256 × 256 pixels; 40 lines; 4 % noise; target row 112, column 80; " in words
+            and settings in words
+        )
+    for picture, columns, rows in ((frames, 3, 2), (live, 2, 2)):
+        assert picture.shape[1] > columns * 512 and picture.shape[0] > rows * 512
         orange = (np.abs(picture - (213, 94, 0)).sum(-1) < 20).any(0)
         assert (picture < 20).all(-1).mean() > 0.1 and orange.any()
 

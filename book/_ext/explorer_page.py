@@ -72,7 +72,7 @@ class View(Directive):
 
 
 def add_explorer(app, pagename, templatename, context, doctree):
-    """To a page with a view, its scripts and styles, and a still picture for want of scripts."""
+    """To a page with a view, its scripts and styles, the view's anchor, where it leads to, and a still picture."""
     body = context.get("body", "")
     given = dict(re.findall(r'<div class="explorer" data-chapter="(\w+)" data-settings="([^"]*)"', body))
     if not given:
@@ -91,9 +91,24 @@ def add_explorer(app, pagename, templatename, context, doctree):
     def with_still(tag):
         name, alt, caption = STILLS[tag[1]]
         source = context["pathto"](f"_static/explorer/{name}", True)
-        return f'{tag[0]}<noscript><img src="{source}" alt="{alt}"><p>{caption}</p></noscript>'
+        links = [f' data-{page}="{context["pathto"](f"notebooks/{page}")}"' for page in ("explorer", "theory")]
+        opened = f'{tag[0][:-1]} id="{anchor(tag[1])}"{"".join(links)}>'
+        return f'{opened}<noscript><img src="{source}" alt="{alt}"><p>{caption}</p></noscript>'
 
     context["body"] = re.sub(r'<div class="explorer" data-chapter="(\w+)"[^>]*>', with_still, body)
+
+
+def anchor(view):
+    return f"view-{view}"
+
+
+def name_views(app, doctree):
+    """Let pages refer to the view of a chapter."""
+    domain, page = app.env.get_domain("std"), app.env.docname
+    for raw in doctree.findall(nodes.raw) if page.startswith("notebooks/") else ():
+        for view in re.findall(r'<div class="explorer" data-chapter="(\w+)"', raw.astext()):
+            domain.anonlabels[anchor(view)] = page, anchor(view)
+            domain.labels[anchor(view)] = page, anchor(view), view
 
 
 def write(app, exception):
@@ -118,6 +133,7 @@ def write(app, exception):
 
 def setup(app):
     app.add_directive("view", View)
+    app.connect("doctree-read", name_views)
     app.connect("html-page-context", add_explorer)
     app.connect("build-finished", write)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -112,9 +112,21 @@ function stepped(r, g, k, eta) { // the average of r with the gradient g, of nor
   return sum.map((value) => (value * eta) / length);
 }
 
+// The best of the steps, those before LAG aside; `height` has the peak of the artifact of a step. Null if that has none.
+async function bestOf(tried, { by_peak }, height) {
+  const from = Math.min(LAG, tried.length - 1);
+  const [best, high] = ["objective", "peak"].map((name) =>
+    tried.reduce((k, values, i) => (i > from && values[name] > tried[k][name] ? i : k), from));
+  if (!by_peak || high === best) return best;
+  const heights = [await height(best), await height(high)];
+  return heights.includes(undefined) ? null : heights[1] > heights[0] ? high : best;
+}
+
 let climb = { key: "" }; // at work: problem, perturbations, history
 
-// From the spike at mu: all steps, then what the wanted one (null: the best) does to converged reconstructions.
+// From the spike at mu: all steps, then what the wanted one (null: the best) does to converged reconstructions. The best
+// has the largest objective; with `by_peak`, as in lib.attack, the higher artifact of that step and the one of the highest
+// peak.
 tasks.attack = async (job) => {
   const began = performance.now(), { n, mu, sigma, lam } = job;
   const key = ["source", "n", "lines", "noise_rel", "lam", "mu", "sigma"].map((name) => job[name]).join();
@@ -160,10 +172,18 @@ tasks.attack = async (job) => {
     }
     climb.key = key;
   }
-  const best = climb.tried.reduce((k, { objective }, i) => (i > LAG && objective > climb.tried[k].objective ? i : k), LAG);
-  const chosen = job.step ?? best, { perturbation, unit, images } = problem(climb.tried[chosen].r);
-  if ((await converge(job, unit)) === null) return;
-  const [clean, attacked] = images.map((image) => image.slice());
-  postMessage({ id: job.id, steps: STEPS, tried: climb.tried.map(({ objective, peak }) => ({ objective, peak })), best, chosen,
-    perturbation, clean, attacked, seconds: (performance.now() - began) / 1000, done: true });
+  const { tried } = climb, best = await bestOf(tried, job, async (k) => (await outcome(k))?.height), chosen = job.step ?? best;
+  if (best === null || !(await outcome(chosen))) return;
+  postMessage({ id: job.id, steps: STEPS, tried: tried.map(({ objective, peak }) => ({ objective, peak })), best, chosen,
+    ...tried[chosen].outcome, seconds: (performance.now() - began) / 1000, done: true });
+
+  async function outcome(k) { // of step k, converged; undefined if a newer message has come
+    if (!tried[k].outcome) {
+      const { perturbation, unit, images } = problem(tried[k].r);
+      if ((await converge(job, unit)) === null) return undefined;
+      const [clean, attacked] = images.map((image) => image.slice());
+      tried[k].outcome = { perturbation, clean, attacked, height: peak(attacked.map((value, at) => value - clean[at])) };
+    }
+    return tried[k].outcome;
+  }
 };

@@ -5,19 +5,25 @@
 "use strict";
 
 (() => {
-  const { load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, nextId, percent, three, peak, plot, solver,
-    ascent, inPage } = explorerParts;
-  const METHODS = ["tv", "tira", "tirafl"];
-  const NAMES = { tv: "TV", tira: "Tira", tirafl: "TiraFL" };
-  const IMAGES = { ellipses: "Ellipses", "other ellipses": "Other ellipses", "Shepp-Logan": "Shepp–Logan", brain: "Brain" };
+  const { METHODS: NAMES, IMAGES, load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, percent, three, peak,
+    plot, solver, ascent, download, takeAway, toStep } = explorerParts;
+  const METHODS = Object.keys(NAMES);
   const FEATURES = { attack: "Attack", spike: "Spike", disc: "Disc", bar: "Bar", letter: "Letter A", erase: "Erase", paint: "Paint" };
   const LIVE = { noise: [0.1, 20], lines: [25, 80], size: [0, 15] };
   const TITLES = { x: "Perturbed image", clean: "TV, unperturbed", tv: "TV, perturbed", "tira clean": "Tira, unperturbed",
     tira: "Tira, perturbed" }; // of the live mode
+  const HARDLY = 0.02; // of the grey values: a detail that is hardly seen
   const PHANTOM = "ellipses", TRAINED = { lines: 40, n: 256 }; // of the frames; of the networks
+  const STEPS = 5; // of the ascents
   const WHY = "Frames were computed for the first image only.";
   const ATTACK = "The ascent on objective (6) for the disk around the target, from the spike on. The curves are what the ascent " +
-    "sees; the pictures and α are converged.";
+    "sees; the pictures and α are converged. The best step is the one with the higher artifact, of those with the largest " +
+    "objective and with the highest peak.";
+  const GRID = "The target is one of 64 places, computed before. A click goes to the nearest.", ANY = " The live mode takes any pixel.";
+  const NOTHING = "There is next to nothing to erase here: the image is already smooth.";
+  const TOO_MUCH = "This noise level takes out more than the detail. “Find the lowest noise level for TV” takes out no more than all of it.";
+  const THEORY = "TV recovers images that have few edges. An image with one more spike still has few edges, so TV " +
+    "recovers the spike, too, and in full.";
   const TIRA = "Tira is computed in this page, too. It was trained for the mask of 40 lines.";
   const HELP = "The perturbation is the measurements of the feature d, scaled to the noise level. The feature is shown in " +
     "full, 100 %, when the artifact has its brightness on average: ⟨ρ, d⟩ = ‖d‖².";
@@ -36,9 +42,26 @@
       disc: near,
       bar: (i, j) => Math.abs(i - a) <= Math.floor(size / 4) && Math.abs(j - b) <= size,
       letter: (i, j) => LETTER[Math.floor((i - top) / cell)]?.[Math.floor((j - left) / cell)] === "#",
-      erase: (i, j) => near(i, j) * -image[i * n + j],
     }[feature];
+    if (feature === "erase") return filling(image, n, [a, b], Math.max(size, 0.5));
     return Float32Array.from({ length: n * n }, (_, k) => value(Math.floor(k / n), k % n));
+  }
+
+  function filling(image, n, mu, radius) { // less what is there: Poisson's integral over the rim
+    const within = (r) => [...Array(n * n).keys()].filter((k) => (Math.floor(k / n) - mu[0]) ** 2 + ((k % n) - mu[1]) ** 2 <= r ** 2);
+    const inside = within(radius), disc = new Set(inside), rim = within(radius + 1).filter((k) => !disc.has(k));
+    const out = new Float32Array(n * n);
+    for (const k of inside) {
+      let sum = 0, all = 0;
+      for (const l of rim) {
+        const weight = 1 / ((Math.floor(k / n) - Math.floor(l / n)) ** 2 + ((k % n) - (l % n)) ** 2);
+        sum += weight * image[l];
+        all += weight;
+      }
+      const d = sum / all - image[k];
+      if (Math.abs(d) > 1e-6) out[k] = d; // else rounding
+    }
+    return out;
   }
 
   function strokes(text, n) { // RADIUS_VALUE_POINTS.RADIUS_VALUE_POINTS: see lib.explorer.features.strokes
@@ -115,17 +138,10 @@
     };
   }
 
-  // --- files ------------------------------------------------------------------------------------------------------
-
-  function download(canvas, name) {
-    const link = make("a", { download: name, href: canvas.toDataURL("image/png") });
-    link.click();
-  }
-
   // --- state and its link -----------------------------------------------------------------------------------------
 
-  function readLink() {
-    const given = new URLSearchParams(inPage ? location.hash.slice(1) : ""), state = {};
+  function readLink(given) {
+    const state = {};
     const number = (name, [low, high]) => {
       const value = Number(given.get(name));
       if (given.get(name) && value >= low && value <= high) state[name] = value;
@@ -134,7 +150,7 @@
     if (given.get("tira") === "1") state.tira = true;
     number("noise", LIVE.noise);
     for (const name of ["lines", "size"]) number(name, LIVE[name]);
-    if (/^[0-5]$/.test(given.get("step"))) state.step = Number(given.get("step"));
+    for (const name of ["step", "steps"]) if (/^[0-5]$/.test(given.get(name))) state[name] = Number(given.get(name));
     for (const [name, options] of [["image", IMAGES], ["feature", FEATURES]])
       if (Object.hasOwn(options, given.get(name))) state[name] = given.get(name);
     if (STROKES.test(given.get("paint")) && given.get("paint").length <= MOST_PAINT) state.paint = given.get("paint");
@@ -149,7 +165,7 @@
     const given = [`noise=${state.noise}`, `mu=${state.mu}`], live = state.mode === "live";
     if (live) given.push("mode=live", ...(state.tira ? ["tira=1"] : []));
     if (state.made_for !== "tv") given.push("e=own");
-    const told = live ? ["image", "lines", "n", "feature", "size", "step", "paint"] : [];
+    const told = live ? ["image", "lines", "n", "feature", "size", "step", "steps", "paint"] : [];
     for (const name of told)
       if (state[name] !== start[name] && state[name] !== "own") given.push(`${name}=${encodeURIComponent(state[name])}`);
     return `#${given.join("&")}`;
@@ -164,12 +180,12 @@
 
   async function explorer(root, { methods, ...given }, changed) {
     const page = await load("page"), whole = methods.length === METHODS.length; // else without the live mode
-    const START = fromTraits(given), state = { ...START, ...readLink() };
+    const START = fromTraits(given), state = { ...START };
     const nearest = (value, list) => list.reduce((a, b) => (Math.abs(b - value) < Math.abs(a - value) ? b : a));
     const live = () => state.mode === "live", attacks = () => live() && state.feature === "attack";
     const onTira = () => attacks() && state.tira && state.made_for === "networks";
     const pixelOf = (mu) => mu.map((c) => Math.floor((c * state.n) / 256)); // which covers mu
-    let sent = toTraits(START), wanted = 0, search, found = "";
+    let sent = toTraits(START), wanted = 0, search;
 
     function tidy() { // bring the state to what the mode offers
       if (!whole) Object.assign(state, { mode: "frames", image: PHANTOM });
@@ -185,7 +201,12 @@
 
     // controls; sliders count steps where values are not evenly spaced
     const logNoise = (step) => Number((LIVE.noise[0] * 10 ** (step / 100)).toPrecision(2));
-    const change = (values) => { Object.assign(state, { step: null }, values); search = found = ""; update(); };
+    const change = (values) => {
+      Object.assign(state, { step: null, steps: STEPS }, values);
+      search = result.textContent = "";
+      update();
+    };
+    const again = (step) => change({ step, steps: step > state.steps ? STEPS : state.steps }); // of the same ascent
     const grid = (k, step) => change({ mu: state.mu.map((c, i) => (i === k ? page.locations[step] : c)) });
     const pixel = (k, value) => change({ mu: state.mu.map((c, i) => (i === k ? value : c)) });
     const last = page.locations.length - 1, NOISES = Math.round(100 * Math.log10(LIVE.noise[1] / LIVE.noise[0]));
@@ -194,7 +215,7 @@
         (mode) => change({ mode })),
       made_for: choice("Perturbation", [["tv", "made for TV, shown to all"], ["networks", "made for each method"]],
         (made_for) => change({ made_for })),
-      target: choice("Made for", [["tv", "TV"], ["networks", "Tira"]], (made_for) => change({ made_for })),
+      target: choice("Attack on", [["tv", "TV"], ["networks", "Tira"]], (made_for) => change({ made_for })),
       level: slider("Noise level", 0, page.levels.length - 1, 1, (i) => change({ noise: page.levels[i] })),
       image: choice("Image", [...Object.entries(IMAGES), ["own", "Yours"]], (image) => change({ image })),
       feature: choice("Artifact", Object.entries(FEATURES), (feature) => change({ feature })),
@@ -205,8 +226,8 @@
       columnLive: slider("Target, column", 0, 255, 1, (value) => pixel(1, value)),
       lines: slider("Lines of the mask", ...LIVE.lines, 1, (lines) => change({ lines })),
       size: slider("Size", ...LIVE.size, 1, (size) => change({ size })),
-      radius: slider("Radius σ", 1, LIVE.size[1], 1, (size) => change({ size })),
-      step: slider("Step", 0, 5, 1, (step) => change({ step })),
+      radius: slider("Disk radius", 1, LIVE.size[1], 1, (size) => change({ size })),
+      step: slider("Step", 0, STEPS, 1, again),
       value: slider("Brush, grey value", -1, 1, 0.1, (value) => change({ value })),
       painting: { row: make("div", { class: "explorer-actions" }, button("Dab at the target", () => stroke(state.mu)),
         button("Undo", () => change({ paint: state.paint.split(".").slice(0, -1).join(".") })),
@@ -219,7 +240,9 @@
           "target", "painting", "n"] }
       : { frames: ["level", "row", "column"], live: [] };
     const used = [...new Set([...parts.frames, ...parts.live])];
-    const link = make("a", { class: "explorer-link" }, "Link to this view");
+    const away = takeAway(root, { name: "explorer", parts: () => [panels, climb], note: settings, python: pythonText, read: readLink,
+      write: () => writeLink(state, START), restore: (values) => change({ ...START, ...values }) });
+    Object.assign(state, away.given);
     const file = make("input", { type: "file", accept: "image/png, image/jpeg" });
     file.addEventListener("change", () => file.files.length && readPicture(file.files[0]).then(
       (picture) => change({ image: "own", picture }), (error) => (status.textContent = error.message)));
@@ -227,51 +250,45 @@
     controls.image.row.append(make("label", { class: "explorer-file" }, stays, file));
     const why = make("p", { class: "explorer-help" }, WHY);
     controls.image.row.append(why);
-    const find = button("Find the lowest noise level", startSearch), saveOwn = button("Save your image", saveImage);
-    // no <pre>: the theme takes those that did not overflow at first out of the keyboard's order
-    const label = "Python that recomputes this view";
-    const code = make("div", { class: "explorer-code", role: "region", tabindex: "0", "aria-label": label });
-    const copy = button("Copy", () => {
-      getSelection().selectAllChildren(code);
-      document.execCommand("copy"); // a page that was opened from a file may have no navigator.clipboard
-    });
-    const python = make("div", { class: "explorer-python", id: nextId(), hidden: true }, code, copy);
-    const toggle = button("Python", () => {
-      python.hidden = !python.hidden;
-      toggle.setAttribute("aria-expanded", `${!python.hidden}`);
-    });
-    toggle.setAttribute("aria-expanded", "false");
-    toggle.setAttribute("aria-controls", python.id);
-    const best = button("Best step", () => change({})), stop = button("Stop", stopTira);
+    const find = button("Find the lowest noise level for TV", startSearch), result = make("output");
+    const saveOwn = button("Save your image", saveImage);
+    const best = button("Best step", () => again(null)), stop = button("Stop", stopOrGoOn);
     const tira = button("Load Tira (3 MB)", async () => {
       status.textContent = "Loading Tira";
       root.dataset.done = "";
       await load("tira").then(() => change({ tira: !state.tira }), (error) => (status.textContent = error.message));
     });
-    const tools = whole ? [find, best, stop, tira, button("Save pictures", savePictures), saveOwn, toggle] : [];
+    const tools = whole ? [find, result, best, stop, tira, away.save, saveOwn, away.toggle] : [];
     const form = make("form", { class: "explorer-controls" }, ...used.map((name) => controls[name].row),
-      make("div", { class: "explorer-actions" }, button("Reset", () => change(START)), ...tools, ...(inPage ? [link] : [])));
+      make("div", { class: "explorer-actions" }, button("Reset", () => change(START)), ...tools, ...away.links));
     form.addEventListener("submit", (event) => event.preventDefault());
+
+    const more = make("a", { class: "explorer-more" }, "Go on from here in the explorer"), theory = make("p", { class: "explorer-help" });
+    theory.append(root.dataset.theory ? make("a", { class: "explorer-more", href: root.dataset.theory }, "Why does this work?")
+      : "Why does this work?", ` ${THEORY}`);
 
     function showControls() {
       const brush = state.feature === "paint", ascends = attacks();
       const needed = { mode: state.image === PHANTOM, size: !["spike", "attack"].includes(state.feature), radius: ascends,
         step: ascends, target: ascends && state.tira, value: brush, painting: brush, n: !state.tira, lines: !state.tira };
-      if (onTira()) needed.step = false;
       for (const name of used) controls[name].row.hidden = !parts[state.mode].includes(name) || needed[name] === false;
       controls.image.inputs.get("own").parentElement.hidden = !state.picture;
-      find.hidden = !live() || ascends;
-      best.hidden = !ascends || onTira();
+      find.hidden = result.hidden = !live() || ascends;
+      best.hidden = !ascends;
       tira.hidden = !live();
       tira.textContent = state.tira ? "Without Tira" : "Load Tira (3 MB)";
-      stop.hidden = true;
+      stop.hidden = !onTira();
+      stop.textContent = state.steps < STEPS ? "Go on" : "Stop";
       best.disabled = state.step === null;
       climb.hidden = !ascends;
       saveOwn.hidden = state.image !== "own";
-      help.hidden = !live();
-      help.textContent = `${ascends ? ATTACK : HELP}${state.tira ? ` ${TIRA}` : ""}`;
+      help.textContent = live() ? `${ascends ? ATTACK : HELP}${state.tira ? ` ${TIRA}` : ""}` : `${GRID}${whole ? ANY : ""}`;
+      if (!whole && root.dataset.explorer) {
+        more.href = root.dataset.explorer + writeLink(state, START);
+        help.append(" ", more, ", where any pixel can be the target.");
+        for (const other of document.querySelectorAll("main a")) if (other.pathname === more.pathname) other.hash = more.hash;
+      }
       why.hidden = state.image === PHANTOM;
-      code.textContent = pythonText();
       controls.mode.set(state.mode);
       controls.image.set(state.image);
       controls.feature.set(state.feature);
@@ -285,10 +302,9 @@
       }
       controls.lines.set(state.lines, `${state.lines}`);
       for (const name of ["size", "radius"]) controls[name].set(state.size, `${state.size} px`);
-      controls.step.set(state.step ?? 5, state.step === null ? "the best" : `${state.step}`);
+      controls.step.set(state.step ?? state.steps, state.step === null ? "the best" : `${state.step}`);
       controls.value.set(state.value, state.value ? `${state.value}` : "0, rubs out");
-      link.href = writeLink(state, START);
-      link.textContent = state.image === "own" ? "Link to this view, without your picture" : "Link to this view";
+      away.link.textContent = state.image === "own" ? "Link to this view, without your picture" : "Link to this view";
     }
 
     // panels: columns of pictures with a line of numbers below
@@ -391,15 +407,17 @@
     // Each method has its worker, whose answers come here.
     const workers = Object.fromEntries(["tv", "tira"].map((method) =>
       [method, solver((answer, asked) => asked.ticket === wanted && answered(method, answer, asked))]));
-    let said = {}, took = "", stopped; // by method what is read aloud; TV's time; ends Tira's ascent where it is
+    let said = {}, took = "", reached = 0, over = false; // what is read aloud, by method; time and reached steps; TV erases too much
 
     function answered(method, answer, asked) {
       if (answer.error) return (status.textContent = answer.error);
       if (answer.tried) {
-        const [options, text] = ascent({ ...answer, chosen: answer.done ? answer.chosen : NaN });
+        const [options, text] = ascent({ ...answer, steps: STEPS, chosen: answer.done ? answer.chosen : NaN });
         curves.replaceChildren(plot({ width: curves.clientWidth || 480, ...options }));
         caption.replaceChildren(...text);
-        status.textContent = `Step ${answer.tried.length - 1} of ${answer.steps}`;
+        if (method === "tira") reached = answer.tried.length - 1;
+        if (answer.done) controls.step.set(answer.chosen, `${answer.chosen}${answer.chosen === answer.best ? ", the best" : ""}`);
+        status.textContent = `Step ${answer.tried.length - 1} of ${STEPS}`;
       }
       if (!answer.attacked) return;
       const { n, mu, level, image, drawn } = asked, name = NAMES[method], [clean, attacked] = columns.slice(method === "tv" ? 2 : 4);
@@ -417,32 +435,33 @@
       showNumbers(attacked, numbers);
       if (method === "tv") {
         took = `${answer.iterations ? `${answer.iterations} iterations, ` : ""}${answer.seconds.toFixed(2)} s`;
-        status.textContent = `${found} Solving: ${took}`.trim();
-        if (answer.tried) controls.step.set(answer.chosen, `${answer.chosen}${answer.chosen === answer.best ? ", the best" : ""}`);
+        status.textContent = `Solving: ${took}`;
+        over = state.feature === "erase" && contrast > 1.5;
         if (answer.done && search) return goOn(contrast >= 1);
       }
-      const finish = () => finished(method, `${name}: α = ${numbers.alpha}`, { ...asked, feature: answer.perturbation });
-      if (answer.done) finish();
-      else if (answer.tried) stopped = finish;
+      if (answer.done) finished(method, `${name}: α = ${numbers.alpha}`, { ...asked, feature: answer.perturbation });
     }
 
     function finished(method, text, asked) {
       said[method] = text;
       const other = method === "tv" ? "tira" : "tv";
-      if (document.activeElement === stop) tira.focus();
-      stop.hidden = true;
+      const stopped = onTira() && state.steps < STEPS;
+      if (!stopped && document.activeElement === stop) best.disabled ? tira.focus() : best.focus();
+      stop.hidden = !stopped;
       if (state.tira && !said[other]) {
         status.textContent = `${NAMES[other]} is at work`;
         return asked.drawn || reconstruct(other, asked);
       }
-      status.textContent = `${found} Done: ${took}`.trim();
-      note.textContent = `${found} ${Object.values(said).join(", ")}`.trim();
+      const shown = state.step === null ? "the best of them" : `step ${state.step}`;
+      const end = stopped ? `Stopped after ${state.steps} of ${STEPS} steps, ${shown} is shown.` : "";
+      const hint = asked.erased < HARDLY ? NOTHING : over ? TOO_MUCH : "";
+      status.textContent = end || hint || `Done: ${took}`;
+      note.textContent = `${end}${hint} ${Object.values(said).join(", ")}`.trim();
       root.dataset.done = asked.ticket;
     }
 
-    function stopTira() {
-      workers.tira({ kind: "stop", ticket: wanted });
-      stopped();
+    function stopOrGoOn() { // the worker remembers the steps
+      change({ steps: state.steps < STEPS ? STEPS : reached });
     }
 
     // What a method makes of the measurements of a feature.
@@ -453,13 +472,13 @@
     function startSearch() {
       change({});
       search = { low: -1, high: NOISES + 1 };
+      result.textContent = "Trying noise levels on TV …";
       look();
     }
 
     function look() {
       search.step = (search.low + search.high) >> 1;
       state.noise = logNoise(search.step);
-      found = `Trying ${percent(state.noise)} noise.`;
       update();
     }
 
@@ -468,12 +487,12 @@
       if (search.high - search.low > 1) return look();
       const { high } = search;
       change({ noise: logNoise(Math.min(high, NOISES)) });
-      found = high > NOISES ? `Even ${percent(state.noise)} noise does not show all of the feature.`
-        : `All of the feature from ${percent(state.noise)} noise on.`;
+      result.textContent = high > NOISES ? `Even at ${percent(state.noise)} noise TV does not show all of the feature.`
+        : `TV shows all of the feature from ${percent(state.noise)} noise on.`;
     }
 
     async function startLive(ticket) {
-      const { n, lines, noise, size, image: name, picture, step } = state, mu = pixelOf(state.mu), share = noise / 100;
+      const { n, lines, noise, size, image: name, picture, step, steps } = state, mu = pixelOf(state.mu), share = noise / 100;
       const [image, weights] = await Promise.all([pictureOf(state), state.tira && load("tira")]);
       if (ticket !== wanted) return;
       const feature = attacks() ? null : draft({ ...state, mu }, n, image), where = `at row ${state.mu[0]}, column ${state.mu[1]}`;
@@ -481,47 +500,30 @@
       draw(columns[0].pictures[0], feature ? image.map((v, i) => v + feature[i]) : image, n, mu,
         !feature ? "x" : state.feature === "paint" ? "x + d: paint here" : "x + d",
         feature ? `The image with the feature (${FEATURES[state.feature]}) ${where}.` : `The image. The attack aims ${where}.`);
-      const job = { n, lines, mu, level: noise, noise: share, noise_rel: share, image, lam: lambda(noise, lines, page.lambda), ticket };
+      const job = { n, lines, mu, level: noise, noise: share, noise_rel: share, image, lam: lambda(noise, lines, page.lambda), ticket, by_peak: true };
+      if (state.feature === "erase") job.erased = peak(feature);
       const source = `${name} ${name === "own" ? picture : ""}`, sigma = Math.max(size, 1); // the worker remembers ascents
       said = {};
       if (feature) await Promise.all(["tv", ...(state.tira ? ["tira"] : [])].map((method) =>
         reconstruct(method, { ...job, feature, drawn: true })));
       else if (onTira()) {
-        await workers.tira({ ...job, kind: "networkAttack", sigma, weights });
-        stopped = () => (status.textContent = "Stopped");
-        stop.hidden = false;
+        reached = 0;
+        await workers.tira({ ...job, kind: "networkAttack", sigma, weights, step, steps });
       } else await workers.tv({ ...job, kind: "attack", sigma, step, source });
     }
 
     // --- what the reader takes away
 
-    function savePictures() { // all of them as one PNG, with their close-ups, titles and numbers
-      const side = 512, gap = 16, text = 28, height = side + 2 * text, rows = columns[0].pictures.length;
-      const canvas = make("canvas", { width: columns.length * (side + gap) + gap, height: rows * height + gap + 4 * text });
-      const context = canvas.getContext("2d");
-      context.fillStyle = "white";
-      context.fillRect(0, 0, canvas.width, canvas.height);
-      const style = { fillStyle: "black", strokeStyle: "#e69f00", lineWidth: 2, font: "20px sans-serif" };
-      Object.assign(context, style, { imageSmoothingEnabled: false });
-      columns.forEach(({ title, pictures, numbers }, k) => {
-        const left = gap + k * (side + gap);
-        pictures.forEach(({ canvas: whole, close, mark, caption }, i) => {
-          const top = i * height + text + gap / 2, outer = whole.getBoundingClientRect(), scale = side / outer.width;
-          if (!i) context.fillText(title.textContent, left, top - 8);
-          context.drawImage(whole, left, top, side, side);
-          for (const part of close.hidden ? [mark] : [mark, close]) {
-            const box = part.getBoundingClientRect();
-            const corner = [left + scale * (box.x - outer.x), top + scale * (box.y - outer.y)];
-            if (part === close) context.drawImage(close, ...corner, scale * box.width, scale * box.height);
-            context.strokeRect(...corner, scale * box.width, scale * box.height);
-          }
-          context.fillText(caption.textContent, left, top + side + 22);
-        });
-        const at = (i) => rows * height + (i + 1) * text;
-        [...numbers.querySelectorAll("span")].forEach((name, i) =>
-          context.fillText(`${name.textContent} ${name.nextElementSibling.textContent}`, left, at(i)));
-      });
-      download(canvas, "explorer.png");
+    function settings() { // of what is seen, in words
+      const { image, noise, mu, size, feature, made_for, step, steps } = state, of = live() ? state : TRAINED;
+      const said = [image === "own" ? "Your picture" : IMAGES[image], `${of.n} × ${of.n} pixels`, `${of.lines} lines`,
+        `${percent(noise)} noise`, `target row ${mu[0]}, column ${mu[1]}`];
+      const tried = `${step === null ? "best step" : `step ${step}`} of ${steps}`;
+      if (!live()) said.push(made_for === "tv" ? "perturbation made for TV" : "perturbation made for each method");
+      else if (attacks()) said.push(`attack on ${onTira() ? "Tira" : "TV"}, radius ${Math.max(size, 1)}, ${tried}`);
+      else said.push(`artifact: ${FEATURES[feature]}${["spike", "paint"].includes(feature) ? "" : `, size ${size}`}`);
+      const alphas = columns.map(({ name, numbers }) => [NAMES[name], numbers.querySelector("[data-number=alpha]")?.textContent]);
+      return `${said.join("; ")}. ${alphas.filter(([, alpha]) => alpha).map(([name, alpha]) => `${name}: α = ${alpha}`).join(", ")}`;
     }
 
     async function saveImage() { // what lib.explorer.read_image reads
@@ -542,30 +544,26 @@ for method in ("tv", "tira", "tirafl"):
     attack = attacks[${made_for === "tv" ? '"tv"' : "method"}, method]
     r, rho = attack.image_perturbation.abs().max(), attack.artifact.abs().max()
     print(f"{method}: r = {r:.3g}, rho = {rho:.3g}, alpha = {rho / r:.3g}")`;
-      const mu = `(${pixelOf(state.mu).join(", ")})`, ascends = attacks(), chosen = ascends && !onTira() && step !== null;
+      const mu = `(${pixelOf(state.mu).join(", ")})`, ascends = attacks(), chosen = ascends && step !== null;
+      const cut = onTira() && !chosen && state.steps < STEPS;
       const special = { spike: `${n}, ${mu}`, erase: `x, ${mu}, ${size}`, paint: `${n}, "${state.paint}"` };
       const file = `read_image("explorer-image.png", ${n})  # from "Save your image"`;
       const drawn = `features.${feature === "paint" ? "strokes" : feature}(${special[feature] || `${n}, ${mu}, ${size}`})`;
-      return `import torch
+      return `${cut ? "import functools\n\n" : ""}import torch
 
 from lib.attack import ${chosen ? "Iterates, " : ""}${ascends ? "disk_weight, " : ""}evaluate_perturbation, fast_tv${
-  ascends ? ", localized_attack" : ""}${chosen ? ", power_ascent" : ""}
+  ascends ? ", localized_attack" : ""}${chosen || cut ? ", power_ascent" : ""}
 from lib.explorer import ${image === "own" ? "" : "IMAGES, "}${ascends ? "" : "features, "}page_lambda${image === "own" ? ", read_image" : ""}
 ${state.tira ? "from lib.networks import load_network\n" : ""}from lib.operators import MaskedFourier, radial_mask
-${chosen ? `
-
-def ascent(objective, start, eta):
-    tried = power_ascent(objective, start, eta).tried
-    return Iterates(tried, [tried[${step}]])  # the step that is shown
-
-` : ""}
+${chosen ? toStep(step) : ""}
 op = MaskedFourier(radial_mask(${n}, ${lines}), real=True)
 x = ${image === "own" ? file : `IMAGES["${image}"](${n})`}
 y = op.A(x)
 eta = ${share} * torch.linalg.vector_norm(y)
-methods = {"TV": fast_tv(op, page_lambda(${share}, ${lines}), eta, tol=1e-3)${state.tira ? ', "Tira": load_network("tira")' : ""}}
+methods = {"TV": fast_tv(op, page_lambda(${share}, ${lines}), eta, tol=1e-3)${state.tira ? ', "Tira": load_network("tira").forward' : ""}}${onTira() ? "  # all of it in single precision" : ""}
 ${ascends ? `phi = disk_weight(${n}, ${mu}, ${Math.max(size, 1)})
-e = localized_attack(methods["${onTira() ? "Tira" : "TV"}"], y, op, ${share}, phi${chosen ? ", optimiser=ascent" : ""}).e`
+e = localized_attack(methods["${onTira() ? "Tira" : "TV"}"], y, op, ${share}, phi, by_peak=True${chosen ? ", optimiser=ascent" : cut
+  ? `, optimiser=functools.partial(power_ascent, steps=${state.steps})` : ""}).e`
 : `d = phi = ${drawn}
 e = features.perturbation(op, d, eta)`}
 for name, reconstruct in methods.items():
@@ -575,14 +573,12 @@ for name, reconstruct in methods.items():
     print(f"feature shown: {features.contrast(attack.artifact.real, d):.0%}")`}`;
     }
 
-    let later;
     async function update() {
       tidy();
       setLayout();
       showControls();
       tell();
-      clearTimeout(later);
-      if (inPage) later = setTimeout(() => history.replaceState(null, "", writeLink(state, START)), 300);
+      away.update();
       root.dataset.done = "";
       const ticket = ++wanted;
       await (live() ? startLive(ticket) : showFrame(ticket)).catch((error) => (status.textContent = `${error.message}`));
@@ -594,13 +590,9 @@ for name, reconstruct in methods.items():
       if (news.length) changed(Object.fromEntries(news));
     }
 
-    root.replaceChildren(form, ...(whole ? [python] : []), panels, climb, status, help, note);
-    const linked = Object.keys(readLink()).length > 0;
+    root.replaceChildren(form, ...(whole ? [away.box] : []), panels, climb, status, help, theory, note);
     await update();
-    if (linked) root.scrollIntoView();
-    window.addEventListener("hashchange", () => {
-      if (location.hash !== writeLink(state, START) && Object.keys(readLink()).length) change({ ...START, ...readLink() });
-    });
+    away.arrive();
     if (!live()) prefetch();
     return (values) => {
       sent = { ...sent, ...values };

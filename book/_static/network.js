@@ -223,25 +223,34 @@ tasks.network = async (job) => {
   postMessage({ id: job.id, perturbation, ...images, done: true });
 };
 
-// The ascent of ascent.js on Tira. Each answer has the steps so far and what the best of them does: objective (6) and
-// peak of the artifact, r, the two images, the artifact's modulus.
+let rise = {}; // the ascent on Tira: its image and settings, and for each step r and what it does
+
+// The ascent of ascent.js on Tira, in `steps` steps. Each answer has the steps so far and what one of them does, the best
+// or, at the end, the wanted one: objective (6) and peak of the artifact, r, the two images, the artifact's modulus. It
+// goes on where an earlier message has stopped it.
 tasks.networkAttack = async (job) => {
-  const { n, mu, sigma } = job, began = performance.now();
+  const { n, mu, sigma, noise } = job, began = performance.now(), steps = job.steps ?? STEPS, key = [mu, sigma, noise].join();
   if (!(await unperturbed(job))) return;
   const phi = disk(n, mu, sigma), { z, clean } = seen;
   const { perturbation } = setUp({ ...job, feature: disk(n, mu, 0) }), { project } = operators(start(n), n, 1);
-  const tried = [], steps = job.steps ?? STEPS, eta = norm(perturbation);
-  let r = perturbation, best;
-  for (let k = 0; k <= steps; k++) {
+  if (rise.clean !== clean || rise.key !== key) rise = { clean, key, tried: [] };
+  const { tried } = rise, eta = norm(perturbation);
+  const answer = async (done) => {
+    const known = tried.slice(0, steps + 1), best = await bestOf(known, job, (k) => known[k].peak);
+    const chosen = done ? job.step ?? best : best;
+    const { r, attacked, artifact } = known[chosen], seconds = (performance.now() - began) / 1000;
+    postMessage({ id: job.id, steps, tried: known.map(({ objective, peak }) => ({ objective, peak })), best, chosen,
+      perturbation: r, attacked, artifact, clean: modulus(clean), seconds, done });
+  };
+  if (tried.length > steps) return answer(true);
+  let r = tried.at(-1)?.r ?? perturbation;
+  for (let k = Math.max(tried.length - 1, 0); ; k++) { // the last known step again, for its derivative
     const image = await refine(job, plus(z, r));
     if (!image) return;
     const inside = image.map((part, i) => part.map((value, at) => phi[at] * (value - clean[i][at])));
     const objective = Math.hypot(...inside.map(norm)), artifact = apart(image, clean);
-    tried.push({ objective, peak: peak(artifact) });
-    if (k <= Math.min(LAG, steps) || objective > tried[best.chosen].objective)
-      best = { chosen: k, perturbation: r, attacked: modulus(image), artifact };
-    const seconds = (performance.now() - began) / 1000;
-    postMessage({ id: job.id, steps, tried, ...best, clean: modulus(clean), seconds, done: k === steps });
+    tried[k] = { r, objective, peak: peak(artifact), attacked: modulus(image), artifact };
+    await answer(k === steps);
     if (k === steps) return;
     const gradient = await refineAdjoint(job, inside.map((part) => part.map((value) => value / objective)));
     if (!gradient) return;
@@ -267,5 +276,3 @@ tasks.compare = async (job) => {
   const image = await refine(job, z);
   if (image) show("tira", image, true);
 };
-
-tasks.stop = () => {}; // what is at work ends, as with any new message

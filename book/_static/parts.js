@@ -8,6 +8,8 @@ window.explorerData ??= {};
 window.explorerParts ??= (() => {
   const HERE = document.currentScript ? new URL("explorer/", document.currentScript.src).href : ""; // none in a module
   const OVER = [213, 94, 0]; // lib.figures.style.OVER: beyond 1
+  const METHODS = { tv: "TV", tira: "Tira", tirafl: "TiraFL" };
+  const IMAGES = { ellipses: "Ellipses", "other ellipses": "Other ellipses", "Shepp-Logan": "Shepp–Logan", brain: "Brain" };
   const loaded = new Map();
   let kernel; // of a widget: fetches an entry
   function load(name) { // the entry `name` of explorerData
@@ -184,6 +186,123 @@ window.explorerParts ??= (() => {
       make("span", { class: "explorer-second" }, "peak ‖ρ‖"), make("sub", {}, "∞")]];
   }
 
+  // --- what the reader takes away -----------------------------------------------------------------------------------
+
+  function download(canvas, name) {
+    const link = make("a", { download: name, href: canvas.toDataURL("image/png") });
+    link.click();
+  }
+
+  // A PNG of `parts` as they stand in the page, dark or light, on white: pictures, curves, words; `note` comes below.
+  async function savePictures(root, parts, name, note) {
+    const last = make("p", { class: "explorer-help" }, note), before = root.style.cssText, draw = [], gap = 16;
+    parts[parts.length - 1].after(last);
+    root.style.cssText = "color: #000; --pst-color-text-base: #000; --view-blue: #0072b2; --view-orange: #a84300";
+    const boxes = [...parts, last].map((part) => part.getBoundingClientRect()).filter(({ width }) => width);
+    const [left, top] = ["left", "top"].map((side) => Math.min(...boxes.map((box) => box[side])));
+    const [right, bottom] = ["right", "bottom"].map((side) => Math.max(...boxes.map((box) => box[side])));
+    const scale = 512 / parts[0].querySelector("canvas, svg").getBoundingClientRect().width;
+    const place = ({ x, y, width, height }) => [gap + scale * (x - left), gap + scale * (y - top), scale * width, scale * height];
+    for (const part of [...parts, last]) {
+      for (const shown of part.querySelectorAll("canvas, svg, .explorer-mark")) {
+        const box = place(shown.getBoundingClientRect());
+        if (!box[2]) continue;
+        if (shown.matches("canvas")) draw.push((context) => context.drawImage(shown, ...box), frame("#999", 1, box));
+        if (shown.matches("svg")) {
+          const image = pictureOf(shown, box);
+          draw.push(async (context) => context.drawImage(await image, ...box));
+        }
+        if (shown.matches(".explorer-mark, .explorer-close")) draw.push(frame("#e69f00", 2, box));
+      }
+      const nodes = document.createTreeWalker(part, NodeFilter.SHOW_TEXT), range = document.createRange();
+      while (nodes.nextNode()) {
+        const { data, parentElement } = nodes.currentNode, { fontWeight, fontStyle, fontSize, fontFamily, color } = getComputedStyle(parentElement);
+        if (parentElement.closest("svg")) continue;
+        const style = { font: `${fontStyle} ${fontWeight} ${scale * parseFloat(fontSize)}px ${fontFamily}`, fillStyle: color };
+        for (const { 0: word, index } of data.matchAll(/\S+/g)) {
+          range.setStart(nodes.currentNode, index);
+          range.setEnd(nodes.currentNode, index + word.length);
+          const [x, y, width] = place(range.getBoundingClientRect());
+          if (width) draw.push((context) => {
+            Object.assign(context, style);
+            context.fillText(word, x, y + context.measureText(word).fontBoundingBoxAscent);
+          });
+        }
+      }
+    }
+    last.remove();
+    root.style.cssText = before;
+    const size = [right - left, bottom - top].map((length) => Math.round(scale * length) + 2 * gap);
+    const canvas = make("canvas", { width: size[0], height: size[1] }), context = canvas.getContext("2d");
+    context.fillStyle = "#fff";
+    context.fillRect(0, 0, ...size);
+    context.imageSmoothingEnabled = false;
+    for (const step of draw) await step(context);
+    download(canvas, name);
+  }
+
+  const frame = (strokeStyle, lineWidth, box) => (context) => Object.assign(context, { strokeStyle, lineWidth }).strokeRect(...box);
+
+  async function pictureOf(plot, [, , width, height]) { // of curves, with the styles that they have now
+    const copy = plot.cloneNode(true), [from, to] = [plot, copy].map((root) => [...root.querySelectorAll("path, text")]);
+    from.forEach((element, k) => {
+      const style = getComputedStyle(element);
+      for (const name of ["fill", "stroke", "stroke-width", "stroke-dasharray", "font-size", "font-family"])
+        to[k].style.setProperty(name, style.getPropertyValue(name));
+    });
+    for (const [name, value] of Object.entries({ width, height, xmlns: SVG })) copy.setAttribute(name, value);
+    const image = new Image();
+    image.src = `data:image/svg+xml,${encodeURIComponent(new XMLSerializer().serializeToString(copy))}`;
+    await image.decode();
+    return image;
+  }
+
+  // The buttons "Save pictures" and "Python", and the link. `parts`, `note`, `python` and `write` are functions that give
+  // the elements that are saved, the line below them, lines of Python, and the address after the page's own; `read`
+  // takes what an address holds as values, which `restore` sets. `update` is to be called after each change.
+  function takeAway(root, { name, parts, note, python, write, read, restore }) {
+    const link = make("a", { class: "explorer-link" }, "Link to this view");
+    // no <pre>: the theme takes those that did not overflow at first out of the keyboard's order
+    const label = "Python that recomputes this view";
+    const code = make("div", { class: "explorer-code", role: "region", tabindex: "0", "aria-label": label });
+    const copy = button("Copy", () => {
+      getSelection().selectAllChildren(code);
+      document.execCommand("copy"); // a page that was opened from a file may have no navigator.clipboard
+    });
+    const box = make("div", { class: "explorer-python", id: nextId(), hidden: true }, code, copy);
+    const toggle = button("Python", () => {
+      box.hidden = !box.hidden;
+      toggle.setAttribute("aria-expanded", `${!box.hidden}`);
+    });
+    toggle.setAttribute("aria-expanded", "false");
+    toggle.setAttribute("aria-controls", box.id);
+    const save = button("Save pictures", () => savePictures(root, parts(), `${name}.png`, note()));
+    const arriving = () => (inPage ? read(new URLSearchParams(location.hash.slice(1))) : {}), given = arriving();
+    let later, moved = false; // an address that leads elsewhere in the page stays until something moves
+    const update = () => {
+      link.href = write();
+      code.textContent = python();
+      clearTimeout(later);
+      if (inPage && moved) later = setTimeout(() => history.replaceState(null, "", write()), 300);
+      moved = true;
+    };
+    window.addEventListener("hashchange", () => {
+      const values = arriving();
+      if (location.hash !== write() && Object.keys(values).length) restore(values);
+    });
+    const arrive = () => Object.keys(given).length && root.scrollIntoView();
+    return { save, toggle, link, links: inPage ? [link] : [], box, given, update, arrive };
+  }
+
+  // Lines of Python for an ascent that ends at a step.
+  const toStep = (step) => `
+
+def ascent(objective, start, eta):
+    tried = power_ascent(objective, start, eta).tried
+    return Iterates(tried, [tried[${step}]])  # the step that is shown
+
+`;
+
   // --- page and widget --------------------------------------------------------------------------------------------
 
   // By name, what makes a view: (root, settings, changed) to a function that sets some of its state.
@@ -203,7 +322,7 @@ window.explorerParts ??= (() => {
   }
 
   async function render({ model, el }) { // for anywidget
-    const root = make("div", { class: "explorer" }), settings = model.get("settings"), names = model.get("names");
+    const root = make("div", { class: "explorer", "data-chapter": model.get("chapter") }), settings = model.get("settings"), names = model.get("names");
     const asked = new Map();
     kernel = (name) => new Promise((resolve) => {
       asked.set(name, resolve);
@@ -225,6 +344,6 @@ window.explorerParts ??= (() => {
   }
 
   const inPage = Boolean(HERE);
-  return { load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, nextId, percent, three, peak, plot, solver,
-    ascent, add, render, inPage };
+  return { METHODS, IMAGES, load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, nextId, percent, three, peak,
+    plot, solver, ascent, download, takeAway, toStep, add, render, inPage };
 })();

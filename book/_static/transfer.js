@@ -1,23 +1,26 @@
 // The view of transfer, by the helpers of views.js: one method's perturbation, and what another reconstructs, from frames.
 "use strict";
 
-window.explorerTransfer ??= async (root, { levels, images, ...start }, changed, { lay, picture, figure, number }) => {
-  const { load, decode, cornerOf, make, slider, choice, button, percent } = explorerParts;
-  const NAMES = { tv: "TV", tira: "Tira", tirafl: "TiraFL" }, methods = Object.keys(NAMES), n = 256;
+window.explorerTransfer ??= async (root, { levels, images, ...start }, changed, { lay, picture, figure, number, among }) => {
+  const { METHODS: NAMES, load, decode, cornerOf, make, slider, choice, percent } = explorerParts;
+  const methods = Object.keys(NAMES), numbers = [...Array(images).keys()], n = 256;
   const state = { ...start }, change = (values) => { Object.assign(state, values); changed(values); update(); };
   const options = methods.map((name) => [name, NAMES[name]]);
   const controls = {
     attacked: choice("Made for", options, (attacked) => change({ attacked })),
-    shown: choice("Shown by", options, (shown) => change({ shown })),
-    image: choice("Image", [...Array(images).keys()].map((k) => [k, `${k}`]), (image) => change({ image })),
+    shown: choice("Reconstructed by", options, (shown) => change({ shown })),
+    image: choice("Image", numbers.map((k) => [k, `${k}`]), (image) => change({ image })),
     noise: slider("Noise level", 0, levels.length - 1, 1, (k) => change({ noise_rel: levels[k] })),
   };
   const before = picture("Perturbed, x + r"), after = picture("Reconstructed"), every = figure("Amplification α");
   const near = [picture("x + r, enlarged"), picture("Enlarged")], whole = [before, after];
   every.content.className = "explorer-curves";
-  const page = lay(root, Object.values(controls).map(({ row }) => row), [button("Reset", () => change(start))],
-    [...whole, ...near, every], "The framed square is shown enlarged. Pixels brighter than 1 are orange. All pictures and " +
-    "numbers were computed before.", "four");
+  every.caption.textContent = "Each row is a perturbation, made for one method; each column is a method that reconstructs.";
+  const page = lay(root, { controls, parts: [...whole, ...near, every], kind: "four", state, change, python,
+    help: "The framed square is shown enlarged. Pixels brighter than 1 are orange. All pictures and numbers were computed before.",
+    fields: { attacked: among(methods), shown: among(methods), noise_rel: among(levels), image: among(numbers) },
+    told: () => `Transfer: made for ${NAMES[state.attacked]}, reconstructed by ${NAMES[state.shown]}, test image ${state.image}, ` +
+      `${percent(100 * state.noise_rel)} noise` });
   for (const part of whole) part.content.append((part.mark = make("span", { class: "explorer-mark" })));
 
   const decoded = new Map(); // pictures by their texts, some of the last ones
@@ -32,6 +35,7 @@ window.explorerTransfer ??= async (root, { levels, images, ...start }, changed, 
     const mine = ++asked, { attacked, shown, image, noise_rel } = state;
     for (const name of ["attacked", "shown", "image"]) controls[name].set(state[name]);
     controls.noise.set(levels.indexOf(noise_rel), percent(100 * noise_rel));
+    page.update();
     root.dataset.done = "";
     try {
       const file = await load(`transfer-${image}`), level = file[Number((100 * noise_rel).toPrecision(3))];
@@ -40,6 +44,19 @@ window.explorerTransfer ??= async (root, { levels, images, ...start }, changed, 
     } catch (reason) {
       page.say(reason.message);
     }
+  }
+
+  function python() {
+    const { attacked, shown, image, noise_rel } = state;
+    return `from lib.measures import amplification, peak
+from lib.runs.attacks import Configuration
+from lib.runs.transfer import shown
+
+source = Configuration("${attacked}", noise_rel=${noise_rel})
+outcome = shown(source, ${image})["${shown}"]  # what this method makes of it
+r, rho = outcome.image_perturbation, outcome.artifact
+alpha = amplification(rho, r)
+print(f"r = {peak(r):.3g}, rho = {peak(rho):.3g}, alpha = {alpha:.3g}")`;
   }
 
   function show(level, x, all, close) {
@@ -65,10 +82,10 @@ window.explorerTransfer ??= async (root, { levels, images, ...start }, changed, 
     const cell = (source, target) => make("td", source === attacked && target === shown ? { "aria-current": "true" } : {},
       level[source].seen[target][1]);
     every.content.replaceChildren(make("table", { class: "explorer-table" },
-      make("tr", {}, make("th", { scope: "col" }, "made for"), ...methods.map((m) => make("th", { scope: "col" }, `shown by ${NAMES[m]}`))),
-      ...methods.map((source) => make("tr", {}, make("th", { scope: "row" }, NAMES[source]), ...methods.map((m) => cell(source, m))))));
+      make("tr", {}, make("td"), ...methods.map((m) => make("th", { scope: "col" }, `by ${NAMES[m]}`))),
+      ...methods.map((source) => make("tr", {}, make("th", { scope: "row" }, `made for ${NAMES[source]}`), ...methods.map((m) => cell(source, m))))));
     page.say("");
-    page.read(`Made for ${NAMES[attacked]}, shown by ${NAMES[shown]}: peak of r ${r}, of ρ ${rho}, α = ${alpha}.`);
+    page.read(`Made for ${NAMES[attacked]}, reconstructed by ${NAMES[shown]}: peak of r ${r}, of ρ ${rho}, α = ${alpha}.`);
     root.dataset.done = `${asked}`;
   }
 

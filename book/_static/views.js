@@ -5,8 +5,8 @@
 "use strict";
 
 (() => {
-  const { load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, percent, three, peak, plot, solver, ascent } =
-    explorerParts;
+  const { METHODS, IMAGES, load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, percent, three, peak, plot,
+    solver, ascent, takeAway, toStep } = explorerParts;
   const NOISE = [0.5, 20]; // percent, as lib.tv.calibrated_lambda has them
   const share = (value) => percent(Number((100 * value).toPrecision(3)));
 
@@ -46,22 +46,55 @@
     return { ...part, show };
   }
 
-  // What all views have: controls in a form, parts below, a line of status, and a note that is read aloud.
-  function lay(root, rows, actions, parts, help, kind) {
-    const form = make("form", { class: "explorer-controls explorer-wide" }, ...rows, make("div", { class: "explorer-actions" }, ...actions));
+  // What a link holds, by name: each makes a value of a text, or undefined if there is none.
+  const among = (values) => (text) => values.find((value) => `${value}` === text);
+  const within = (low, high) => (text) => (text && Number(text) >= low && Number(text) <= high ? Number(text) : undefined);
+  const whole = (low, high) => (text) => (/^\d+$/.test(text) ? within(low, high)(text) : undefined);
+  const pair = (low, high) => (text) => {
+    const values = text.split(",").map(whole(low, high));
+    return values.length === 2 && !values.includes(undefined) ? values : undefined;
+  };
+
+  // What all views have: controls in a form, parts below, a line of status, and a note that is read aloud. The state has
+  // `fields`, as above; `told` is the line below saved pictures, `python` gives the lines that recompute the view.
+  function lay(root, { controls, actions = [], parts, help, kind, state, change, fields, told, python }) {
+    const name = root.dataset.chapter, start = { ...state }, names = Object.keys(fields);
+    const pictures = make("div", { class: `explorer-parts explorer-${kind}` }, ...parts.map((part) => part.element));
+    const away = takeAway(root, { name, parts: () => [pictures], note: told, python,
+      write: () => `#view=${name}${names.map((key) => (state[key] === null ? "" : `&${key}=${encodeURIComponent(state[key])}`)).join("")}`,
+      read: (given) => {
+        const known = names.filter((key) => given.get("view") === name && given.has(key));
+        const values = known.map((key) => [key, fields[key](given.get(key))]);
+        return Object.fromEntries(values.filter(([, value]) => value !== undefined));
+      },
+      restore: (values) => change({ ...start, ...values }) });
+    const reset = button("Reset", () => change(start));
+    const buttons = [...actions, reset, away.save, away.toggle, ...away.links];
+    const form = make("form", { class: "explorer-controls explorer-wide" }, ...Object.values(controls).map(({ row }) => row),
+      make("div", { class: "explorer-actions" }, ...buttons));
     form.addEventListener("submit", (event) => event.preventDefault());
     const status = make("p", { class: "explorer-status" }), note = make("p", { class: "explorer-note", "aria-live": "polite" });
-    root.replaceChildren(form, make("div", { class: `explorer-parts explorer-${kind}` }, ...parts.map((part) => part.element)),
-      status, make("p", { class: "explorer-help" }, help), note);
+    root.replaceChildren(form, away.box, pictures, status, make("p", { class: "explorer-help" }, help), note);
+    Object.assign(state, away.given);
+    setTimeout(away.arrive);
     return {
+      reset,
+      update: away.update,
       say: (text) => (status.textContent = text),
       read: (text) => (note.textContent = text),
     };
   }
 
+  // Lines of Python that measure an image with the page's noise.
+  const noisy = (image, lines, noise, seed) => `op = MaskedFourier(radial_mask(256, ${lines}))
+x = ${image}
+y = op.A(x)
+noise = gaussian(op.mask, seed=${seed}).to(y.dtype)  # that of the page
+y += ${noise} * y.norm() / noise.norm() * noise`;
+
   // --- Compressed sensing MRI -------------------------------------------------------------------------------------
 
-  async function reconstruction(root, { image, table, ...start }, changed) {
+  async function reconstruction(root, { image, own, table, seed, ...start }, changed) {
     const state = { ...start }, n = 256, MOST = 300;
     const x = Float32Array.from((await decode(image)).values, (value) => value / 255);
     const calibrated = () => lambda(100 * state.noise_rel, state.lines, table);
@@ -74,10 +107,13 @@
     };
     const mask = picture("Mask"), truth = picture("Image"), zero = picture("Zero-filled"), tv = picture("TV");
     const error = curves("Relative error of TV");
-    const reset = button("Reset", () => change(start)), best = button("Calibrated λ", () => change({ lam: null }));
-    const page = lay(root, Object.values(controls).map(({ row }) => row), [best, reset], [mask, truth, zero, tv, error],
-      "The frequencies in black are measured. Pixels brighter than 1 are orange. The dashed lines mark the number of " +
-      "iterations and the error of the zero-filled image.", "four");
+    const best = button("Calibrated λ", () => change({ lam: null }));
+    const page = lay(root, { controls, actions: [best], parts: [mask, truth, zero, tv, error], kind: "four", state, change, python,
+      help: "The frequencies in black are measured. Pixels brighter than 1 are orange. The dashed lines mark the number of " +
+        "iterations and the error of the zero-filled image.",
+      fields: { lines: whole(25, 80), noise_rel: within(0.005, 0.2), lam: within(1e-5, 1), iterations: whole(1, MOST) },
+      told: () => `Compressed sensing MRI: ${state.lines} lines, ${share(state.noise_rel)} noise, λ = ${three(state.lam ?? calibrated())}, ` +
+        `${state.iterations} iterations` });
     const ask = solver(show);
     truth.show(x, n, "The image that is measured.", []);
 
@@ -88,8 +124,24 @@
       controls.lam.set(lam, `${Number(lam.toPrecision(2))}${state.lam === null ? ", calibrated" : ""}`);
       controls.iterations.set(state.iterations, `${state.iterations}`);
       best.disabled = state.lam === null;
+      page.update();
       root.dataset.done = "";
-      ask({ kind: "reconstruct", n, image: x, ...state, lam }).catch((reason) => page.say(reason.message));
+      ask({ kind: "reconstruct", n, image: x, seed, ...state, lam }).catch((reason) => page.say(reason.message));
+    }
+
+    function python() {
+      const { lines, noise_rel, lam, iterations } = state;
+      return `${own ? "" : "from lib.explorer import IMAGES\n"}from lib.explorer.draws import gaussian
+from lib.measures import relative_error
+from lib.operators import MaskedFourier, radial_mask
+from lib.tv import ${lam === null ? "calibrated_lambda, " : ""}reconstruct_tv
+
+${noisy(own ? "image  # yours" : 'IMAGES["ellipses"]()', lines, noise_rel, seed)}
+lam = ${lam ?? `calibrated_lambda(${noise_rel}, ${lines})`}
+zero = op.A_dagger(y)
+tv = reconstruct_tv(y, op, lam, tol=1e-6, max_iter=${iterations}).image
+for name, z in (("zero-filled", zero), ("TV", tv)):
+    print(f"{name}: error = {relative_error(z, x):.1%}")`;
     }
 
     function show(answer, { id, lines, iterations }) {
@@ -117,11 +169,16 @@
   // --- The theory -------------------------------------------------------------------------------------------------
 
   async function theory(root, start, changed) {
-    const state = { ...start }, change = (values) => { Object.assign(state, values); changed(values); update(); };
-    const most = () => Math.min(state.n - 1, 128);
+    const state = { ...start }, most = () => Math.min(state.n - 1, 128);
+    const change = (values) => {
+      Object.assign(state, values);
+      state.m = Math.min(state.m, most());
+      changed({ ...values, m: state.m });
+      update();
+    };
     const controls = {
-      n: slider("Length n", 6, 9, 1, (power) => change({ n: 2 ** power, m: Math.min(state.m, 2 ** power - 1) })),
-      m: slider("Measurements m", 4, 128, 1, (m) => change({ m: Math.min(m, most()) })),
+      n: slider("Length n", 6, 9, 1, (power) => change({ n: 2 ** power })),
+      m: slider("Measurements m", 4, 128, 1, (m) => change({ m })),
       s: slider("Sparsity s", 2, 20, 1, (s) => change({ s })),
       seed: slider("Seed", 1, 50, 1, (seed) => change({ seed })),
       method: choice("Method", [["l1", "ℓ¹: spikes"], ["tv", "TV: jumps"]], (method) => change({ method })),
@@ -129,9 +186,14 @@
     };
     const signal = curves("Signal x"), perturbed = curves("With the perturbation, x + r");
     const found = curves("Recovered from y + e"), proof = curves("Certificates");
-    const page = lay(root, Object.values(controls).map(({ row }) => row), [button("Reset", () => change(start))],
-      [signal, perturbed, found, proof], "e is the measurements of a spike at 0. Where a certificate stays below 1 off the " +
-      "support, the signal is proved to be recovered. Real parts are shown.", "two");
+    const page = lay(root, { controls, parts: [signal, perturbed, found, proof], kind: "two", state, change, python,
+      help: "e is the measurements of a spike at 0. Where a certificate stays below 1 off the support, the signal is proved " +
+        "to be recovered. Real parts are shown.",
+      fields: { n: among([64, 128, 256, 512]), m: whole(4, 128), s: whole(2, 20), seed: whole(1, 50), method: among(["l1", "tv"]),
+        zero: among([true, false]) },
+      told: () => `Exact recovery: ${state.method === "l1" ? `ℓ¹, ${state.s} spikes` : `TV, ${state.s} jumps`}, ` +
+        `${state.m} of ${state.n} frequencies, ${state.zero ? "with" : "without"} 0, seed ${state.seed}` });
+    state.m = Math.min(state.m, most());
     const ask = solver(show);
 
     function update() {
@@ -139,8 +201,31 @@
       for (const name of ["m", "s", "seed"]) controls[name].set(state[name], `${state[name]}`);
       controls.method.set(state.method);
       controls.zero.set(state.zero);
+      page.update();
       root.dataset.done = "";
       ask({ kind: "pursue", ...state }).catch((reason) => page.say(reason.message));
+    }
+
+    function python() {
+      const { n, m, s, seed, method, zero } = state, tv = method === "tv", named = (value) => (value ? "True" : "False");
+      return `from lib import theory
+from lib.explorer.draws import problem
+from lib.measures import amplification, peak
+
+x, omega = problem(${n}, ${m}, ${s}, seed=${seed}, tv=${named(tv)}, zero=${named(zero)})
+delta = theory.spike(${n})
+solve, prove = theory.${tv ? "tv_pursuit" : "basis_pursuit"}, theory.${tv ? "certify_tv" : "certify_l1"}
+before, after = [solve(theory.measure(z, omega), omega, ${n})
+                 for z in (x, x + delta)]
+r = theory.zero_filled(theory.measure(delta, omega), omega, ${n})
+alpha = amplification(after.signal - before.signal, r, axes=1)
+print(f"r = {peak(r, axes=1):.3g}")
+print(f"alpha = {alpha:.3g}, n/m = {${n} / ${m}:.3g}")
+for name, z, found in (("x", x, before), ("x + delta", x + delta, after)):
+    proof = prove(z, omega)${tv && !zero ? "" : `
+    if not proof.unique:  # then by the solver's dual vector
+        proof = prove(z, omega, found.dual)`}
+    print(f"{name}: off the support = {proof.off_support:.3f}")`;
     }
 
     function show(answer, { id, n, m, zero, method }) {
@@ -170,7 +255,7 @@
     update();
     return (values) => {
       Object.assign(state, values);
-      if (state.m > most()) change({ m: most() });
+      if (state.m > most()) change({});
       else update();
     };
   }
@@ -190,7 +275,7 @@
     canvas.getContext("2d").putImageData(picture, 0, 0);
   }
 
-  async function attack(root, { image, table, lines, ...start }, changed) {
+  async function attack(root, { image, own, table, lines, ...start }, changed) {
     const state = { ...start }, n = 256, x = Float32Array.from((await decode(image)).values, (value) => value / 255);
     const change = (values) => { Object.assign(state, values); changed(values); update(); };
     const target = (values) => change({ ...values, step: null });
@@ -204,10 +289,13 @@
     };
     const before = picture("Perturbed, x + r"), after = picture("TV from y + e"), r = picture("r, enlarged"), rho = picture("ρ, enlarged");
     const climb = curves("Objective and peak by step");
-    const page = lay(root, Object.values(controls).map(({ row }) => row),
-      [button("Best step", () => change({ step: null })), button("Reset", () => change(start))], [before, after, r, rho, climb],
-      "Click into a picture to move the target. Blue is negative, red positive, with the same colours for r and ρ. The curves " +
-      "are what the ascent sees, the pictures and α are converged.", "four");
+    const page = lay(root, { controls, actions: [button("Best step", () => change({ step: null }))], kind: "four", state, change, python,
+      parts: [before, after, r, rho, climb],
+      help: "Click into a picture to move the target. Blue is negative, red positive, with the same colours for r and ρ. The curves " +
+        "are what the ascent sees, the pictures and α are converged.",
+      fields: { noise_rel: within(0.005, 0.2), mu: pair(0, n - 1), sigma: whole(1, 15), step: whole(0, 5) },
+      told: () => `Attack on TV: ${lines} lines, ${share(state.noise_rel)} noise, target at row ${state.mu[0]}, column ` +
+        `${state.mu[1]}, radius ${state.sigma}, ${state.step === null ? "the best step" : `step ${state.step}`}` });
     const ask = solver(show);
     for (const part of [before, after]) {
       const mark = make("span", { class: "explorer-mark" });
@@ -228,9 +316,28 @@
       controls.row.set(state.mu[0], `${state.mu[0]}`);
       controls.column.set(state.mu[1], `${state.mu[1]}`);
       controls.step.set(state.step ?? 5, state.step === null ? "the best" : `${state.step}`);
+      page.update();
       root.dataset.done = "";
       ask({ kind: "attack", n, image: x, lines, ...state, lam: lambda(100 * state.noise_rel, lines, table) })
         .catch((reason) => page.say(reason.message));
+    }
+
+    function python() {
+      const { noise_rel, mu, sigma, step } = state, chosen = step !== null;
+      return `${own ? "" : "from lib.explorer import IMAGES\n"}from lib.attack import ${chosen ? "Iterates, " : ""}disk_weight, fast_tv, localized_attack${
+  chosen ? ", power_ascent" : ""}
+from lib.operators import MaskedFourier, radial_mask
+from lib.tv import calibrated_lambda
+${chosen ? toStep(step) : ""}
+op = MaskedFourier(radial_mask(256, ${lines}), real=True)
+x = ${own ? "image  # yours" : 'IMAGES["ellipses"]()'}
+y = op.A(x)
+lam, eta = calibrated_lambda(${noise_rel}, ${lines}), ${noise_rel} * y.norm()
+reconstruct = fast_tv(op, lam, eta, tol=1e-3)
+phi = disk_weight(256, (${mu.join(", ")}), ${sigma})
+attack = localized_attack(reconstruct, y, op, ${noise_rel}, phi${chosen ? ", optimiser=ascent" : ""})
+r, rho = attack.image_perturbation.abs().max(), attack.artifact.abs().max()
+print(f"r = {r:.3g}, rho = {rho:.3g}, alpha = {rho / r:.3g}")`;
     }
 
     function show(answer, { id, mu }) {
@@ -270,9 +377,9 @@
     const change = (values) => { Object.assign(state, values); changed(values); return update(); };
     const controls = {
       noise: slider("Noise level", 0, levels.length - 1, 1, (k) => change({ noise_rel: levels[k] })),
-      image: choice("Image", images.map((name) => [name, name]), (image) => change({ image })),
+      image: choice("Image", images.map((name) => [name, IMAGES[name]]), (image) => change({ image })),
     };
-    const names = { zero: "Zero-filled", tv: "TV", tira: "Tira", tirafl: "TiraFL" };
+    const names = { zero: "Zero-filled", ...METHODS };
     const parts = Object.fromEntries(Object.entries(names).map(([key, name]) => [key, picture(name)])), truth = picture("Image");
     const want = button("Load Tira (3 MB)", async () => {
       page.say("Loading Tira");
@@ -281,14 +388,15 @@
       } catch (error) {
         return page.say(error.message);
       }
-      if (document.activeElement === want) reset.focus();
+      if (document.activeElement === want) page.reset.focus();
       want.hidden = true;
       await update();
     });
-    const reset = button("Reset", () => change(start));
-    const page = lay(root, Object.values(controls).map(({ row }) => row), [want, reset],
-      [truth, ...Object.values(parts)], "Zero-filled image, TV and Tira are computed in this page, from the same measurements. The " +
-      "images of TiraFL were computed before and are stored. Pixels brighter than 1 are orange.", "three");
+    const page = lay(root, { controls, actions: [want], parts: [truth, ...Object.values(parts)], kind: "three", state, change, python,
+      help: "Zero-filled image, TV and Tira are computed in this page, from the same measurements. The images of TiraFL were " +
+        "computed before and are stored. Pixels brighter than 1 are orange.",
+      fields: { noise_rel: among(levels), image: among(images) },
+      told: () => `Networks: ${IMAGES[state.image]}, ${lines} lines, ${share(state.noise_rel)} noise` });
     const text = (value) => `${(100 * value).toFixed(1)} %`, ask = solver(show);
     let weights = null, wanted = 0;
     const put = (key, image, error) => parts[key].show(image, n, `${names[key]}, relative error ${text(error)}.`,
@@ -299,12 +407,13 @@
     async function update() {
       controls.noise.set(levels.indexOf(state.noise_rel), share(state.noise_rel));
       controls.image.set(state.image);
+      page.update();
       root.dataset.done = "";
       const ticket = ++wanted, [picture, error] = stored[state.image][levels.indexOf(state.noise_rel)];
       const [x, fl] = await Promise.all([once(known[state.image][n]), decode(picture)]);
       if (ticket !== wanted) return;
       const image = Float32Array.from(x.values, (value) => value / 255);
-      truth.show(image, n, `The image that is measured: ${state.image}.`, []);
+      truth.show(image, n, `The image that is measured: ${IMAGES[state.image]}.`, []);
       put("tirafl", Float32Array.from(fl.values, (value) => value / BRIGHT), error);
       await ask({ kind: "compare", n, lines, image, seed, noise_rel: state.noise_rel, weights,
         lam: lambda(100 * state.noise_rel, lines, table) }).catch((reason) => page.say(reason.message));
@@ -316,13 +425,34 @@
       if (!done) return;
       root.dataset.done = id;
       page.say("");
-      page.read(`Relative errors: ${Object.keys(errors).map((key) => `${names[key]} ${text(errors[key])}`).join(", ")}.`);
+      const all = { ...errors, tirafl: stored[state.image][levels.indexOf(state.noise_rel)][1] };
+      page.read(`Relative errors: ${Object.keys(all).map((key) => `${names[key]} ${text(all[key])}`).join(", ")}.`);
+    }
+
+    function python() {
+      const { noise_rel, image } = state;
+      return `from lib.explorer import IMAGES
+from lib.explorer.draws import gaussian
+from lib.measures import relative_error
+from lib.networks import load_network
+from lib.operators import MaskedFourier, radial_mask
+from lib.tv import calibrated_lambda, reconstruct_tv
+
+${noisy(`IMAGES["${image}"]()`, lines, noise_rel, seed)}
+images = {
+    "Zero-filled": op.A_dagger(y),
+    "TV": reconstruct_tv(y, op, calibrated_lambda(${noise_rel}, ${lines})).image,
+    "Tira": load_network("tira", "compact")(y),
+    "TiraFL": load_network("tirafl", "compact")(y),
+}
+for name, z in images.items():
+    print(f"{name}: error = {relative_error(z.abs(), x):.1%}")`;
     }
 
     await update();
     return (values) => { Object.assign(state, values); update(); };
   }
 
-  const transfer = (...given) => explorerTransfer(...given, { lay, picture, figure, number }); // transfer.js
+  const transfer = (...given) => explorerTransfer(...given, { lay, picture, figure, number, among }); // transfer.js
   explorerParts.add({ reconstruction, networks, attack, theory, transfer });
 })();

@@ -155,6 +155,12 @@ def encoded(image: Tensor) -> str:
     return encode(image, offset=0, step=1 / 255)
 
 
+def _pictured(image: Tensor) -> dict[str, Any]:
+    """The image for the page, and whether it is another than the book's phantom, which lines of Python can name."""
+    own = not torch.equal(image, example_image())
+    return {"image": encoded(image)} | ({"own": True} if own else {})
+
+
 def _measured(image: Tensor, lines: int, noise_rel: float, seed: int) -> tuple[MaskedFourier, Tensor]:
     op = MaskedFourier(radial_mask(N, lines))
     y, noise = op.A(image), gaussian(op.mask, seed).to(torch.complex64)
@@ -201,7 +207,7 @@ class ReconstructionView(View):
         if lam is not None:
             checks.number(where, "lam", lam, 1e-5, 1, least=True, most=True)
         self.image, self.seed = shown(where, image), checks.seed(where, seed)
-        settings = {"image": encoded(self.image), "table": _calibration(), "seed": seed}
+        settings = _pictured(self.image) | {"table": _calibration(), "seed": seed}
         values = {"lines": lines, "noise_rel": noise_rel, "lam": lam, "iterations": iterations}
         super().__init__(chapter="reconstruction", settings=settings, names=list(values), **values)
 
@@ -290,7 +296,7 @@ class AttackView(View):
         if step is not None:
             checks.integer(where, "step", step, 0, 5)
         self.image, self.lines = shown(where, image), lines
-        settings = {"image": encoded(self.image), "table": _calibration(), "lines": lines}
+        settings = _pictured(self.image) | {"table": _calibration(), "lines": lines}
         values = {"noise_rel": noise_rel, "mu": mu, "sigma": sigma, "step": step}
         super().__init__(chapter="attack", settings=settings, names=list(values), **values)
 

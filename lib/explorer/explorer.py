@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +12,16 @@ import traitlets
 from torch import Tensor
 
 from lib import checks
-from lib.attack import Attack, disk_weight, evaluate_perturbation, fast_tv, localized_attack, location_grid
+from lib.attack import (
+    STEPS,
+    Attack,
+    disk_weight,
+    evaluate_perturbation,
+    fast_tv,
+    localized_attack,
+    location_grid,
+    power_ascent,
+)
 from lib.explorer import features
 from lib.explorer.chapters import View, checked_mu, encoded, shown
 from lib.explorer.images import IMAGES, smaller
@@ -67,7 +77,7 @@ class Explorer(View):
     base64 of a picture file, and so is a picture that the reader has chosen. More traits: ``mode`` ("frames" or
     "live"), ``n`` (128 or 256 pixels), ``value`` and ``paint``, the grey value of the brush and what it has painted
     (see `lib.explorer.features.strokes`), ``made_for`` ("tv" or "networks"), ``step`` of the ascent (None: the best),
-    and ``tira``, whether the live mode shows that network, too.
+    ``steps``, after how many the one on Tira was stopped, and ``tira``, whether the live mode shows that network, too.
     """
 
     noise_rel = traitlets.Float(0.04, min=NOISE_RANGE[0], max=NOISE_RANGE[1]).tag(sync=True)
@@ -75,14 +85,15 @@ class Explorer(View):
     lines = traitlets.Int(LINES, min=MASKS[0], max=MASKS[-1]).tag(sync=True)
     image = traitlets.Enum((*IMAGES, "own"), "ellipses").tag(sync=True)
     picture = traitlets.Unicode().tag(sync=True)
-    feature = traitlets.Enum(FEATURES, "spike").tag(sync=True)
+    feature = traitlets.Enum(FEATURES, "attack").tag(sync=True)
     size = traitlets.Int(5, min=0, max=15).tag(sync=True)
     mode = traitlets.Enum(("frames", "live"), "frames").tag(sync=True)
     n = traitlets.Enum((N // 2, N), N).tag(sync=True)
     value = traitlets.Float(1.0, min=-1, max=1).tag(sync=True)
     paint = traitlets.Unicode().tag(sync=True)
     made_for = traitlets.Enum(("tv", "networks"), "tv").tag(sync=True)
-    step = traitlets.Int(None, allow_none=True, min=0, max=5).tag(sync=True)
+    step = traitlets.Int(None, allow_none=True, min=0, max=STEPS).tag(sync=True)
+    steps = traitlets.Int(STEPS, min=0, max=STEPS).tag(sync=True)
     tira = traitlets.Bool(False).tag(sync=True)
     about, scripts = "The explorer", ("explorer.js",)
 
@@ -92,7 +103,7 @@ class Explorer(View):
         mu: Sequence[int] = (112, 80),
         lines: int = LINES,
         image: str | Tensor = "ellipses",
-        feature: str = "spike",
+        feature: str = "attack",
         size: int = 5,
         methods: Sequence[str] = METHODS,
     ):
@@ -104,10 +115,10 @@ class Explorer(View):
         checks.one_of(where, "feature", feature, FEATURES), checks.integer(where, "size", size, 0, 15)
         methods = [checks.one_of(where, f"methods[{i}]", method, METHODS) for i, method in enumerate(methods)]
         known = noise_rel in LEVELS and mu in location_grid(N, COUNT).tolist() and (lines, image) == (LINES, "ellipses")
-        mode = "frames" if known and feature == "spike" else "live"
+        mode = "frames" if known and (feature, size) == ("attack", SIGMA) else "live"
         values = {"noise_rel": noise_rel, "mu": mu, "lines": lines, "image": image, "picture": picture, "mode": mode}
         values |= {"feature": feature, "size": size}
-        names = [*values, "n", "value", "paint", "made_for", "step", "tira"]
+        names = [*values, "n", "value", "paint", "made_for", "step", "steps", "tira"]
         super().__init__(chapter="explorer", settings={"methods": methods}, names=names, **values)
 
     def __repr__(self) -> str:
@@ -146,9 +157,14 @@ class Explorer(View):
         y = op.A(x)
         eta = self.noise_rel * torch.linalg.vector_norm(y)
         tv = fast_tv(op, page_lambda(self.noise_rel, self.lines), eta, tol=tol)
-        rec = tv if method == "tv" else load_network(method, PRESET)
         live = self.mode == "live"
+        rec: Callable[[Tensor], Tensor] = tv
+        if method != "tv":
+            network = load_network(method, PRESET)
+            rec = network.forward if live else network  # the page is in single precision, an attack not everywhere
         phi = disk_weight(self.n, [c * self.n // N for c in mu], max(self.size, 1) if live else SIGMA)
         if live and self.feature != "attack":
             return evaluate_perturbation(rec, y, op, features.perturbation(op, self.drawn(), eta), phi)
-        return localized_attack(rec, y, op, self.noise_rel, phi, **{"by_peak": not live} | options)
+        ascent = functools.partial(power_ascent, steps=STEPS if method == "tv" else self.steps)
+        options = {"optimiser": ascent, "by_peak": True, **options}
+        return localized_attack(rec, y, op, self.noise_rel, phi, **options)

@@ -1,4 +1,4 @@
-"""Features that an artifact may draw: spike, disc, bar, letter, an erased spot, strokes of a brush.
+"""Features that an artifact may draw: spike, disc, bar, letter, an erased detail, strokes of a brush.
 
 A feature is an ``(n, n)`` float32 tensor that is added to the image; 1 is the brightest grey value. The page draws the
 same (``features`` in book/_static/explorer.js). What lies outside the image is cut off.
@@ -55,8 +55,34 @@ def letter(n: int, mu: Sequence[int], size: int) -> Tensor:
 
 
 def erase(image: Tensor, mu: Sequence[int], size: float) -> Tensor:
-    """The negative of what ``image`` (n, n) has in a disk of radius ``size`` around ``mu``: it leaves a black hole."""
-    return -disc(len(image), mu, size) * image
+    r"""What takes a detail out of an image: a smooth filling of a disk, less what is there.
+
+    The filling is harmonic, by Poisson's integral: at z it is the mean of the pixels w of the rim, one pixel wide, with
+    the weights :math:`1/|z - w|^2`.
+
+    Parameters
+    ----------
+    image : ``(n, n)`` real tensor.
+    mu : centre of the disk, row and column.
+    size : its radius.
+
+    Raises
+    ------
+    ValueError : the disk covers the image.
+
+    >>> erase(torch.ones(8, 8), (3, 4), 2).any()
+    tensor(False)
+    """
+    inside = disc(len(image), mu, size) > 0
+    rim = (disc(len(image), mu, max(size, 0.5) + 1) > 0) & ~inside
+    if not rim.any():
+        raise ValueError(f"erase: size must leave a part of the image, got {size}")
+    z, w = inside.nonzero(), rim.nonzero()
+    weights = 1 / (z[:, None] - w).double().square().sum(-1)
+    change = weights @ image[rim].double() / weights.sum(1) - image[inside]
+    feature = torch.zeros_like(image)
+    feature[inside] = torch.where(change.abs() > 1e-6, change, 0).to(image.dtype)  # less is rounding
+    return feature
 
 
 def strokes(n: int, text: str) -> Tensor:

@@ -1,8 +1,11 @@
 """The views of the chapters: what they draw at random, their traits, and the page beside `lib`."""
 
 import functools
+import io
 import json
+import re
 import shutil
+from urllib.parse import unquote
 
 import ipywidgets
 import nbformat
@@ -11,6 +14,7 @@ import pytest
 import torch
 import traitlets
 from nbclient import NotebookClient
+from PIL import Image
 
 from lib import theory
 from lib.explorer import (
@@ -182,7 +186,7 @@ def open_view(browser, folder):
     """A function that opens a page with a view alone; nothing may go wrong there."""
     contexts, wrong = [], []
 
-    def open_(view, **options):
+    def open_(view, link="", **options):
         context = browser.new_context(**{"viewport": {"width": 900, "height": 1000}} | options)
         contexts.append(context)
         page = context.new_page()
@@ -193,7 +197,7 @@ def open_view(browser, folder):
         head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><link rel="stylesheet" href='
         path = folder / f"{view.chapter}.html"
         path.write_text(f'<!doctype html>{head}"explorer.css">{scripts}<body>{view._page()}', encoding="utf-8")
-        page.goto(path.as_uri())
+        page.goto(path.as_uri() + link)
         page.wait_for_selector(DONE)
         return page
 
@@ -235,7 +239,7 @@ KNOBS = {  # label, key, numbers that change, pictures that change (in their ord
     ),
     NetworksView: (
         ("Noise level", "End", {"zero", "tv", "tirafl"}, {1, 2, 4}),
-        ("Shepp-Logan", "Space", {"zero", "tv", "tirafl"}, {0, 1, 2, 4}),
+        ("Shepp–Logan", "Space", {"zero", "tv", "tirafl"}, {0, 1, 2, 4}),
     ),
     AttackView: (
         ("Step", "Home", {"r", "rho", "alpha"}, {0, 1, 2, 3, 4}),
@@ -252,7 +256,7 @@ KNOBS = {  # label, key, numbers that change, pictures that change (in their ord
         ("Measurements m", "Home", {"r", "ratio", "alpha"}, {1, 2, 3}),
     ),
     TransferView: (
-        ("Shown by / Tira", "Space", {"rho", "alpha"}, {1, 3, 4}),
+        ("Reconstructed by / Tira", "Space", {"rho", "alpha"}, {1, 3, 4}),
         ("Made for / Tira", "Space", {"r", "rho", "alpha"}, {0, 1, 2, 3, 4}),
         ("Noise level", "End", {"r", "rho", "alpha"}, {0, 1, 2, 3, 4}),
         ("Image / 1", "Space", {"r", "rho", "alpha"}, {0, 1, 2, 3, 4}),
@@ -293,6 +297,7 @@ def test_each_knob_changes_what_it_should(open_view, view):
 @pytest.mark.parametrize("view", VIEWS)
 def test_on_a_phone_nothing_sticks_out_and_all_has_a_name(open_view, view):
     page = open_view(view(), viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page.get_by_role("button", name="Python").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for element in page.locator(".explorer :is(canvas, svg, input, output, button, label)").all():
         box = element.bounding_box()
@@ -300,6 +305,8 @@ def test_on_a_phone_nothing_sticks_out_and_all_has_a_name(open_view, view):
     for element in page.get_by_role("img").all():
         assert len(element.get_attribute("aria-label")) > 8
     assert page.locator("[aria-live]").inner_text()
+    for name in page.locator("h3").all_inner_texts() if view is NetworksView else ():  # Tira is not loaded yet
+        assert (f"{name} " in page.locator("[aria-live]").inner_text()) == (name not in ("Image", "Tira")), name
 
 
 def ask(page, **job):
@@ -462,13 +469,13 @@ def test_the_widget_and_its_traits_move_together(open_widget, view, name, label)
 
 def test_the_widget_of_the_networks_gets_its_data_from_the_kernel(open_widget):
     page = open_widget(NetworksView(), image="brain")
-    assert page.get_by_label("brain", exact=True).is_checked()
+    assert page.get_by_label("Brain", exact=True).is_checked()
     page.get_by_label("Noise level", exact=True).press("Home")
     assert page.evaluate("model.get('noise_rel')") == 0.005
     page.wait_for_selector(DONE)
     page.evaluate("model.set('image', 'Shepp-Logan')")
     page.wait_for_selector(DONE)
-    assert page.get_by_label("Shepp-Logan", exact=True).is_checked()
+    assert page.get_by_label("Shepp–Logan", exact=True).is_checked()
     moved(page, page.get_by_role("button", name="Load Tira (3 MB)").click)
     assert page.locator("[data-number=tira]").inner_text().endswith(" %")
 
@@ -491,3 +498,97 @@ def test_the_pictures_of_transfer_are_those_of_its_frames(open_view):
     over = expected > 1
     assert over.any() and (red[over] == 213 / 255).all()  # the colour of warning
     assert (red - expected)[~over].abs().max() < 0.01
+
+
+# --- What a reader takes away
+
+TAKEN = (  # a link, and what its lines of Python print of what the view shows, in their order
+    (NetworksView(), "noise_rel=0.1&image=Shepp-Logan", ("zero", "tv", "tira", "tirafl")),
+    (TransferView(), "attacked=tv&shown=tira&noise_rel=0.02&image=0", ("r", "rho", "alpha")),
+    (ReconstructionView(), "lines=30&noise_rel=0.05&lam=0.001&iterations=80", ("zero", "tv")),
+    (ReconstructionView(), "lines=60&noise_rel=0.01&iterations=150", ("zero", "tv")),
+    (AttackView(), "noise_rel=0.02&mu=60,90&sigma=4", ("r", "rho", "alpha")),
+    (AttackView(), "noise_rel=0.04&mu=100,150&sigma=5&step=2", ("r", "rho", "alpha")),
+    (TheoryView(), "n=128&m=50&s=4&seed=7&method=tv&zero=true", ("r", "alpha", "ratio", "before", "after")),
+    (TheoryView(), "n=64&m=20&s=3&seed=2&method=l1&zero=false", ("r", "alpha", "ratio", "before", "after")),
+)
+
+
+@pytest.mark.parametrize(("view", "link", "names"), TAKEN)
+def test_a_link_restores_the_view_and_its_lines_of_python_recompute_it(open_view, capsys, view, link, names):
+    page = open_view(view, f"#view={view.chapter}&{link}")
+    if button := page.get_by_role("button", name="Load Tira (3 MB)").all():
+        moved(page, button[0].click)
+    page.get_by_role("button", name="Python").press("Enter")
+    exec(page.locator(".explorer-code").inner_text(), {})
+    printed = re.findall(r"(?:r|rho|alpha|n/m|error|off the support) = ([\d.]+)", capsys.readouterr().out)
+    shown = [page.locator(f"[data-number={name}]").inner_text().removesuffix(" %") for name in names]
+    assert [float(value) for value in printed] == pytest.approx([float(value) for value in shown], rel=0.02)
+    assert unquote(page.locator(".explorer-link").get_attribute("href")) == f"#view={view.chapter}&{link}"
+
+
+@pytest.mark.parametrize("view", [ReconstructionView, AttackView])
+def test_lines_of_python_leave_an_image_of_the_readers_to_them(open_view, capsys, view):
+    x = IMAGES["brain"]()
+    page = open_view(view(image=x))
+    exec(page.locator(".explorer-code").text_content(), {"image": x})
+    printed = [float(value) for value in re.findall(r"(?:r|rho|alpha|error) = ([\d.]+)", capsys.readouterr().out)]
+    names = ("zero", "tv") if view is ReconstructionView else ("r", "rho", "alpha")
+    shown = [float(page.locator(f"[data-number={name}]").inner_text().removesuffix(" %")) for name in names]
+    assert printed == pytest.approx(shown, rel=0.02)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_link_of_another_view_or_with_nonsense_changes_nothing(open_view, view):
+    expected = state(open_view(view()))
+    nonsense = "&".join(f"{name}=-7" for name in view().names)
+    for link in (f"#view={view().chapter}&{nonsense}", "#view=none&noise_rel=0.1&seed=9&image=1", "#a-section"):
+        page = open_view(view(), link)
+        assert state(page) == expected
+        assert page.evaluate("location.hash") == link  # the reader has moved nothing yet
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_address_follows_the_knobs_and_the_reader(open_view, view):
+    page = open_view(view())
+    start, (label, key, *_) = state(page), KNOBS[view][0]
+    after = moved(page, functools.partial(knob(page, label).press, key))
+    link = page.locator(".explorer-link").get_attribute("href")
+    page.wait_for_function("link => location.hash === link", arg=link)
+    assert moved(page, page.get_by_role("button", name="Reset").click) == start
+    page.wait_for_function("link => location.hash !== link && location.hash", arg=link)
+    assert moved(page, lambda: page.evaluate("link => { location.hash = link; }", link)) == after
+
+
+@pytest.mark.parametrize(
+    ("view", "dark"), [*((view, False) for view in VIEWS), (TheoryView, True), (TransferView, True)]
+)
+def test_the_pictures_are_saved_as_they_are_seen(open_view, tmp_path, view, dark):
+    page = open_view(view())
+    if dark:
+        page.evaluate("document.documentElement.dataset.theme = 'dark'")
+        page.add_style_tag(content="body { background: #121212; --pst-color-text-base: #ced6dd; color: #ced6dd; }")
+    look = "root => [root.innerHTML, root.style.cssText]"
+    before = page.locator(".explorer").evaluate(look)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save pictures").click()
+    assert page.locator(".explorer").evaluate(look) == before
+    saved = download.value
+    assert saved.suggested_filename == f"{view().chapter}.png"
+    saved.save_as(tmp_path / "saved.png")
+    picture = np.array(Image.open(tmp_path / "saved.png").convert("RGB"))
+    first = page.locator(".explorer-parts :is(canvas, svg)").first.bounding_box()
+    parts = page.locator(".explorer-parts").bounding_box()
+    scale, gap = 512 / first["width"], 16
+    assert picture.shape[1] == pytest.approx(scale * parts["width"] + 2 * gap, abs=1)
+    assert picture.shape[0] > scale * parts["height"] + 2 * gap + 10  # the line of settings
+    below = picture[round(scale * parts["height"]) + gap + 4 :]
+    assert (below[:, : gap - 4] == 255).all() and (below < 80).all(-1).any()  # black on white
+    if page.locator("canvas").count():
+        second = page.locator("canvas").nth(1)
+        box = second.bounding_box()
+        top, left = (round(scale * (box[side] - parts[side])) + gap for side in "yx")
+        seen = Image.open(io.BytesIO(second.screenshot()))
+        drawn = Image.fromarray(picture[top : top + 512, left : left + 512])
+        coarse = [np.array(image.convert("L").resize((16, 16), Image.Resampling.BOX), float) for image in (seen, drawn)]
+        assert np.abs(coarse[0] - coarse[1]).max() < 20 < coarse[0].std()

@@ -1,5 +1,6 @@
 """The explorer with a kernel: its traits, its controls, and what it recomputes with `lib`."""
 
+import functools
 import math
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
+from lib.attack import disk_weight, localized_attack, power_ascent
 from lib.explorer import IMAGES, Explorer, features, page_lambda
 from lib.explorer.data import entries
+from lib.networks import load_network
+from lib.operators import MaskedFourier, radial_mask
 from lib.runs.tables import read_table
 from lib.tv import calibrated_lambda
 
@@ -30,7 +34,8 @@ def test_it_begins_with_a_frame_where_there_is_one():
         Explorer(mu=(1, 2)),
         Explorer(lines=41),
         Explorer(image="brain"),
-        Explorer(feature="attack"),
+        Explorer(feature="spike"),
+        Explorer(size=4),
     )
     assert {explorer.mode for explorer in others} == {"live"}
 
@@ -57,8 +62,20 @@ def test_it_sends_the_page_what_it_asks_for(monkeypatch):
 def test_the_attack_is_that_of_the_frame():
     table = read_table("explorer/frames")
     row = table[(table.target == "tv") & (table.method == "tv") & (table.noise_rel == 0.04)].iloc[11]
-    attack = Explorer(0.04, (int(row.row), int(row.column))).attack()
-    assert float(attack.amplification) == pytest.approx(row.amplification, rel=0.01)
+    explorer = Explorer(0.04, (int(row.row), int(row.column)))
+    explorer.mode = "live"  # which begins with the same
+    assert float(explorer.attack().amplification) == pytest.approx(row.amplification, rel=0.01)
+
+
+def test_an_attack_that_was_stopped_has_its_steps():
+    explorer = Explorer(0.06, (100, 90), image="brain")
+    explorer.steps, op = 1, MaskedFourier(radial_mask(256, 40), real=True)
+    y, phi = op.A(IMAGES["brain"]()), disk_weight(256, (100, 90), 5)
+    options = {"optimiser": functools.partial(power_ascent, steps=1)}
+    expected = localized_attack(load_network("tira").forward, y, op, 0.06, phi, **options)
+    found = explorer.attack("tira")
+    assert found.history.shape == (2, 2)
+    assert float(found.amplification) == pytest.approx(float(expected.amplification), rel=1e-3)
 
 
 @pytest.mark.parametrize("feature", ["spike", "letter", "erase", "paint"])

@@ -36,10 +36,29 @@ def shifted(whole):
     return (rows[inside], columns[inside]), torch.ones(int(inside.sum()))
 
 
-def test_an_erased_spot_is_black():
-    x = IMAGES["ellipses"](128)
-    hole = x + features.erase(x, (60, 50), 4)
-    assert not hole[56:65, 50].any() and torch.equal(hole[70:], x[70:])
+def test_a_detail_on_a_plain_is_erased():
+    plain = torch.full((64, 64), 0.3)
+    for mu, size, radius in (((30, 20), 4, 2), ((0, 63), 5, 3), ((30, 20), 0, 0)):
+        spotted = plain + 0.6 * features.disc(64, mu, radius)
+        assert torch.allclose(spotted + features.erase(spotted, mu, size), plain, atol=1e-6)
+        assert not features.erase(plain, mu, size).any()
+
+
+def test_the_filling_of_a_detail_is_harmonic():
+    rows, columns = torch.meshgrid(*[torch.arange(64.0) - 32] * 2, indexing="ij")
+    inside = features.disc(64, (32, 32), 10) > 0
+    for u in (rows / 64, rows * columns / 500, (rows**2 - columns**2) / 1000):
+        filled = u + 0.5 * features.disc(64, (32, 32), 3)  # a detail
+        filled = filled + features.erase(filled, (32, 32), 10)
+        assert (filled - u)[inside].abs().max() < 0.02 < 0.15 < u[inside].max() - u[inside].min()
+        assert torch.equal(filled[~inside], u[~inside])
+
+
+def test_the_filling_stays_between_the_values_of_the_rim():
+    x = IMAGES["brain"]()
+    rim = (features.disc(256, (120, 100), 8) - features.disc(256, (120, 100), 7)) > 0
+    filled = (x + features.erase(x, (120, 100), 7))[features.disc(256, (120, 100), 7) > 0]
+    assert x[rim].min() <= filled.min() < filled.max() <= x[rim].max()
 
 
 def test_a_stroke_is_a_line_of_dabs():
@@ -69,6 +88,7 @@ def test_nothing_has_no_measurements():
         (lambda: features.bar(64, (20, 64), 3), r"bar: mu\[1\] must be an integer from 0 to 63, got 64"),
         (lambda: features.letter(64, (20, 30), -1), "letter: size must be an integer >= 0, got -1"),
         (lambda: features.disc(64, (20, 30), math.nan), "disc: size .*got nan"),
+        (lambda: features.erase(torch.ones(8, 8), (3, 4), 9), "erase: size must leave .*got 9"),
         (lambda: features.strokes(64, "3_10_40"), "strokes: text must have strokes .*got '3_10_40'"),
         (lambda: features.perturbation(OP, features.spike(32, (3, 4)), -1), "perturbation: eta .*got -1"),
     ],

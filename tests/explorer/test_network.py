@@ -91,15 +91,31 @@ def test_the_ascent_agrees_with_lib_attack(ask):
     assert answer["tried"][answer["chosen"]]["objective"] == pytest.approx(float(attack.objective), rel=0.01)
 
 
+def test_an_ascent_that_was_stopped_goes_on_from_there(ask):
+    x, mu = IMAGES["ellipses"](), (80, 112)
+    job = {"kind": "networkAttack", "image": listed(x), "mu": mu, "sigma": 5, "noise": 0.04}
+    answers = ask(job, {**job, "steps": 1})
+    assert [(answer["id"], len(answer["tried"]), answer["done"]) for answer in answers] == [
+        (1, 1, False),
+        (2, 1, False),
+        (2, 2, True),
+    ]
+    ascent = functools.partial(power_ascent, steps=1)
+    attack = localized_attack(tira(), OP.A(x), OP, 0.04, disk_weight(N, mu, 5), optimiser=ascent)
+    assert answers[-1]["best"] == answers[-1]["chosen"] == 1
+    assert [step["objective"] for step in answers[-1]["tried"]] == pytest.approx(attack.history[0].tolist(), rel=0.01)
+    alpha = max(answers[-1]["artifact"]) / max(map(abs, answers[-1]["perturbation"]))
+    assert alpha == pytest.approx(float(attack.amplification), rel=0.01)
+
+
 def test_a_newer_message_stops_the_ascent(ask):
     x = IMAGES["ellipses"]()
     job = {"image": listed(x), "noise": 0.04}
     answers = ask(
         {"kind": "networkAttack", "mu": (80, 112), "sigma": 5, **job},
-        {"kind": "stop"},
         {"kind": "network", "feature": listed(torch.zeros_like(x)), **job},
     )
-    assert [answer["id"] for answer in answers] == [1, 3] and not answers[0]["done"]
+    assert [answer["id"] for answer in answers] == [1, 2] and not answers[0]["done"]
     for other in (answers[0]["clean"], answers[1]["attacked"]):
         assert answers[1]["clean"] == pytest.approx(other, abs=1e-5)
     assert max(answers[1]["artifact"]) < 1e-5
