@@ -6,7 +6,7 @@ import torch
 from lib.attack import disk_weight
 from lib.operators import MaskedFourier, radial_mask
 from lib.runs import doubts
-from lib.runs.doubts import PLACES, brain, further, halves, hidden, lesions, line, pushed
+from lib.runs.doubts import PLACES, brain, further, halves, hidden, lesions, line, pushed, with_spike
 
 
 @pytest.fixture
@@ -50,10 +50,38 @@ def test_the_perturbation_has_its_norm_and_stays_in_the_half_space():
         assert float(e.norm()) == pytest.approx(norm, rel=1e-4) and moved == pytest.approx(expected, rel=1e-3)
 
 
+def test_a_second_start_finds_what_the_first_does_not():
+    """A reconstruction that is blind to the first direction and those near it, and shows others at once."""
+    op = MaskedFourier(radial_mask(32, 8))
+    disc, y = disk_weight(32, (15, 14), 2), torch.zeros(op.m, dtype=torch.complex64)
+    along = op.A(disc) / op.A(disc).norm()
+
+    def rec(z):
+        share = torch.relu((z - torch.einsum("bm,m->b", z, along.conj())[:, None] * along).norm(dim=-1) - 0.5)
+        return share[:, None, None] * torch.ones(32, 32)
+
+    alone, twice = (
+        pushed(rec, y, op, disc, 1.0, 1.0, 0.99 * float(op.A(disc).norm() / disc.sum()), starts=k) for k in (1, 2)
+    )
+    assert float(rec(alone[None]).max()) == 0 and float(rec(twice[None]).max()) > 0.2
+
+
 def test_the_measurements_alone_cannot_tell(small):
     """The estimate from y + e is the same for both objects; and so are the alarms."""
     found, _ = further("0", 0.04, 0)
     assert found["power"] == found["false_alarm"]
+
+
+def test_the_object_with_the_spike_has_the_very_measurements(small):
+    """It is real, and at frequencies that nobody has measured it is the phantom with the spike, whatever e is."""
+    op, x, y, e, artifact, _ = doubts._attacked(0.04, 0)
+    spike = torch.where(artifact.abs() == artifact.abs().max(), artifact, 0)
+    other = with_spike(x, e, spike, op)
+    assert not other.is_complex() and torch.allclose(op.A(other), y + e, atol=1e-4)
+    spectrum = torch.fft.fftshift(torch.fft.fft2(other - x - spike, norm="ortho"))
+    assert float(spectrum[~doubts._mirrored(op.mask)].abs().max()) < 1e-4
+    assert not torch.allclose(other, x + spike, atol=1e-2)  # e is not that of the spike alone
+    assert 0.5 < further("1", 0.04, 0)[0]["there"] < 1.5
 
 
 def test_more_measurements_tell_more(small):
