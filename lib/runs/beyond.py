@@ -32,12 +32,13 @@ from lib.runs.engine import Table
 from lib.runs.guarantee import CASES as GUARANTEES
 from lib.runs.guarantee import guarantee
 from lib.runs.section4 import CALIBRATION, TEST, device
-from lib.tv import calibrated_lambda, isotropic, separable
+from lib.tv import isotropic, separable
 
 N, LINES, TOL = 256, 40, 1e-3
 LAMBDAS = tuple(1e-4 * 2.0**k for k in range(12))  # from which each mask, prior and level takes its own
 SPIKES = 100  # bright pixels of the image that is sparse itself
 PRIOR_N, PRIOR_LINES = 128, 20  # smaller, since plain torch is slower than the loops for TV; n^2/m is nearly the same
+COIL_N, COIL_LINES, COIL_LAMBDA = 128, 20, 5e-3  # smaller, since each x-update takes conjugate gradients
 SMALL_N, SMALL_LINES, SMALL_LAMBDA = 64, 10, 4e-3  # of the coils whose A is decomposed, a dense matrix
 WEAK, ROUNDING = 0.1, 1e-12  # singular values below count as kernel, their squares as 0; the largest is 1
 
@@ -187,9 +188,9 @@ def _prior_lambda(case: str, noise_rel: float) -> float:
 
 
 def coils(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], LinearOperator]:
-    """TV with so many coils of 40 lines each, and one lambda for all, that of one coil: y has the same norm."""
-    op = coil_operator(radial_mask(N, LINES), simulated_coils(int(case), N))
-    return _coils(op, calibrated_lambda(noise_rel, LINES), noise_rel, image), op
+    """TV of 128 x 128 pixels and 20 lines with so many coils, and one lambda for all: y has the same norm."""
+    op = coil_operator(radial_mask(COIL_N, COIL_LINES), simulated_coils(int(case), COIL_N))
+    return _coils(op, COIL_LAMBDA, noise_rel, image), op
 
 
 def small_coils(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], LinearOperator]:
