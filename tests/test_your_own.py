@@ -58,12 +58,20 @@ def pictures(tmp_path, monkeypatch):
     return folder
 
 
-def test_a_mask_of_ones_own_measures_what_the_transform_says(capsys):
+def test_a_mask_of_ones_own_measures_what_the_transform_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     found = ran(MASK)
     x = ellipses(1, found.n, seed=1)[0]
     assert torch.allclose(found.y, found.op.A(x), atol=1e-4)
     assert float((found.image - x).abs().mean()) < 0.05 and 1 < float(found.attack.amplification) < 20
     assert "n^2/m=" in capsys.readouterr().out
+    with Image.open("attack.png") as shown:
+        assert shown.width > 400
+
+
+def test_a_mask_may_hold_numbers():
+    program = MASK.replace("np.tile(lines, (n, 1))", "np.tile(lines, (n, 1)).astype(float)")
+    assert torch.equal(ran(program.split("image = ")[0]).y, ran(MASK.split("image = ")[0]).y)
 
 
 def test_images_of_ones_own_are_read_alike_from_pictures_and_volumes(pictures, capsys):
