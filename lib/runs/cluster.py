@@ -10,7 +10,6 @@ import queue
 import signal
 import sys
 import threading
-import time
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
