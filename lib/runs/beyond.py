@@ -263,7 +263,7 @@ QUESTIONS: Mapping[str, Question] = {
     "masks": Question(masks, ("radial", "Cartesian", "variable density", "uniform", "spiral"), (0.04, 0.01), 2),
     "priors": Question(priors, tuple(PRIORS), (0.04, 0.01), 2),
     "coils": Question(coils, COILS, (0.04,), 1),
-    "small coils": Question(small_coils, (*COILS, "4 1e-4", "4 1e-6"), (0.04,), 3),
+    "small coils": Question(small_coils, (*COILS, "4 1e-6"), (0.04,), 3),
     "further": Question(further, ("0", "1", "2", "4", "8", "16", "32", "64"), (0.04, 0.01), 2),
     "lesions": Question(lesions, LESIONS, (0.01, 0.005), 2),
     "consistency": Question(consistency, ("Tira", "Tira, consistent"), (0.04,), 2),

@@ -21,7 +21,7 @@ from lib.tv import calibrated_lambda
 
 N, LINES, SCREEN = 256, 40, 4
 PLACES = ((100, 105), (100, 150))  # in the white matter of the slice
-RADII, DRAWS, STARTS = (1, 2, 3, 4), 1000, 3  # the last of the search against Tira, whose objective is rough
+RADII, DRAWS = (1, 2, 3, 4), 1000
 LESION = -0.25  # its contrast: grey matter is darker than white matter by about this in the slice, and so are lesions
 LOWEST, HALVINGS = 0.0005, 7  # of the levels that are tried; the quotient of the last two is 1.04
 
@@ -79,7 +79,7 @@ def hidden(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], M
         rec: Any = network("tira")
         if method == "tv":
             rec = fast_tv(op, calibrated_lambda(max(level, LEVELS[0]), LINES), level * size, tol=1e-3)
-        e = pushed(rec, y, op, disc, sign, level * size, most, starts=1 if method == "tv" else STARTS)
+        e = pushed(rec, y, op, disc, sign, level * size, most)
         with torch.no_grad():
             every = torch.stack([y, y + e, op.A(x)])
             before, after, healthy = rec.solve(every)[0] if method == "tv" else rec(every)
@@ -102,21 +102,12 @@ def hidden(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], M
 
 @torch.enable_grad()
 def pushed(
-    rec: Any,
-    y: Tensor,
-    op: MaskedFourier,
-    disc: Tensor,
-    sign: float,
-    eta: float,
-    most: float,
-    steps: int = 10,
-    starts: int = 1,
+    rec: Any, y: Tensor, op: MaskedFourier, disc: Tensor, sign: float, eta: float, most: float, steps: int = 10
 ) -> Tensor:
     r"""The e of norm ``eta`` at most that moves the mean of :math:`\mathrm{rec}(y + e)` over a disc most, up or down.
 
     The averaged ascent of `lib.attack.power_ascent`, for this linear objective. Each iterate is brought into the half
-    space in which :math:`\mathcal{A}^\dagger e` moves the mean by ``most`` at most. The first start is the disc's own
-    direction, each further one lies half way to a random one. The best of all iterates is taken.
+    space in which :math:`\mathcal{A}^\dagger e` moves the mean by ``most`` at most.
     """
     along = sign * op.A(disc) / disc.sum()  # Re <along, e> is sign times the mean of A^dagger e
     along = op.symmetrize(along) if op.real else along
@@ -133,20 +124,17 @@ def pushed(
         left = math.sqrt(eta**2 - (most / length) ** 2)
         return (most / length) * unit + scaled(rest, torch.tensor(left, device=e.device), otherwise=0 * rest)
 
-    best = (-math.inf, along)
+    e, best = allowed(along), (-math.inf, along)
     state = rec.solve(y)[1] if hasattr(rec, "solve") else None
-    for start in range(starts):
-        drawn = gaussian((op.m,), seed=start).to(unit) / math.sqrt(op.m) if start else 0
-        e = allowed(unit + drawn)
-        for k in range(steps + 1):
-            e.requires_grad_()
-            image, state = rec.resume(y + e, state) if hasattr(rec, "resume") else (rec((y + e)[None])[0], None)
-            value = sign * _mean(image, disc)
-            if k >= min(LAG, steps) and float(value.detach()) > best[0]:
-                best = float(value.detach()), e.detach()
-            (g,) = torch.autograd.grad(value, e)
-            tau = max(2 / (k + 2), WEIGHT)
-            e = allowed(torch.lerp(e.detach(), scaled(g, torch.tensor(eta, device=g.device)), tau))
+    for k in range(steps + 1):
+        e.requires_grad_()
+        image, state = rec.resume(y + e, state) if hasattr(rec, "resume") else (rec((y + e)[None])[0], None)
+        value = sign * _mean(image, disc)
+        if k >= min(LAG, steps) and float(value.detach()) > best[0]:
+            best = float(value.detach()), e.detach()
+        (g,) = torch.autograd.grad(value, e)
+        tau = max(2 / (k + 2), WEIGHT)
+        e = allowed(torch.lerp(e.detach(), scaled(g, torch.tensor(eta, device=g.device)), tau))
     return best[1]
 
 

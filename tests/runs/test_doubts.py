@@ -50,22 +50,6 @@ def test_the_perturbation_has_its_norm_and_stays_in_the_half_space():
         assert float(e.norm()) == pytest.approx(norm, rel=1e-4) and moved == pytest.approx(expected, rel=1e-3)
 
 
-def test_a_second_start_finds_what_the_first_does_not():
-    """A reconstruction that is blind to the first direction and those near it, and shows others at once."""
-    op = MaskedFourier(radial_mask(32, 8))
-    disc, y = disk_weight(32, (15, 14), 2), torch.zeros(op.m, dtype=torch.complex64)
-    along = op.A(disc) / op.A(disc).norm()
-
-    def rec(z):
-        share = torch.relu((z - torch.einsum("bm,m->b", z, along.conj())[:, None] * along).norm(dim=-1) - 0.5)
-        return share[:, None, None] * torch.ones(32, 32)
-
-    alone, twice = (
-        pushed(rec, y, op, disc, 1.0, 1.0, 0.99 * float(op.A(disc).norm() / disc.sum()), starts=k) for k in (1, 2)
-    )
-    assert float(rec(alone[None]).max()) == 0 and float(rec(twice[None]).max()) > 0.2
-
-
 def test_the_measurements_alone_cannot_tell(small):
     """The estimate from y + e is the same for both objects; and so are the alarms."""
     found, _ = further("0", 0.04, 0)
