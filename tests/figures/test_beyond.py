@@ -63,10 +63,11 @@ def test_what_is_drawn(rows):
     left, right = beyond.cases(beyond.numbers(rows, "masks")).axes[:2]
     assert drawn(right)["4% noise"] == [[10, 10], [2, 1]] and [[5.5, 6.5], [2, 1]] in drawn(left).values()
     assert [tick.get_text() for tick in left.get_yticklabels()] == ["radial", "spiral"]
-    coils = (beyond.numbers(rows, name) for name in ("coils", "small coils", "singular values"))
+    coils = (beyond.numbers(rows, name) for name in ("small coils", "coils", "singular values"))
     left, right = beyond.coils(*coils).axes
-    assert drawn(left)["attack on TV"] == [[1, 16], [6, 0.375]]
-    assert drawn(right)["attack on TV"] == [[0.8, 0.05], [5, 0.3125]]
+    assert drawn(left)["attack on TV, 64 × 64"] == [[1, 16], [5, 0.3125]]
+    assert drawn(left)["attack on TV, 128 × 128"] == [[1, 16], [6, 0.375]]
+    assert [[0.8, 0.05], [5, 0.3125]] in drawn(right).values()
     (ax,) = beyond.power(beyond.numbers(rows, "further")).axes
     assert drawn(ax)["artifact, 4% noise"] == [[1, 16], [0.5, 0.5]]
     (into,) = beyond.lesions(beyond.numbers(rows, "lesions")).axes
