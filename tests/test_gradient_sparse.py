@@ -196,7 +196,7 @@ def exact_off_support(x, mask, start):
     q = start.ravel().astype(np.longdouble)
     q[on] += system[:, -1]
     p = project(q)
-    assert abs(p[on] - signs[on]).max() < 1e-12
+    assert abs(p[on] - signs[on]).max() < 1e-17 * (1e3 + abs(start).max())
     p[on] = 0
     return float(abs(p).max())
 
