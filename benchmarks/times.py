@@ -16,8 +16,7 @@ from lib.runs.options import program
 from lib.runs.provenance import provenance
 from lib.runs.tables import RESULTS, ROOT, read_rows, read_table, write_rows
 
-CELL = {"beyond": ("question", "case", "noise_rel", "image")}  # of tables whose cells have several rows
-LONG = {  # target: the tables whose rows have the seconds of their cell
+LONG = {  # target: the tables whose rows have their share of the seconds of a cell
     "beyond": ["beyond"],
     "calibrate": ["lambda"],
     "compare": ["networks_error"],
@@ -37,8 +36,7 @@ def run(target: str) -> tuple[float, float]:
 
 def cells(name: str) -> float:
     """Seconds of the processor that the cells of a table took."""
-    rows = read_table(name)
-    return float(rows.drop_duplicates(CELL.get(name, list(rows)))["seconds"].sum())
+    return float(read_table(name)["seconds"].sum())
 
 
 def record(target: str, wall: float | None, processor: float) -> None:

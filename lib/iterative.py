@@ -183,7 +183,8 @@ def simulated_coils(count: int, n: int) -> Tensor:
     r"""Sensitivities of ``count`` receiver coils around the image, with :math:`\sum_c |s_c|^2 = 1` at each pixel.
 
     Each coil lies on a circle of 1.5 half sides around the centre; its sensitivity falls off with the distance, and its
-    phase is the direction to it: the birdcage of sigpy (Ong and Lustig, 2019), on one ring.
+    phase is the direction to it: the birdcage of sigpy (Ong and Lustig, 2019), on one ring. It is written out here, as
+    sigpy is installed for the benchmarks only.
 
     Parameters
     ----------

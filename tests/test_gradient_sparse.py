@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import linprog
+from scipy.optimize import linprog, minimize
 
-from lib.gradient_sparse import certify_image, dual_field
+from lib.gradient_sparse import _smaller, certify_image, dual_field
 from lib.masks import uniform_mask
 from lib.operators import gradient
 
@@ -105,6 +105,34 @@ def test_the_singular_value_is_that_of_the_dense_projection():
     assert certify_image(x, mask).singular_value == pytest.approx(np.sqrt(max(least, 0)), abs=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_the_proximal_map_of_the_largest_modulus_is_a_numerical_minimiser(seed):
+    """Of |z - v|^2 / 2 + step c over z and c with |z_j| <= c."""
+    rng = np.random.default_rng(seed)
+    v, step = rng.normal(size=7), rng.uniform(0.2, 3)
+
+    def value(both):
+        return ((both[:-1] - v) ** 2).sum() / 2 + step * both[-1], np.append(both[:-1] - v, step)
+
+    bounds = [
+        {"type": "ineq", "fun": lambda both, s=s: both[-1] + s * both[:-1], "jac": lambda both, s=s: edge(s)}
+        for s in (-1, 1)
+    ]
+
+    def edge(s):
+        return np.hstack([s * np.eye(7), np.ones((7, 1))])
+
+    start = np.append(v, abs(v).max())
+    found = minimize(value, start, jac=True, method="SLSQP", constraints=bounds, options={"ftol": 1e-14})
+    assert found.success and np.allclose(_smaller(v, step), found.x[:-1], atol=1e-5)
+    assert not np.allclose(found.x[:-1], v, atol=1e-2)
+
+
+def test_what_is_small_as_a_whole_goes_to_zero():
+    v = np.array([0.5, -0.25, 0.125])
+    assert not _smaller(v, 1.0).any() and _smaller(v, 0.8).any() and not len(_smaller(v[:0], 1.0))
+
+
 def test_what_cannot_be_proved():
     x, all_of_them = box(), np.ones((N, N), bool)
     without = all_of_them.copy()
@@ -137,3 +165,53 @@ def test_the_allowance_grows_with_a_worse_start():
     p = dual_field(x, mask, 500)
     fine, rough = certify_image(x, mask, p), certify_image(x, mask, p + 1e4)
     assert 0 < fine.allowance < rough.allowance < 1e-6
+
+
+needs_long_double = pytest.mark.skipif(
+    np.finfo(np.longdouble).eps > 1e-18, reason="needs a long double longer than double, as x86 processors have it"
+)
+
+
+def exact_off_support(x, mask, start):
+    """The largest value off the support of the field nearest to ``start``, by dense matrices in extended precision."""
+    n, pi = len(x), 4 * np.arctan(np.longdouble(1))
+    d = differences(n).astype(np.longdouble)
+    k, i = np.argwhere(~mask) - n // 2, np.indices(x.shape).reshape(2, -1)
+    turns = ((k @ i) % n).astype(np.longdouble)
+    a = np.exp(-2j * pi * turns / n).astype(np.clongdouble) @ d.T / n  # F grad* off the mask
+    # Pi p = p - a* (a a*)^-1 a p, and a a* is diagonal: modes of a circulant matrix
+    weights = (abs(a) ** 2).sum(1)
+
+    def project(p):
+        return p - (a.conj().T @ ((a @ p) / weights)).real
+
+    signs = np.sign(d @ x.ravel())
+    on = np.flatnonzero(signs)
+    gram = np.stack([project(np.eye(len(d), dtype=np.longdouble)[j])[on] for j in on], 1)
+    system = np.column_stack([gram, signs[on] - project(start.ravel().astype(np.longdouble))[on]])
+    for j in range(len(on)):  # Gauss and Jordan; the matrix is positive definite
+        system[j] /= system[j, j]
+        for other in set(range(len(on))) - {j}:
+            system[other] -= system[other, j] * system[j]
+    q = start.ravel().astype(np.longdouble)
+    q[on] += system[:, -1]
+    p = project(q)
+    assert abs(p[on] - signs[on]).max() < 1e-17 * (1e3 + abs(start).max())
+    p[on] = 0
+    return float(abs(p).max())
+
+
+@needs_long_double
+@pytest.mark.parametrize("m", [24, 40, 52])
+@pytest.mark.parametrize("size", [0.0, 1.0, 1e6])
+def test_the_allowance_covers_the_rounding_errors(m, size):
+    """From nothing, from the field of the iterations, and from a start whose rounding errors are large."""
+    checked = 0
+    for seed in range(3):
+        x, mask = box(), drawn(m, seed)
+        p = size * dual_field(x, mask, 200)
+        found = certify_image(x, mask, p)
+        if found.allowance > 0:
+            assert abs(exact_off_support(x, mask, p) - found.off_support) <= found.allowance < 1e-4
+            checked += 1
+    assert checked

@@ -3,12 +3,14 @@
 import cvxpy
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
 from helpers import assert_adjoint, fourier_matrix, random, random_mask
 
 from lib.attack import disk_weight, localized_attack
 from lib.operators import MaskedFourier, radial_mask
 from lib.priors import SparseReconstruction, haar, haar_adjoint, identity
+from lib.tv import anisotropic, isotropic, project, separable
 
 
 def test_the_wavelet_transform_is_orthogonal():
@@ -35,6 +37,53 @@ def test_the_minimiser_is_that_of_a_convex_solver(transform, adjoint):
     cvxpy.Problem(cvxpy.Minimize(cost)).solve(solver="CLARABEL")
     image, state = SparseReconstruction(op, lam, transform, adjoint, threshold=0.3, tol=1e-9).solve(y)
     assert float(state.gap) <= 1e-9 and np.allclose(image.numpy().ravel(), x.value, atol=1e-4)
+
+
+def least(objective, start):
+    """The minimiser of a smooth function of a complex tensor that autograd differentiates."""
+
+    def value(flat):
+        z = torch.view_as_complex(torch.from_numpy(flat).reshape(*start.shape, 2)).requires_grad_()
+        found = objective(z)
+        (g,) = torch.autograd.grad(found, z)
+        return float(found), torch.view_as_real(g).flatten().numpy()
+
+    flat = torch.view_as_real(start).flatten().numpy().copy()
+    found = scipy.optimize.minimize(value, flat, jac=True, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-9})
+    return torch.view_as_complex(torch.from_numpy(found.x).reshape(*start.shape, 2))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("norm", [separable, anisotropic, isotropic])
+def test_the_proximal_map_of_each_norm_is_a_numerical_minimiser(norm, seed):
+    """Of |z - v|^2 / 2 + t |z|, with each group's magnitude m smoothed to sqrt(m^2 + 1e-10)."""
+    v, t = random(1, 2, 3, 3, seed=seed), torch.tensor([0.8], dtype=torch.float64)
+
+    def objective(z):
+        parts = torch.view_as_real(z)
+        square = {separable: parts**2, anisotropic: (parts**2).sum(-1), isotropic: (parts**2).sum((1, -1))}[norm]
+        return (z - v).abs().square().sum() / 2 + t[0] * (square + 1e-10).sqrt().sum()
+
+    found = v - project(v, t, norm)
+    assert torch.allclose(found, least(objective, v), atol=1e-4)
+    assert bool((found == 0).any()) and bool((found != 0).any())  # both kinds of groups are there
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("transform", "adjoint"), [(identity, identity), (haar, haar_adjoint)])
+def test_an_iteration_has_the_proximal_map_of_the_sparse_norm(transform, adjoint, seed):
+    """With no measurements x is c = W*(z - u): for v = z + u, z the minimiser of |z - v|^2 / 2 + t |z|_1."""
+    op, t = MaskedFourier(random_mask(4, 0.5, seed=seed)), 0.9
+    v = random(4, 4, seed=seed)
+
+    def objective(z):
+        return (z - v).abs().square().sum() / 2 + t * (z.abs().square() + 1e-10).sqrt().sum()
+
+    rec = SparseReconstruction(op, 1e-9, transform, adjoint, threshold=t, iterations=1)
+    z = least(objective, v)
+    c = adjoint(2 * z - v)
+    image, _, _ = rec._iterate(op.A(c), v)  # whose misfit is 0
+    assert torch.allclose(image, c, atol=1e-4)
 
 
 def test_the_gap_is_that_of_the_objective():

@@ -351,6 +351,8 @@ def test_the_citation_is_that_of_the_bibliography():
 def test_code_and_text_have_their_licences(site):
     assert "MIT License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "creativecommons.org/licenses/by/4.0/" in (ROOT / "LICENSE-text").read_text(encoding="utf-8")
+    notices = [(ROOT / "results" / name).read_text() for name in ("explorer/brain.txt", "slices/LICENSE")]
+    assert all("McConnell Brain Imaging Centre" in notice and "Fonov" in notice for notice in notices)
     assert "CC BY 4.0" in (site / "book" / "cite.html").read_text(encoding="utf-8")
     assert re.search(rf"^## (Unreleased|{re.escape(VERSION)})", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 

@@ -52,21 +52,24 @@ def cases(found: pandas.DataFrame) -> Figure:
     return figure
 
 
-def coils(found: pandas.DataFrame, singular: pandas.DataFrame) -> Figure:
-    """Amplification against the number of coils, and against the share of weak singular values."""
+def coils(small: pandas.DataFrame, large: pandas.DataFrame, singular: pandas.DataFrame) -> Figure:
+    """Amplification against the number of coils, and of small images against the share of weak singular values."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.0), sharey=True)
-    count = found.index.get_level_values(0).astype(int)
-    weak = singular["weak"].droplevel("noise_rel").loc[found.index.get_level_values(0)]
-    left.plot(count, found["alpha"], "o-", label="attack on TV")
-    left.plot(count, found["predicted"], "s:", color="0.4", label="exact recovery of a spike")
+    names = [case for case in small.index.get_level_values(0) if case in singular.index.get_level_values(0)]
+    weak = singular["weak"].droplevel("noise_rel").loc[names]
+    small, large = small.droplevel("noise_rel").loc[names], large.droplevel("noise_rel")
+    for mine, size, color in ((small, "64 × 64", COLORS[0]), (large, "128 × 128", COLORS[1])):
+        count = mine.index.astype(int)
+        left.plot(count, mine["alpha"], "o-", color=color, label=f"attack on TV, {size}")
+        left.plot(count, mine["predicted"], "s:", color=color, label=f"exact recovery, {size}", markersize=4)
     left.set(xscale="log", xlabel="coils", ylabel=r"amplification $\alpha$", ylim=(0, None))
-    ticks(left, sorted(set(count)))
-    right.plot(weak, found["alpha"], "o-")
-    right.plot(weak, found["predicted"], "s:", color="0.4")
-    for k, (share, alpha) in enumerate(zip(weak, found["alpha"], strict=True)):
+    ticks(left, sorted(small.index.astype(int)))
+    right.plot(weak, small["alpha"], "o-", color=COLORS[0])
+    right.plot(weak, small["predicted"], "s:", color=COLORS[0], markersize=4)
+    for k, (count, share, alpha) in enumerate(zip(names, weak, small["alpha"], strict=True)):
         offset = (7, 3) if k % 2 == 0 else (7, -9)  # the last ones are close together
-        right.annotate(f"{count[k]}", (share, alpha), offset, textcoords="offset points", fontsize=9)
-    right.set(xlabel=r"share of singular values of $\mathcal{A}$ below 0.1", xlim=(0, 1))
+        right.annotate(count, (share, alpha), offset, textcoords="offset points", fontsize=9)
+    right.set(xlabel=r"share of singular values of $\mathcal{A}$ below 0.1, 64 × 64", xlim=(0, 1))
     left.legend()
     return figure
 

@@ -38,7 +38,8 @@ N, LINES, TOL = 256, 40, 1e-3
 LAMBDAS = tuple(1e-4 * 2.0**k for k in range(12))  # from which each mask, prior and level takes its own
 SPIKES = 100  # bright pixels of the image that is sparse itself
 PRIOR_N, PRIOR_LINES = 128, 20  # smaller, since plain torch is slower than the loops for TV; n^2/m is nearly the same
-COIL_N, COIL_LINES, COIL_LAMBDA = 64, 10, 4e-3  # smaller still, since each x-update is iterative
+COIL_N, COIL_LINES, COIL_LAMBDA = 128, 20, 5e-3  # smaller, since each x-update takes conjugate gradients
+SMALL_N, SMALL_LINES, SMALL_LAMBDA = 64, 10, 4e-3  # of the coils whose A is decomposed, a dense matrix
 WEAK, ROUNDING = 0.1, 1e-12  # singular values below count as kernel, their squares as 0; the largest is 1
 
 Make = Callable[[MaskedFourier, float, float], Reconstruct]  # from the operator, lambda and eta
@@ -187,12 +188,24 @@ def _prior_lambda(case: str, noise_rel: float) -> float:
 
 
 def coils(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], LinearOperator]:
-    """TV of 64 x 64 pixels, 10 lines and so many coils, with one lambda for all: y has the same norm."""
+    """TV of 128 x 128 pixels and 20 lines with so many coils, and one lambda for all: y has the same norm."""
     op = coil_operator(radial_mask(COIL_N, COIL_LINES), simulated_coils(int(case), COIL_N))
-    x = ellipses(1, COIL_N, seed=TEST, first=image)[0]
+    return _coils(op, COIL_LAMBDA, noise_rel, image), op
+
+
+def small_coils(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], LinearOperator]:
+    """The same with 64 x 64 pixels and 10 lines; a second word is another tolerance of conjugate gradients."""
+    count, *tol = case.split()
+    sensitivities = simulated_coils(int(count), SMALL_N)
+    op = coil_operator(radial_mask(SMALL_N, SMALL_LINES), sensitivities, tol=float(tol[0]) if tol else 1e-5)
+    return _coils(op, SMALL_LAMBDA, noise_rel, image), op
+
+
+def _coils(op: LinearOperator, lam: float, noise_rel: float, image: int) -> dict[str, float]:
+    x = ellipses(1, op.n, seed=TEST, first=image)[0]
     y = op.A(x)
-    rec = fast_tv(op, COIL_LAMBDA, noise_rel * torch.linalg.vector_norm(y))
-    return attacked(rec, x, y, op, noise_rel, count=2, screen=1), op
+    rec = fast_tv(op, lam, noise_rel * torch.linalg.vector_norm(y))
+    return attacked(rec, x, y, op, noise_rel, count=2, screen=1)
 
 
 def singular_values(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], LinearOperator]:
@@ -201,8 +214,8 @@ def singular_values(case: str, noise_rel: float, image: int) -> tuple[dict[str, 
     The smallest alone cannot tell masks apart: it is 0 as long as m < n^2. The share counts all directions that the
     measurements hardly see. They are the square roots of the eigenvalues of the dense A*A; no noise, no image.
     """
-    op = coil_operator(radial_mask(COIL_N, COIL_LINES), simulated_coils(int(case), COIL_N))
-    pixels = torch.eye(COIL_N**2, dtype=torch.float64).unflatten(-1, (COIL_N, COIL_N))
+    op = coil_operator(radial_mask(SMALL_N, SMALL_LINES), simulated_coils(int(case), SMALL_N))
+    pixels = torch.eye(SMALL_N**2, dtype=torch.float64).unflatten(-1, (SMALL_N, SMALL_N))
     normal = torch.cat([op.A_adjoint(op.A(chunk)).flatten(1) for chunk in pixels.split(256)])
     squares = torch.linalg.eigvalsh(normal)
     values = torch.where(squares > ROUNDING, squares, 0).sqrt()
@@ -242,19 +255,21 @@ def consistency(case: str, noise_rel: float, image: int) -> tuple[dict[str, floa
 
 # --- The table
 
+COILS = ("1", "2", "4", "8", "16")
 LESIONS = tuple(f"{method} in {radius}" for radius in RADII for method in ("tv", "tira"))
 HIDDEN = tuple(f"{method} {way} {radius}" for radius in (2, 3, 4) for method in ("tv", "tira") for way in ("in", "out"))
 HALVES = tuple(f"{what} {k}" for k in (2, 4) for what in ("artifact", "spike", "noise"))
 QUESTIONS: Mapping[str, Question] = {
     "masks": Question(masks, ("radial", "Cartesian", "variable density", "uniform", "spiral"), (0.04, 0.01), 2),
     "priors": Question(priors, tuple(PRIORS), (0.04, 0.01), 2),
-    "coils": Question(coils, ("1", "2", "4", "8", "16"), (0.04,), 1),
+    "coils": Question(coils, COILS, (0.04,), 1),
+    "small coils": Question(small_coils, (*COILS, "4 1e-6"), (0.04,), 3),
     "further": Question(further, ("0", "1", "2", "4", "8", "16", "32", "64"), (0.04, 0.01), 2),
     "lesions": Question(lesions, LESIONS, (0.01, 0.005), 2),
     "consistency": Question(consistency, ("Tira", "Tira, consistent"), (0.04,), 2),
     "contrast": Question(contrast, SCALES, (0.04,), 2),
     "guarantee": Question(guarantee, GUARANTEES, (0.0,), 2),
-    "singular values": Question(singular_values, ("1", "2", "4", "8", "16"), (0.0,), 1),
+    "singular values": Question(singular_values, COILS, (0.0,), 1),
     "halves": Question(halves, HALVES, (0.04, 0.01), 2),
     "hidden lesions": Question(hidden, HIDDEN, (0.1,), 2),
     "anatomy": Question(anatomy, SLICES, (0.04, 0.01, 0.08), 1, picture, picture_name),
@@ -263,7 +278,7 @@ QUESTIONS: Mapping[str, Question] = {
 
 def cells(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Every question and case, so ordered that a part has fewer images, and before that fewer levels."""
-    for image, k in itertools.product(range(2), range(3)):
+    for image, k in itertools.product(range(3), range(3)):
         for name, q in QUESTIONS.items():
             if image < q.images and k < len(q.levels):
                 for case in q.cases:

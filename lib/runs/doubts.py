@@ -155,11 +155,12 @@ def _mean(image: Tensor, disc: Tensor) -> Tensor:
 def further(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], MaskedFourier]:
     r"""Whether k further frequencies, of the next radial line, tell an artifact from a spike that is there.
 
-    An attack on TV leaves a spike of height h at one pixel. Had the object such a spike, its 40 lines could be the same
-    y + e; so they cannot tell. Further frequencies of the object, with Gaussian noise of the same level each,
-    estimate the height that is there: least squares, after the rest of the reconstruction is taken off. An alarm is an
-    estimate below h/2: ``power`` is the share of alarms for the artifact, ``false_alarm`` that for an object with the
-    spike, over DRAWS draws of noise. For k = 0 the estimate is that of y + e.
+    An attack on TV leaves a spike of height h at one pixel. The object `with_spike` has one there, too, and exactly the
+    measurements y + e; so they cannot tell. Further frequencies of the object, with Gaussian noise of the same level
+    each, estimate the height that is there: least squares, after the rest of the reconstruction is taken off. An alarm
+    is an estimate below h/2: ``power`` is the share of alarms for the artifact, ``false_alarm`` that for the object
+    with the spike, over DRAWS draws of noise. For k = 0 the estimate is that of y + e, which both have. ``there``
+    is the part of h by which this object differs from x at the pixel.
     """
     k = int(case)
     op, x, y, e, artifact, shown = _attacked(noise_rel, image)
@@ -168,17 +169,35 @@ def further(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], 
     delta = torch.zeros_like(x)
     delta[at] = 1
     rest = shown - height * delta  # the picture without its spike
-    again = MaskedFourier(radial_mask(N, LINES + 1) & ~op.mask.cpu()).to(op.device) if k else op
+    again = MaskedFourier(radial_mask(N, LINES + 1) & ~_mirrored(op.mask.cpu())).to(op.device) if k else op
     chosen = torch.randperm(again.m, generator=torch.Generator().manual_seed(image))[: k or op.m].to(op.device)
     spike = again.A(delta)[chosen]
     deviation = noise_rel * float(torch.linalg.vector_norm(y)) / math.sqrt(op.m)
     noise = deviation * gaussian((DRAWS, len(chosen)), seed=image).to(op.device, y.dtype)
     alarms = {}
-    for name, there in (("power", 0.0), ("false_alarm", height)):
-        measured = again.A(x + there * delta)[chosen] + noise if k else (y + e)[None, chosen]
+    other = with_spike(x, e, height * delta, op)
+    for name, there in (("power", x), ("false_alarm", other)):
+        measured = again.A(there)[chosen] + noise if k else (y + e)[None, chosen]
         estimate = ((measured - again.A(rest)[chosen]) @ spike.conj()).real / spike.abs().square().sum()
         alarms[name] = float((estimate / height < 0.5).float().mean())
-    return {"height": abs(height), **alarms}, again
+    return {"height": abs(height), "there": float((other - x)[at]) / height, **alarms}, again
+
+
+def with_spike(x: Tensor, e: Tensor, spike: Tensor, op: MaskedFourier) -> Tensor:
+    r"""The real image with the measurements :math:`\mathcal{A}x + e` that differs from x by the spike as far as it can.
+
+    It is :math:`x + \mathcal{A}^\dagger e + P` spike, with P the projection on the real images that :math:`\mathcal{A}`
+    does not see. As e need not be that of the spike, it is not x + spike; but where nothing is measured, neither k nor
+    -k, it has the spectrum of x + spike. ``e`` is that of a real image.
+    """
+    whole = MaskedFourier(_mirrored(op.mask), real=True)
+    return x + op.A_dagger(e).real + spike - whole.A_dagger(whole.A(spike)).real
+
+
+def _mirrored(mask: Tensor) -> Tensor:
+    """The frequencies k of a mask with all -k, modulo n: of a real image, one says what the other is."""
+    back = -torch.arange(len(mask), device=mask.device) % len(mask)
+    return mask | mask[back][:, back]
 
 
 @functools.cache

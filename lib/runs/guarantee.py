@@ -51,8 +51,9 @@ def spot(n: int) -> tuple[int, int]:
 def guarantee(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], MaskedFourier]:
     r"""Whether both x and :math:`x + \delta` are proved to be recovered; then e = A delta makes an artifact, exactly.
 
-    ``alpha`` is that of the spike, n^2/m. ``off_support`` is the larger of the two certificates' values: below 1, by
-    more than rounding, it is a proof. There is no noise, and ``noise_rel`` is not used.
+    ``alpha`` is that of the spike, n^2/m. Of the two certificates the worse value is taken: the larger ``off_support``
+    and ``allowance`` for rounding, and the smaller ``margin``, which is positive in a proof. There is no noise, and
+    ``noise_rel`` is not used.
     """
     _, mask, (without, with_it), _ = certificates(case, image)
     op = MaskedFourier(torch.from_numpy(mask))
@@ -62,6 +63,8 @@ def guarantee(case: str, noise_rel: float, image: int) -> tuple[dict[str, float]
         "alpha": float(amplification(delta, op.A_dagger(op.A(delta)))),
         "proved": float(without.unique and with_it.unique),
         "off_support": max(without.off_support, with_it.off_support),
+        "allowance": max(without.allowance, with_it.allowance),
+        "margin": min(without.margin, with_it.margin),
         "singular_value": min(without.singular_value, with_it.singular_value),
         "jumps": float(with_it.sparsity),
     }, op

@@ -21,6 +21,7 @@ def rows():
             add("masks", case, image, alpha=5 + k + image, error=0.1, predicted=6)
         for count in ("1", "16"):
             add("coils", count, image, alpha=6 / int(count), predicted=5 / int(count))
+            add("small coils", count, image, alpha=5 / int(count), predicted=4 / int(count))
             add("further", count, image, power=0.5, false_alarm=0.1)
         for radius in (1, 2):
             for method in ("tv", "tira"):
@@ -38,6 +39,7 @@ def rows():
         for method in ("tv", "tira"):
             for height in (-8, 8):
                 add("anatomy", f"{method} {height}", image, alpha=8 + height / 8)
+    add("small coils", "4 1e-6", 0, alpha=9, predicted=9)
     for count in ("1", "16"):
         add("singular values", count, 0, weak=0.8 / int(count), smallest=0)
     return pandas.DataFrame(found)
@@ -61,9 +63,11 @@ def test_what_is_drawn(rows):
     left, right = beyond.cases(beyond.numbers(rows, "masks")).axes[:2]
     assert drawn(right)["4% noise"] == [[10, 10], [2, 1]] and [[5.5, 6.5], [2, 1]] in drawn(left).values()
     assert [tick.get_text() for tick in left.get_yticklabels()] == ["radial", "spiral"]
-    left, right = beyond.coils(beyond.numbers(rows, "coils"), beyond.numbers(rows, "singular values")).axes
-    assert drawn(left)["attack on TV"] == [[1, 16], [6, 0.375]]
-    assert [[0.8, 0.05], [6, 0.375]] in drawn(right).values()
+    coils = (beyond.numbers(rows, name) for name in ("small coils", "coils", "singular values"))
+    left, right = beyond.coils(*coils).axes
+    assert drawn(left)["attack on TV, 64 × 64"] == [[1, 16], [5, 0.3125]]
+    assert drawn(left)["attack on TV, 128 × 128"] == [[1, 16], [6, 0.375]]
+    assert [[0.8, 0.05], [5, 0.3125]] in drawn(right).values()
     (ax,) = beyond.power(beyond.numbers(rows, "further")).axes
     assert drawn(ax)["artifact, 4% noise"] == [[1, 16], [0.5, 0.5]]
     (into,) = beyond.lesions(beyond.numbers(rows, "lesions")).axes

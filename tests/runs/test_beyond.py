@@ -18,6 +18,8 @@ def small(monkeypatch):
     for name, value in {"N": 64, "LINES": 10, "PRIOR_N": 32, "PRIOR_LINES": 6, "COIL_N": 32, "COIL_LINES": 5}.items():
         monkeypatch.setattr(beyond, name, value)
     monkeypatch.setattr(beyond, "LAMBDAS", (2e-3, 8e-3))
+    monkeypatch.setattr(beyond, "SMALL_N", 32)
+    monkeypatch.setattr(beyond, "SMALL_LINES", 5)
     caches = beyond._mask_lambda, beyond._prior_lambda
     for cache in caches:
         cache.cache_clear()
@@ -26,9 +28,10 @@ def small(monkeypatch):
         cache.cache_clear()
 
 
-@pytest.mark.parametrize("question", ["masks", "priors", "coils"])
+@pytest.mark.parametrize("question", ["masks", "priors", "coils", "small coils"])
 def test_a_cell_gives_a_row_for_each_number(small, question):
-    case = beyond.QUESTIONS[question].cases[-1]
+    case = {"coils": "2", "small coils": "4 1e-6"}.get(question, beyond.QUESTIONS[question].cases[-1])
+    assert case in beyond.QUESTIONS[question].cases
     rows, files = beyond.compute(question, case, 0.05, 0)
     numbers = {row["quantity"]: float(row["value"]) for row in rows}
     assert not files and len(numbers) == len(rows) and {"alpha", "predicted", "error"} <= set(numbers)
@@ -80,8 +83,8 @@ def test_consistent_reconstructions_have_the_measurements():
 
 def test_singular_values_are_those_of_one_big_matrix(monkeypatch):
     """One coil: 0 and 1 alone. Several: of A itself."""
-    monkeypatch.setattr(beyond, "COIL_N", 16)
-    monkeypatch.setattr(beyond, "COIL_LINES", 4)
+    monkeypatch.setattr(beyond, "SMALL_N", 16)
+    monkeypatch.setattr(beyond, "SMALL_LINES", 4)
     mask = radial_mask(16, 4)
     alone, _ = beyond.singular_values("1", 0.0, 0)
     assert alone["smallest"] < 1e-6 and alone["weak"] == pytest.approx(1 - int(mask.sum()) / 256, abs=1e-9)

@@ -6,7 +6,7 @@ import torch
 from lib.attack import disk_weight
 from lib.operators import MaskedFourier, radial_mask
 from lib.runs import doubts
-from lib.runs.doubts import PLACES, brain, further, halves, hidden, lesions, line, pushed
+from lib.runs.doubts import PLACES, brain, further, halves, hidden, lesions, line, pushed, with_spike
 
 
 @pytest.fixture
@@ -54,6 +54,18 @@ def test_the_measurements_alone_cannot_tell(small):
     """The estimate from y + e is the same for both objects; and so are the alarms."""
     found, _ = further("0", 0.04, 0)
     assert found["power"] == found["false_alarm"]
+
+
+def test_the_object_with_the_spike_has_the_very_measurements(small):
+    """It is real, and at frequencies that nobody has measured it is the phantom with the spike, whatever e is."""
+    op, x, y, e, artifact, _ = doubts._attacked(0.04, 0)
+    spike = torch.where(artifact.abs() == artifact.abs().max(), artifact, 0)
+    other = with_spike(x, e, spike, op)
+    assert not other.is_complex() and torch.allclose(op.A(other), y + e, atol=1e-4)
+    spectrum = torch.fft.fftshift(torch.fft.fft2(other - x - spike, norm="ortho"))
+    assert float(spectrum[~doubts._mirrored(op.mask)].abs().max()) < 1e-4
+    assert not torch.allclose(other, x + spike, atol=1e-2)  # e is not that of the spike alone
+    assert 0.5 < further("1", 0.04, 0)[0]["there"] < 1.5
 
 
 def test_more_measurements_tell_more(small):

@@ -22,9 +22,10 @@ def test_the_numbers_of_a_case(monkeypatch):
     monkeypatch.setattr(guarantee, "ITERATIONS", 500)
     found, op = guarantee.guarantee("uniform 32 640", 0.0, 0)
     assert found["alpha"] == pytest.approx(32**2 / op.m, rel=1e-6)
-    assert found["proved"] == 1 and found["off_support"] < 1
+    assert found["proved"] == 1 and found["off_support"] < 1 and 0 < found["allowance"] < 1e-9
+    assert found["margin"] == pytest.approx(1 - found["off_support"], abs=1e-9) and found["margin"] > 0
     few, _ = guarantee.guarantee("uniform 32 150", 0.0, 0)
-    assert few["proved"] == 0 and few["off_support"] > 1
+    assert few["proved"] == 0 and few["off_support"] > 1 and few["margin"] < 0
 
 
 def test_the_blocks_have_exact_grey_values():
