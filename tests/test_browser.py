@@ -230,6 +230,12 @@ def test_a_link_restores_the_state_and_reset_forgets_it(open_page, address):
     assert (pixels(again), numbers(again)) == before
     wild = open_page(f"{address}{EXPLORER}#noise=99&mu=-3,x&lines=1000&mode=cat")
     assert wild.locator(".explorer-link").get_attribute("href") == "#noise=4&mu=112,80"
+    more = open_page(
+        f"{address}{EXPLORER}#noise=8&mu=112,80&mode=live&tira=1&e=own&step=2&steps=1"
+    )  # the default feature
+    more.wait_for_selector(DONE)
+    link = more.locator(".explorer-link").get_attribute("href")
+    assert "step=2" in link and "steps" not in link and float(numbers(more, 5)["alpha"]) > 0
 
 
 def test_a_click_sets_the_target(open_page, address):
@@ -574,7 +580,7 @@ def test_tira_is_loaded_when_asked_and_attacked_in_the_page(open_page, base):
     page.get_by_role("button", name="Stop").press("Enter")
     page.wait_for_selector(DONE)
     stopped = page.locator(".explorer-status").inner_text()
-    k = int(re.fullmatch(r"Stopped after (\d) of 5 steps, the best of them is shown.", stopped)[1])
+    k = int(re.fullmatch(r"Stopped after (\d) of 5 steps; the best of them is shown\.", stopped)[1])
     assert 1 <= k < 5 and stopped in page.locator(".explorer-note").inner_text()  # which is read aloud
     assert page.evaluate("document.activeElement.textContent") == "Go on"
     assert float(numbers(page, 5)["r"]) == float(numbers(page, 3)["r"]) and float(numbers(page, 5)["alpha"]) > 0.5
@@ -586,8 +592,13 @@ def test_tira_is_loaded_when_asked_and_attacked_in_the_page(open_page, base):
     page.get_by_role("button", name="Best step").click()
     page.wait_for_selector(DONE)
     assert numbers(page, 5) == shown and page.locator(".explorer-link").get_attribute("href") == link
-    page.get_by_role("button", name="Go on").click()
+    go_on = page.get_by_role("button", name="Go on")
+    go_on.evaluate("button => { button.click(); button.click(); }")  # "Stop", before the first answer
     page.wait_for_selector(DONE)
+    assert page.locator(".explorer-status").inner_text() == stopped and numbers(page, 5) == shown
+    go_on.press("Enter")
+    page.wait_for_selector(DONE)
+    assert page.evaluate("document.activeElement.labels[0].textContent") == "Step"
     assert "Done" in page.locator(".explorer-status").inner_text() and "steps" not in page.locator(
         ".explorer-link"
     ).first.get_attribute("href")
@@ -816,21 +827,36 @@ WORDS = """() => { const { prototype } = CanvasRenderingContext2D, draw = protot
   prototype.fillText = function (text, ...rest) { window.words.push(text); draw.call(this, text, ...rest); }; }"""
 
 
+def measured(page, folder):
+    """The saved pictures, which must be as large as those in the page."""
+    parts = page.locator(".explorer-panels, .explorer > figure").locator("visible=true")
+    boxes = [parts.nth(i).bounding_box() for i in range(parts.count())]
+    scale = 512 / page.locator(".explorer-panels canvas").first.bounding_box()["width"]
+    picture = np.array(Image.open(saved(page, "Save pictures", folder)).convert("RGB")).astype(int)
+    for side, length, size in (("x", "width", picture.shape[1]), ("y", "height", picture.shape[0])):
+        shown = max(box[side] + box[length] for box in boxes) - min(box[side] for box in boxes)
+        assert size > scale * shown + 32 + 10 if side == "y" else size == pytest.approx(scale * shown + 32, abs=1)
+    return picture
+
+
 def test_the_pictures_are_saved_as_they_are_seen(open_page, address, tmp_path):
     page = open_page(address + EXPLORER)
     page.evaluate(WORDS)
-    frames = np.array(Image.open(saved(page, "Save pictures", tmp_path)).convert("RGB")).astype(int)
+    before = numbers(page)["alpha"]
+    frames = measured(page, tmp_path)
     page.get_by_label("TV and Tira, live in your browser").check()
     page.wait_for_selector(DONE)
-    live = np.array(Image.open(saved(page, "Save pictures", tmp_path)).convert("RGB")).astype(int)
+    live = measured(page, tmp_path)
     alpha, words = numbers(page, 3)["alpha"], " ".join(page.evaluate("words"))
-    for settings in ("made for TV. TV: α = 8.74, Tira", f"attack on TV, radius 5, best step of 5. TV: α = {alpha}"):
+    for settings in (
+        f"made for TV. TV: α = {before}, Tira",
+        f"attack on TV, radius 5, best step of 5. TV: α = {alpha}",
+    ):
         assert (
             "Ellipses; 256 × 256 pixels; 40 lines; 4 % noise; target row 112, column 80; " in words
             and settings in words
         )
-    for picture, columns, rows in ((frames, 3, 2), (live, 2, 2)):
-        assert picture.shape[1] > columns * 512 and picture.shape[0] > rows * 512
+    for picture in (frames, live):
         orange = (np.abs(picture - (213, 94, 0)).sum(-1) < 20).any(0)
         assert (picture < 20).all(-1).mean() > 0.1 and orange.any()
 

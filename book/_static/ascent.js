@@ -4,7 +4,7 @@
 // are [down, right], two differences of each pixel.
 "use strict";
 
-const STEPS = 5, ITERATIONS = 7, HEIGHT = 0.03, WEIGHT = 1 / 3, LAG = 2, RELAXATION = 1.9; // as in lib.attack and lib.tv
+const ITERATIONS = 7, HEIGHT = 0.03, WEIGHT = 1 / 3, LAG = 2, RELAXATION = 1.9; // as in lib.attack and lib.tv
 
 function difference(x, n) { // forward, periodic
   const size = n * n, down = new Float32Array(size), right = new Float32Array(size);
@@ -112,7 +112,7 @@ function stepped(r, g, k, eta) { // the average of r with the gradient g, of nor
   return sum.map((value) => (value * eta) / length);
 }
 
-// The best of the steps, those before LAG aside; `height` has the peak of the artifact of a step. Null if that has none.
+// The best of the steps, those before LAG aside; `height` gives the peak of a step's artifact. Null if that has none.
 async function bestOf(tried, { by_peak }, height) {
   const from = Math.min(LAG, tried.length - 1);
   const [best, high] = ["objective", "peak"].map((name) =>
@@ -125,10 +125,10 @@ async function bestOf(tried, { by_peak }, height) {
 let climb = { key: "" }; // at work: problem, perturbations, history
 
 // From the spike at mu: all steps, then what the wanted one (null: the best) does to converged reconstructions. The best
-// has the largest objective; with `by_peak`, as in lib.attack, the higher artifact of that step and the one of the highest
-// peak.
+// has the largest objective. With `by_peak`, as in lib.attack: of two steps, the one with the largest objective and the
+// one with the highest peak, it is the one whose converged artifact is higher.
 tasks.attack = async (job) => {
-  const began = performance.now(), { n, mu, sigma, lam } = job;
+  const began = performance.now(), { n, mu, sigma, lam, steps } = job;
   const key = ["source", "n", "lines", "noise_rel", "lam", "mu", "sigma"].map((name) => job[name]).join();
   const problem = (feature) => setUp({ ...job, noise: job.noise_rel, feature });
   if (climb.key !== key) {
@@ -145,7 +145,7 @@ tasks.attack = async (job) => {
     const tools = operators(start(n), n, rho), data = tools.measured(job.image);
     Object.assign(climb, { clean, eta, tried: [] });
     let r = perturbation, x = clean;
-    for (let k = 0; k <= STEPS; k++) {
+    for (let k = 0; k <= steps; k++) {
       const more = tools.perturbed(r).map((part, i) => part.map((value, at) => value + data[i][at])), kept = [];
       for (let i = 0; i < ITERATIONS; i++) {
         const bits = [0, 1].map(() => new Uint8Array(n * n));
@@ -156,10 +156,10 @@ tasks.attack = async (job) => {
       const artifact = x.map((value, at) => value - clean[at]), inside = artifact.map((value, at) => phi[at] * value);
       const objective = norm(inside);
       climb.tried.push({ r, objective, peak: peak(artifact) });
-      postMessage({ id: job.id, steps: STEPS, tried: climb.tried.map(({ objective, peak }) => ({ objective, peak })) });
+      postMessage({ id: job.id, steps, tried: climb.tried.map(({ objective, peak }) => ({ objective, peak })) });
       await pause();
       if (current !== job.id) return;
-      if (k === STEPS) break;
+      if (k === steps) break;
       let g = inside.map((value) => value / objective);
       const given = [0, 1].map(() => new Float32Array(n * n)), gradient = new Float32Array(n * n);
       for (let i = ITERATIONS - 1; i >= 0; i--) {
@@ -172,9 +172,9 @@ tasks.attack = async (job) => {
     }
     climb.key = key;
   }
-  const { tried } = climb, best = await bestOf(tried, job, async (k) => (await outcome(k))?.height), chosen = job.step ?? best;
+  const { tried } = climb, best = await bestOf(tried, job, height), chosen = job.step ?? best;
   if (best === null || !(await outcome(chosen))) return;
-  postMessage({ id: job.id, steps: STEPS, tried: tried.map(({ objective, peak }) => ({ objective, peak })), best, chosen,
+  postMessage({ id: job.id, steps, tried: tried.map(({ objective, peak }) => ({ objective, peak })), best, chosen,
     ...tried[chosen].outcome, seconds: (performance.now() - began) / 1000, done: true });
 
   async function outcome(k) { // of step k, converged; undefined if a newer message has come
@@ -182,8 +182,13 @@ tasks.attack = async (job) => {
       const { perturbation, unit, images } = problem(tried[k].r);
       if ((await converge(job, unit)) === null) return undefined;
       const [clean, attacked] = images.map((image) => image.slice());
-      tried[k].outcome = { perturbation, clean, attacked, height: peak(attacked.map((value, at) => value - clean[at])) };
+      tried[k].outcome = { perturbation, clean, attacked };
     }
     return tried[k].outcome;
+  }
+
+  async function height(k) { // of its artifact
+    const found = await outcome(k);
+    return found && peak(found.attacked.map((value, at) => value - found.clean[at]));
   }
 };

@@ -5,25 +5,27 @@
 "use strict";
 
 (() => {
-  const { METHODS: NAMES, IMAGES, load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, percent, three, peak,
-    plot, solver, ascent, download, takeAway, toStep } = explorerParts;
+  const { METHODS: NAMES, IMAGES, STEPS, load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, percent,
+    three, peak, plot, solver, ascent, download, takeAway, toStep } = explorerParts;
   const METHODS = Object.keys(NAMES);
-  const FEATURES = { attack: "Attack", spike: "Spike", disc: "Disc", bar: "Bar", letter: "Letter A", erase: "Erase", paint: "Paint" };
+  const FEATURES = { attack: "Attack", spike: "Spike", disc: "Disc", bar: "Bar", letter: "Letter A", erase: "Erase",
+    paint: "Paint" };
   const LIVE = { noise: [0.1, 20], lines: [25, 80], size: [0, 15] };
   const TITLES = { x: "Perturbed image", clean: "TV, unperturbed", tv: "TV, perturbed", "tira clean": "Tira, unperturbed",
     tira: "Tira, perturbed" }; // of the live mode
   const HARDLY = 0.02; // of the grey values: a detail that is hardly seen
   const PHANTOM = "ellipses", TRAINED = { lines: 40, n: 256 }; // of the frames; of the networks
-  const STEPS = 5; // of the ascents
   const WHY = "Frames were computed for the first image only.";
-  const ATTACK = "The ascent on objective (6) for the disk around the target, from the spike on. The curves are what the ascent " +
-    "sees; the pictures and α are converged. The best step is the one with the higher artifact, of those with the largest " +
-    "objective and with the highest peak.";
-  const GRID = "The target is one of 64 places, computed before. A click goes to the nearest.", ANY = " The live mode takes any pixel.";
+  const ATTACK = "The ascent on objective (6) for the disk around the target, from the spike on. The curves are what the " +
+    "ascent sees; the pictures and α are converged. Of two steps, the one with the largest objective and the one with the highest " +
+    "peak, the best step is the one whose converged artifact is higher.";
+  const ANY = " The live mode takes any pixel.";
   const NOTHING = "There is next to nothing to erase here: the image is already smooth.";
-  const TOO_MUCH = "This noise level takes out more than the detail. “Find the lowest noise level for TV” takes out no more than all of it.";
-  const THEORY = "TV recovers images that have few edges. An image with one more spike still has few edges, so TV " +
-    "recovers the spike, too, and in full.";
+  const TOO_MUCH = "This noise level takes out more than the detail. “Find the lowest noise level for TV” finds the level at " +
+    "which just the detail goes.";
+  const THEORY = "From enough frequencies TV recovers an image with few edges exactly. With one more bright pixel it still " +
+    "has few edges, so that pixel comes back at full height; in <i>x</i> + <i>r</i> it is only " +
+    "<i>m</i>/<i>n</i><sup>2</sup> as bright.";
   const TIRA = "Tira is computed in this page, too. It was trained for the mask of 40 lines.";
   const HELP = "The perturbation is the measurements of the feature d, scaled to the noise level. The feature is shown in " +
     "full, 100 %, when the artifact has its brightness on average: ⟨ρ, d⟩ = ‖d‖².";
@@ -47,8 +49,9 @@
     return Float32Array.from({ length: n * n }, (_, k) => value(Math.floor(k / n), k % n));
   }
 
-  function filling(image, n, mu, radius) { // less what is there: Poisson's integral over the rim
-    const within = (r) => [...Array(n * n).keys()].filter((k) => (Math.floor(k / n) - mu[0]) ** 2 + ((k % n) - mu[1]) ** 2 <= r ** 2);
+  function filling(image, n, mu, radius) { // less what is there: Poisson's kernel over the rim, normalised
+    const within = (r) => [...Array(n * n).keys()].filter((k) =>
+      (Math.floor(k / n) - mu[0]) ** 2 + ((k % n) - mu[1]) ** 2 <= r ** 2);
     const inside = within(radius), disc = new Set(inside), rim = within(radius + 1).filter((k) => !disc.has(k));
     const out = new Float32Array(n * n);
     for (const k of inside) {
@@ -184,12 +187,14 @@
     const nearest = (value, list) => list.reduce((a, b) => (Math.abs(b - value) < Math.abs(a - value) ? b : a));
     const live = () => state.mode === "live", attacks = () => live() && state.feature === "attack";
     const onTira = () => attacks() && state.tira && state.made_for === "networks";
+    const grids = `The target is one of ${page.locations.length ** 2} places, computed before. A click goes to the nearest.`;
     const pixelOf = (mu) => mu.map((c) => Math.floor((c * state.n) / 256)); // which covers mu
-    let sent = toTraits(START), wanted = 0, search;
+    let sent = toTraits(START), wanted = 0, reached = null, search; // `reached`: steps of the ascent on Tira that are known
 
     function tidy() { // bring the state to what the mode offers
       if (!whole) Object.assign(state, { mode: "frames", image: PHANTOM });
       if (state.image !== PHANTOM) state.mode = "live";
+      if (state.step > state.steps) state.steps = STEPS;
       if (live()) {
         for (const name of ["lines", "size"]) state[name] = Math.round(state[name]);
         if (state.tira) Object.assign(state, TRAINED);
@@ -201,12 +206,13 @@
 
     // controls; sliders count steps where values are not evenly spaced
     const logNoise = (step) => Number((LIVE.noise[0] * 10 ** (step / 100)).toPrecision(2));
-    const change = (values) => {
+    const change = (values, known = null) => {
       Object.assign(state, { step: null, steps: STEPS }, values);
+      reached = known;
       search = result.textContent = "";
       update();
     };
-    const again = (step) => change({ step, steps: step > state.steps ? STEPS : state.steps }); // of the same ascent
+    const again = (step) => change({ step, steps: state.steps }, reached); // of the same ascent
     const grid = (k, step) => change({ mu: state.mu.map((c, i) => (i === k ? page.locations[step] : c)) });
     const pixel = (k, value) => change({ mu: state.mu.map((c, i) => (i === k ? value : c)) });
     const last = page.locations.length - 1, NOISES = Math.round(100 * Math.log10(LIVE.noise[1] / LIVE.noise[0]));
@@ -240,8 +246,9 @@
           "target", "painting", "n"] }
       : { frames: ["level", "row", "column"], live: [] };
     const used = [...new Set([...parts.frames, ...parts.live])];
-    const away = takeAway(root, { name: "explorer", parts: () => [panels, climb], note: settings, python: pythonText, read: readLink,
-      write: () => writeLink(state, START), restore: (values) => change({ ...START, ...values }) });
+    const away = takeAway(root, { name: "explorer", parts: () => [panels, climb], note: settings, python: pythonText,
+      read: readLink, write: () => writeLink(state, START), restore: (values) => change({ ...START, ...values }),
+      say: (text) => (status.textContent = text) });
     Object.assign(state, away.given);
     const file = make("input", { type: "file", accept: "image/png, image/jpeg" });
     file.addEventListener("change", () => file.files.length && readPicture(file.files[0]).then(
@@ -263,9 +270,13 @@
       make("div", { class: "explorer-actions" }, button("Reset", () => change(START)), ...tools, ...away.links));
     form.addEventListener("submit", (event) => event.preventDefault());
 
-    const more = make("a", { class: "explorer-more" }, "Go on from here in the explorer"), theory = make("p", { class: "explorer-help" });
-    theory.append(root.dataset.theory ? make("a", { class: "explorer-more", href: root.dataset.theory }, "Why does this work?")
-      : "Why does this work?", ` ${THEORY}`);
+    const WHY_IT_WORKS = "Why does this work?", theory = make("p", { class: "explorer-help" });
+    theory.append(root.dataset.theory
+      ? make("a", { class: "explorer-more", href: root.dataset.theory }, WHY_IT_WORKS) : WHY_IT_WORKS);
+    theory.insertAdjacentHTML("beforeend", ` ${THEORY}`);
+    const more = make("a", { class: "explorer-more", href: root.dataset.explorer ?? "" }, "Go on from here in the explorer");
+    const leading = whole ? [] // the page's own links to the explorer
+      : [...document.querySelectorAll("article a")].filter((link) => link.pathname === more.pathname && !link.hash);
 
     function showControls() {
       const brush = state.feature === "paint", ascends = attacks();
@@ -279,14 +290,15 @@
       tira.textContent = state.tira ? "Without Tira" : "Load Tira (3 MB)";
       stop.hidden = !onTira();
       stop.textContent = state.steps < STEPS ? "Go on" : "Stop";
+      stop.disabled = reached === null;
       best.disabled = state.step === null;
       climb.hidden = !ascends;
       saveOwn.hidden = state.image !== "own";
-      help.textContent = live() ? `${ascends ? ATTACK : HELP}${state.tira ? ` ${TIRA}` : ""}` : `${GRID}${whole ? ANY : ""}`;
+      help.textContent = live() ? `${ascends ? ATTACK : HELP}${state.tira ? ` ${TIRA}` : ""}` : `${grids}${whole ? ANY : ""}`;
       if (!whole && root.dataset.explorer) {
         more.href = root.dataset.explorer + writeLink(state, START);
         help.append(" ", more, ", where any pixel can be the target.");
-        for (const other of document.querySelectorAll("main a")) if (other.pathname === more.pathname) other.hash = more.hash;
+        for (const link of leading) link.hash = more.hash;
       }
       why.hidden = state.image === PHANTOM;
       controls.mode.set(state.mode);
@@ -407,7 +419,7 @@
     // Each method has its worker, whose answers come here.
     const workers = Object.fromEntries(["tv", "tira"].map((method) =>
       [method, solver((answer, asked) => asked.ticket === wanted && answered(method, answer, asked))]));
-    let said = {}, took = "", reached = 0, over = false; // what is read aloud, by method; time and reached steps; TV erases too much
+    let said = {}, took = "", erasesTooMuch = false; // `said`: what is read aloud, by method
 
     function answered(method, answer, asked) {
       if (answer.error) return (status.textContent = answer.error);
@@ -415,12 +427,16 @@
         const [options, text] = ascent({ ...answer, steps: STEPS, chosen: answer.done ? answer.chosen : NaN });
         curves.replaceChildren(plot({ width: curves.clientWidth || 480, ...options }));
         caption.replaceChildren(...text);
-        if (method === "tira") reached = answer.tried.length - 1;
+        if (method === "tira") {
+          reached = answer.tried.length - 1;
+          stop.disabled = false;
+        }
         if (answer.done) controls.step.set(answer.chosen, `${answer.chosen}${answer.chosen === answer.best ? ", the best" : ""}`);
         status.textContent = `Step ${answer.tried.length - 1} of ${STEPS}`;
       }
       if (!answer.attacked) return;
-      const { n, mu, level, image, drawn } = asked, name = NAMES[method], [clean, attacked] = columns.slice(method === "tv" ? 2 : 4);
+      const { n, mu, level, image, drawn } = asked, name = NAMES[method];
+      const [clean, attacked] = columns.slice(method === "tv" ? 2 : 4);
       const change = answer.attacked.map((value, i) => value - answer.clean[i]), artifact = answer.artifact ?? change;
       const overlap = (values) => asked.feature.reduce((sum, d, i) => sum + d * values[i], 0);
       const r = peak(answer.perturbation), rho = peak(artifact), contrast = drawn && overlap(change) / overlap(asked.feature);
@@ -436,7 +452,7 @@
       if (method === "tv") {
         took = `${answer.iterations ? `${answer.iterations} iterations, ` : ""}${answer.seconds.toFixed(2)} s`;
         status.textContent = `Solving: ${took}`;
-        over = state.feature === "erase" && contrast > 1.5;
+        erasesTooMuch = state.feature === "erase" && contrast > 1.5;
         if (answer.done && search) return goOn(contrast >= 1);
       }
       if (answer.done) finished(method, `${name}: α = ${numbers.alpha}`, { ...asked, feature: answer.perturbation });
@@ -446,22 +462,22 @@
       said[method] = text;
       const other = method === "tv" ? "tira" : "tv";
       const stopped = onTira() && state.steps < STEPS;
-      if (!stopped && document.activeElement === stop) best.disabled ? tira.focus() : best.focus();
+      if (!stopped && document.activeElement === stop) controls.step.row.querySelector("input").focus();
       stop.hidden = !stopped;
       if (state.tira && !said[other]) {
         status.textContent = `${NAMES[other]} is at work`;
         return asked.drawn || reconstruct(other, asked);
       }
       const shown = state.step === null ? "the best of them" : `step ${state.step}`;
-      const end = stopped ? `Stopped after ${state.steps} of ${STEPS} steps, ${shown} is shown.` : "";
-      const hint = asked.erased < HARDLY ? NOTHING : over ? TOO_MUCH : "";
+      const end = stopped ? `Stopped after ${state.steps} of ${STEPS} steps; ${shown} is shown.` : "";
+      const hint = asked.erased < HARDLY ? NOTHING : erasesTooMuch ? TOO_MUCH : "";
       status.textContent = end || hint || `Done: ${took}`;
       note.textContent = `${end}${hint} ${Object.values(said).join(", ")}`.trim();
       root.dataset.done = asked.ticket;
     }
 
     function stopOrGoOn() { // the worker remembers the steps
-      change({ steps: state.steps < STEPS ? STEPS : reached });
+      change({ steps: state.steps < STEPS ? STEPS : reached }, reached);
     }
 
     // What a method makes of the measurements of a feature.
@@ -506,10 +522,8 @@
       said = {};
       if (feature) await Promise.all(["tv", ...(state.tira ? ["tira"] : [])].map((method) =>
         reconstruct(method, { ...job, feature, drawn: true })));
-      else if (onTira()) {
-        reached = 0;
-        await workers.tira({ ...job, kind: "networkAttack", sigma, weights, step, steps });
-      } else await workers.tv({ ...job, kind: "attack", sigma, step, source });
+      else if (onTira()) await workers.tira({ ...job, kind: "networkAttack", sigma, weights, step, steps });
+      else await workers.tv({ ...job, kind: "attack", sigma, step, steps: STEPS, source });
     }
 
     // --- what the reader takes away

@@ -229,7 +229,7 @@ let rise = {}; // the ascent on Tira: its image and settings, and for each step 
 // or, at the end, the wanted one: objective (6) and peak of the artifact, r, the two images, the artifact's modulus. It
 // goes on where an earlier message has stopped it.
 tasks.networkAttack = async (job) => {
-  const { n, mu, sigma, noise } = job, began = performance.now(), steps = job.steps ?? STEPS, key = [mu, sigma, noise].join();
+  const { n, mu, sigma, noise } = job, began = performance.now(), { steps } = job, key = [mu, sigma, noise].join();
   if (!(await unperturbed(job))) return;
   const phi = disk(n, mu, sigma), { z, clean } = seen;
   const { perturbation } = setUp({ ...job, feature: disk(n, mu, 0) }), { project } = operators(start(n), n, 1);

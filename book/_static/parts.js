@@ -8,6 +8,7 @@ window.explorerData ??= {};
 window.explorerParts ??= (() => {
   const HERE = document.currentScript ? new URL("explorer/", document.currentScript.src).href : ""; // none in a module
   const OVER = [213, 94, 0]; // lib.figures.style.OVER: beyond 1
+  const STEPS = 5; // of the ascents: lib.attack.STEPS
   const METHODS = { tv: "TV", tira: "Tira", tirafl: "TiraFL" };
   const IMAGES = { ellipses: "Ellipses", "other ellipses": "Other ellipses", "Shepp-Logan": "Shepp–Logan", brain: "Brain" };
   const loaded = new Map();
@@ -195,55 +196,69 @@ window.explorerParts ??= (() => {
 
   // A PNG of `parts` as they stand in the page, dark or light, on white: pictures, curves, words; `note` comes below.
   async function savePictures(root, parts, name, note) {
-    const last = make("p", { class: "explorer-help" }, note), before = root.style.cssText, draw = [], gap = 16;
-    parts[parts.length - 1].after(last);
-    root.style.cssText = "color: #000; --pst-color-text-base: #000; --view-blue: #0072b2; --view-orange: #a84300";
-    const boxes = [...parts, last].map((part) => part.getBoundingClientRect()).filter(({ width }) => width);
+    const last = make("p", { class: "explorer-help" }, note), before = root.style.cssText;
+    let size, steps;
+    try {
+      parts[parts.length - 1].after(last);
+      root.style.cssText = "color: #000; --pst-color-text-base: #000; --view-blue: #0072b2; --view-orange: #a84300";
+      [size, steps] = drawing([...parts, last]);
+    } finally {
+      last.remove();
+      root.style.cssText = before;
+    }
+    const canvas = make("canvas", { width: size[0], height: size[1] }), context = canvas.getContext("2d");
+    context.fillStyle = "#fff";
+    context.fillRect(0, 0, ...size);
+    context.imageSmoothingEnabled = false;
+    for (const step of steps) await step(context);
+    download(canvas, name);
+  }
+
+  function drawing(parts) { // the size of their picture, and functions of a context that draw it
+    const boxes = parts.map((part) => part.getBoundingClientRect()).filter(({ width }) => width), steps = [], gap = 16;
     const [left, top] = ["left", "top"].map((side) => Math.min(...boxes.map((box) => box[side])));
     const [right, bottom] = ["right", "bottom"].map((side) => Math.max(...boxes.map((box) => box[side])));
     const scale = 512 / parts[0].querySelector("canvas, svg").getBoundingClientRect().width;
-    const place = ({ x, y, width, height }) => [gap + scale * (x - left), gap + scale * (y - top), scale * width, scale * height];
-    for (const part of [...parts, last]) {
+    const place = ({ x, y, width, height }) =>
+      [gap + scale * (x - left), gap + scale * (y - top), scale * width, scale * height];
+    for (const part of parts) {
       for (const shown of part.querySelectorAll("canvas, svg, .explorer-mark")) {
         const box = place(shown.getBoundingClientRect());
         if (!box[2]) continue;
-        if (shown.matches("canvas")) draw.push((context) => context.drawImage(shown, ...box), frame("#999", 1, box));
+        if (shown.matches("canvas")) steps.push((context) => context.drawImage(shown, ...box), frame("#999", 1, box));
         if (shown.matches("svg")) {
           const image = pictureOf(shown, box);
-          draw.push(async (context) => context.drawImage(await image, ...box));
+          steps.push(async (context) => {
+            await image.decode();
+            context.drawImage(image, ...box);
+          });
         }
-        if (shown.matches(".explorer-mark, .explorer-close")) draw.push(frame("#e69f00", 2, box));
+        if (shown.matches(".explorer-mark, .explorer-close")) steps.push(frame("#e69f00", 2, box));
       }
       const nodes = document.createTreeWalker(part, NodeFilter.SHOW_TEXT), range = document.createRange();
       while (nodes.nextNode()) {
-        const { data, parentElement } = nodes.currentNode, { fontWeight, fontStyle, fontSize, fontFamily, color } = getComputedStyle(parentElement);
+        const { data, parentElement } = nodes.currentNode;
         if (parentElement.closest("svg")) continue;
-        const style = { font: `${fontStyle} ${fontWeight} ${scale * parseFloat(fontSize)}px ${fontFamily}`, fillStyle: color };
+        const { fontWeight, fontStyle, fontSize, fontFamily, color } = getComputedStyle(parentElement);
+        const font = `${fontStyle} ${fontWeight} ${scale * parseFloat(fontSize)}px ${fontFamily}`;
         for (const { 0: word, index } of data.matchAll(/\S+/g)) {
           range.setStart(nodes.currentNode, index);
           range.setEnd(nodes.currentNode, index + word.length);
           const [x, y, width] = place(range.getBoundingClientRect());
-          if (width) draw.push((context) => {
-            Object.assign(context, style);
+          if (width) steps.push((context) => {
+            Object.assign(context, { font, fillStyle: color });
             context.fillText(word, x, y + context.measureText(word).fontBoundingBoxAscent);
           });
         }
       }
     }
-    last.remove();
-    root.style.cssText = before;
-    const size = [right - left, bottom - top].map((length) => Math.round(scale * length) + 2 * gap);
-    const canvas = make("canvas", { width: size[0], height: size[1] }), context = canvas.getContext("2d");
-    context.fillStyle = "#fff";
-    context.fillRect(0, 0, ...size);
-    context.imageSmoothingEnabled = false;
-    for (const step of draw) await step(context);
-    download(canvas, name);
+    return [[right - left, bottom - top].map((length) => Math.round(scale * length) + 2 * gap), steps];
   }
 
-  const frame = (strokeStyle, lineWidth, box) => (context) => Object.assign(context, { strokeStyle, lineWidth }).strokeRect(...box);
+  const frame = (strokeStyle, lineWidth, box) => (context) =>
+    Object.assign(context, { strokeStyle, lineWidth }).strokeRect(...box);
 
-  async function pictureOf(plot, [, , width, height]) { // of curves, with the styles that they have now
+  function pictureOf(plot, [, , width, height]) { // of curves, with the styles that they have now
     const copy = plot.cloneNode(true), [from, to] = [plot, copy].map((root) => [...root.querySelectorAll("path, text")]);
     from.forEach((element, k) => {
       const style = getComputedStyle(element);
@@ -253,14 +268,14 @@ window.explorerParts ??= (() => {
     for (const [name, value] of Object.entries({ width, height, xmlns: SVG })) copy.setAttribute(name, value);
     const image = new Image();
     image.src = `data:image/svg+xml,${encodeURIComponent(new XMLSerializer().serializeToString(copy))}`;
-    await image.decode();
     return image;
   }
 
   // The buttons "Save pictures" and "Python", and the link. `parts`, `note`, `python` and `write` are functions that give
   // the elements that are saved, the line below them, lines of Python, and the address after the page's own; `read`
-  // takes what an address holds as values, which `restore` sets. `update` is to be called after each change.
-  function takeAway(root, { name, parts, note, python, write, read, restore }) {
+  // takes what an address holds as values, which `restore` sets; `say` tells what went wrong. `update` is to be called
+  // after each change.
+  function takeAway(root, { name, parts, note, python, write, read, restore, say }) {
     const link = make("a", { class: "explorer-link" }, "Link to this view");
     // no <pre>: the theme takes those that did not overflow at first out of the keyboard's order
     const label = "Python that recomputes this view";
@@ -276,7 +291,8 @@ window.explorerParts ??= (() => {
     });
     toggle.setAttribute("aria-expanded", "false");
     toggle.setAttribute("aria-controls", box.id);
-    const save = button("Save pictures", () => savePictures(root, parts(), `${name}.png`, note()));
+    const save = button("Save pictures", () => savePictures(root, parts(), `${name}.png`, note())
+      .catch((error) => say(`The pictures cannot be saved: ${error.message}`)));
     const arriving = () => (inPage ? read(new URLSearchParams(location.hash.slice(1))) : {}), given = arriving();
     let later, moved = false; // an address that leads elsewhere in the page stays until something moves
     const update = () => {
@@ -286,7 +302,7 @@ window.explorerParts ??= (() => {
       if (inPage && moved) later = setTimeout(() => history.replaceState(null, "", write()), 300);
       moved = true;
     };
-    window.addEventListener("hashchange", () => {
+    if (inPage) window.addEventListener("hashchange", () => {
       const values = arriving();
       if (location.hash !== write() && Object.keys(values).length) restore(values);
     });
@@ -344,6 +360,6 @@ def ascent(objective, start, eta):
   }
 
   const inPage = Boolean(HERE);
-  return { METHODS, IMAGES, load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, nextId, percent, three, peak,
-    plot, solver, ascent, download, takeAway, toStep, add, render, inPage };
+  return { METHODS, IMAGES, STEPS, load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, nextId, percent,
+    three, peak, plot, solver, ascent, download, takeAway, toStep, add, render, inPage };
 })();

@@ -5,8 +5,8 @@
 "use strict";
 
 (() => {
-  const { METHODS, IMAGES, load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, percent, three, peak, plot,
-    solver, ascent, takeAway, toStep } = explorerParts;
+  const { METHODS, IMAGES, STEPS, load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, percent, three,
+    peak, plot, solver, ascent, takeAway, toStep } = explorerParts;
   const NOISE = [0.5, 20]; // percent, as lib.tv.calibrated_lambda has them
   const share = (value) => percent(Number((100 * value).toPrecision(3)));
 
@@ -67,7 +67,7 @@
         const values = known.map((key) => [key, fields[key](given.get(key))]);
         return Object.fromEntries(values.filter(([, value]) => value !== undefined));
       },
-      restore: (values) => change({ ...start, ...values }) });
+      restore: (values) => change({ ...start, ...values }), say: (text) => (status.textContent = text) });
     const reset = button("Reset", () => change(start));
     const buttons = [...actions, reset, away.save, away.toggle, ...away.links];
     const form = make("form", { class: "explorer-controls explorer-wide" }, ...Object.values(controls).map(({ row }) => row),
@@ -285,15 +285,16 @@ for name, z, found in (("x", x, before), ("x + delta", x + delta, after)):
       sigma: slider("Radius σ of the disk", 1, 15, 1, (sigma) => target({ sigma })),
       row: slider("Target μ, row", 0, n - 1, 1, (value) => move(0, value)),
       column: slider("Target μ, column", 0, n - 1, 1, (value) => move(1, value)),
-      step: slider("Step", 0, 5, 1, (step) => change({ step })),
+      step: slider("Step", 0, STEPS, 1, (step) => change({ step })),
     };
     const before = picture("Perturbed, x + r"), after = picture("TV from y + e"), r = picture("r, enlarged"), rho = picture("ρ, enlarged");
     const climb = curves("Objective and peak by step");
     const page = lay(root, { controls, actions: [button("Best step", () => change({ step: null }))], kind: "four", state, change, python,
       parts: [before, after, r, rho, climb],
-      help: "Click into a picture to move the target. Blue is negative, red positive, with the same colours for r and ρ. The curves " +
-        "are what the ascent sees, the pictures and α are converged.",
-      fields: { noise_rel: within(0.005, 0.2), mu: pair(0, n - 1), sigma: whole(1, 15), step: whole(0, 5) },
+      help: "Click into a picture to move the target. Blue is negative, red positive, with the same colours for r and ρ. " +
+        "The curves are what the ascent sees; the pictures and α are converged. The best step is the one with the largest " +
+        "objective, from step 2 on.",
+      fields: { noise_rel: within(0.005, 0.2), mu: pair(0, n - 1), sigma: whole(1, 15), step: whole(0, STEPS) },
       told: () => `Attack on TV: ${lines} lines, ${share(state.noise_rel)} noise, target at row ${state.mu[0]}, column ` +
         `${state.mu[1]}, radius ${state.sigma}, ${state.step === null ? "the best step" : `step ${state.step}`}` });
     const ask = solver(show);
@@ -315,10 +316,10 @@ for name, z, found in (("x", x, before), ("x + delta", x + delta, after)):
       controls.sigma.set(state.sigma, `${state.sigma} px`);
       controls.row.set(state.mu[0], `${state.mu[0]}`);
       controls.column.set(state.mu[1], `${state.mu[1]}`);
-      controls.step.set(state.step ?? 5, state.step === null ? "the best" : `${state.step}`);
+      controls.step.set(state.step ?? STEPS, state.step === null ? "the best" : `${state.step}`);
       page.update();
       root.dataset.done = "";
-      ask({ kind: "attack", n, image: x, lines, ...state, lam: lambda(100 * state.noise_rel, lines, table) })
+      ask({ kind: "attack", n, image: x, lines, ...state, steps: STEPS, lam: lambda(100 * state.noise_rel, lines, table) })
         .catch((reason) => page.say(reason.message));
     }
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lib import checks, theory
-from lib.attack import Attack, disk_weight, fast_tv, localized_attack
+from lib.attack import STEPS, Attack, disk_weight, fast_tv, localized_attack
 from lib.explorer.data import entry, static_text
 from lib.explorer.draws import gaussian, problem
 from lib.explorer.images import IMAGES, in_grey_values
@@ -277,7 +277,7 @@ class AttackView(View):
     noise_rel = traitlets.Float(0.04, min=NOISE[0], max=NOISE[-1]).tag(sync=True)
     mu = traitlets.List(traitlets.Int(min=0, max=N - 1), minlen=2, maxlen=2).tag(sync=True)
     sigma = traitlets.Int(5, min=1, max=15).tag(sync=True)
-    step = traitlets.Int(None, allow_none=True, min=0, max=5).tag(sync=True)
+    step = traitlets.Int(None, allow_none=True, min=0, max=STEPS).tag(sync=True)
     about = "The attack on TV, step by step"
 
     def __init__(
@@ -294,7 +294,7 @@ class AttackView(View):
         mu = checked_mu(where, mu)
         checks.integer(where, "sigma", sigma, 1, 15), checks.integer(where, "lines", lines, MASKS[0], MASKS[-1])
         if step is not None:
-            checks.integer(where, "step", step, 0, 5)
+            checks.integer(where, "step", step, 0, STEPS)
         self.image, self.lines = shown(where, image), lines
         settings = _pictured(self.image) | {"table": _calibration(), "lines": lines}
         values = {"noise_rel": noise_rel, "mu": mu, "sigma": sigma, "step": step}

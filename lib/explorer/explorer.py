@@ -161,10 +161,12 @@ class Explorer(View):
         rec: Callable[[Tensor], Tensor] = tv
         if method != "tv":
             network = load_network(method, PRESET)
-            rec = network.forward if live else network  # the page is in single precision, an attack not everywhere
+            rec = (
+                network.forward if live else network
+            )  # the page computes in single precision; `network` may use bfloat16
         phi = disk_weight(self.n, [c * self.n // N for c in mu], max(self.size, 1) if live else SIGMA)
         if live and self.feature != "attack":
             return evaluate_perturbation(rec, y, op, features.perturbation(op, self.drawn(), eta), phi)
-        ascent = functools.partial(power_ascent, steps=STEPS if method == "tv" else self.steps)
+        ascent = functools.partial(power_ascent, steps=self.steps if live and method != "tv" else STEPS)
         options = {"optimiser": ascent, "by_peak": True, **options}
         return localized_attack(rec, y, op, self.noise_rel, phi, **options)

@@ -57,8 +57,8 @@ def letter(n: int, mu: Sequence[int], size: int) -> Tensor:
 def erase(image: Tensor, mu: Sequence[int], size: float) -> Tensor:
     r"""What takes a detail out of an image: a smooth filling of a disk, less what is there.
 
-    The filling is harmonic, by Poisson's integral: at z it is the mean of the pixels w of the rim, one pixel wide, with
-    the weights :math:`1/|z - w|^2`.
+    The filling is nearly harmonic: at z it is the mean of the pixels w of the rim, one pixel wide, with the weights
+    :math:`1/|z - w|^2`, which is Poisson's kernel over the rim, normalised. What lies outside the image is left out.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
-from lib.attack import disk_weight, localized_attack, power_ascent
+from lib.attack import STEPS, disk_weight, localized_attack, power_ascent
 from lib.explorer import IMAGES, Explorer, features, page_lambda
 from lib.explorer.data import entries
 from lib.networks import load_network
@@ -59,11 +59,14 @@ def test_it_sends_the_page_what_it_asks_for(monkeypatch):
     assert set(sent[0]["value"]) == set(range(16, 256, 32))
 
 
-def test_the_attack_is_that_of_the_frame():
+@pytest.mark.parametrize("mode", ["frames", "live"])
+def test_the_attack_is_that_of_the_frame(mode):
     table = read_table("explorer/frames")
     row = table[(table.target == "tv") & (table.method == "tv") & (table.noise_rel == 0.04)].iloc[11]
     explorer = Explorer(0.04, (int(row.row), int(row.column)))
-    explorer.mode = "live"  # which begins with the same
+    explorer.mode = mode  # the live mode begins with the same
+    if mode == "frames":
+        explorer.size, explorer.feature = 9, "disc"  # which a frame does not know
     assert float(explorer.attack().amplification) == pytest.approx(row.amplification, rel=0.01)
 
 
@@ -76,6 +79,18 @@ def test_an_attack_that_was_stopped_has_its_steps():
     found = explorer.attack("tira")
     assert found.history.shape == (2, 2)
     assert float(found.amplification) == pytest.approx(float(expected.amplification), rel=1e-3)
+
+
+def test_a_frame_has_all_steps(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "lib.explorer.explorer.localized_attack", lambda *_, **options: seen.append(options["optimiser"])
+    )
+    explorer = Explorer()
+    explorer.steps = 2
+    for explorer.mode, method in (("frames", "tira"), ("live", "tira"), ("live", "tv")):
+        explorer.attack(method)
+    assert [optimiser.keywords["steps"] for optimiser in seen] == [STEPS, 2, STEPS]
 
 
 @pytest.mark.parametrize("feature", ["spike", "letter", "erase", "paint"])

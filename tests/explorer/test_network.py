@@ -94,7 +94,7 @@ def test_the_ascent_agrees_with_lib_attack(ask):
 def test_an_ascent_that_was_stopped_goes_on_from_there(ask):
     x, mu = IMAGES["ellipses"](), (80, 112)
     job = {"kind": "networkAttack", "image": listed(x), "mu": mu, "sigma": 5, "noise": 0.04}
-    answers = ask(job, {**job, "steps": 1})
+    answers = ask({**job, "steps": 5}, {**job, "steps": 1})
     assert [(answer["id"], len(answer["tried"]), answer["done"]) for answer in answers] == [
         (1, 1, False),
         (2, 1, False),
@@ -112,7 +112,7 @@ def test_a_newer_message_stops_the_ascent(ask):
     x = IMAGES["ellipses"]()
     job = {"image": listed(x), "noise": 0.04}
     answers = ask(
-        {"kind": "networkAttack", "mu": (80, 112), "sigma": 5, **job},
+        {"kind": "networkAttack", "mu": (80, 112), "sigma": 5, "steps": 5, **job},
         {"kind": "network", "feature": listed(torch.zeros_like(x)), **job},
     )
     assert [answer["id"] for answer in answers] == [1, 2] and not answers[0]["done"]
