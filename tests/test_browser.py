@@ -781,11 +781,29 @@ def test_the_lowest_noise_level_is_that_of_the_library(open_page, address):
     page.get_by_role("status").filter(has_text="Even at 20 % noise TV does not show").wait_for()
 
 
+def test_a_search_that_is_stopped_gives_the_noise_level_back(open_page, address):
+    page = open_page(f"{address}{EXPLORER}#noise=4&mu=120,100&mode=live&n=128&image=brain&feature=letter")
+    page.wait_for_selector(DONE)
+    page.evaluate("""() => { const buttons = [...document.querySelectorAll(".explorer button")];
+      buttons.find((button) => button.textContent.startsWith("Find")).click();
+      const sliders = [...document.querySelectorAll("input[type=range]")];
+      const size = sliders.find((input) => input.labels[0].textContent === "Size");
+      size.value = 3;
+      size.dispatchEvent(new Event("input")); }""")
+    page.get_by_role("status").filter(has_text="Search stopped.").wait_for()
+    page.wait_for_selector(DONE)
+    link = page.locator(".explorer-link").get_attribute("href")
+    assert "noise=4&" in link and "size=3" in link
+    assert page.get_by_role("status").filter(has_text="10 × 14 px").count() == 1  # of the letter
+    assert not page.locator("[data-stale]").count()
+
+
 def test_where_nothing_is_to_be_erased_the_page_says_so(open_page, address):
     page = open_page(f"{address}{EXPLORER}#noise=4&mu=120,100&mode=live&n=128&image=Shepp-Logan&feature=erase")
     page.wait_for_selector(DONE)
     assert "next to nothing to erase" in page.locator(".explorer-status").inner_text()
     assert numbers(page, 3)["alpha"] == "–"
+    assert page.locator("[data-number=contrast]").inner_text() == "–" and page.get_by_text("Detail erased").is_visible()
 
 
 @pytest.mark.parametrize(
@@ -825,6 +843,19 @@ def test_the_lines_of_python_recompute_the_view(open_page, address, tmp_path, mo
 WORDS = """() => { const { prototype } = CanvasRenderingContext2D, draw = prototype.fillText;
   window.words = [];
   prototype.fillText = function (text, ...rest) { window.words.push(text); draw.call(this, text, ...rest); }; }"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_saved_words_are_dark(open_page, address, tmp_path, scheme):
+    page = open_page(f"{address}{EXPLORER}#noise=4&mu=112,80&mode=live&n=128", color_scheme=scheme)
+    page.wait_for_selector(DONE)
+    page.evaluate(
+        """() => { const { prototype } = CanvasRenderingContext2D, draw = prototype.fillText;
+        window.colours = new Set();
+        prototype.fillText = function (...rest) { window.colours.add(this.fillStyle); draw.apply(this, rest); }; }"""
+    )
+    saved(page, "Save pictures", tmp_path)
+    assert page.evaluate("[...colours].sort()") == ["#000000", "#0072b2", "#a84300"]
 
 
 def measured(page, folder):

@@ -17,8 +17,9 @@
   const PHANTOM = "ellipses", TRAINED = { lines: 40, n: 256 }; // of the frames; of the networks
   const WHY = "Frames were computed for the first image only.";
   const ATTACK = "The ascent on objective (6) for the disk around the target, from the spike on. The curves are what the " +
-    "ascent sees; the pictures and α are converged. Of two steps, the one with the largest objective and the one with the highest " +
-    "peak, the best step is the one whose converged artifact is higher.";
+    "ascent sees; the pictures and α are converged. Of two steps, the one with the largest objective and the one with the " +
+    "highest peak, the best step is the one whose converged artifact is higher. Only steps from 2 on count, because before " +
+    "that the solver lags behind.";
   const ANY = " The live mode takes any pixel.";
   const NOTHING = "There is next to nothing to erase here: the image is already smooth.";
   const TOO_MUCH = "This noise level takes out more than the detail. “Find the lowest noise level for TV” finds the level at " +
@@ -84,6 +85,12 @@
       });
     }
     return out;
+  }
+
+  function extent({ feature, size }) { // of what `draft` draws, in words
+    const cell = 1 + Math.floor(size / 3);
+    if (feature === "bar") return `${2 * size + 1} × ${2 * Math.floor(size / 4) + 1} px`;
+    return feature === "letter" ? `${5 * cell} × ${7 * cell} px` : `radius ${size} px`;
   }
 
   explorerData.draft = draft; // for the tests
@@ -189,7 +196,7 @@
     const onTira = () => attacks() && state.tira && state.made_for === "networks";
     const grids = `The target is one of ${page.locations.length ** 2} places, computed before. A click goes to the nearest.`;
     const pixelOf = (mu) => mu.map((c) => Math.floor((c * state.n) / 256)); // which covers mu
-    let sent = toTraits(START), wanted = 0, reached = null, search; // `reached`: steps of the ascent on Tira that are known
+    let sent = toTraits(START), wanted = 0, reached = null, search = null; // `reached`: steps of the ascent on Tira that are known
 
     function tidy() { // bring the state to what the mode offers
       if (!whole) Object.assign(state, { mode: "frames", image: PHANTOM });
@@ -207,9 +214,10 @@
     // controls; sliders count steps where values are not evenly spaced
     const logNoise = (step) => Number((LIVE.noise[0] * 10 ** (step / 100)).toPrecision(2));
     const change = (values, known = null) => {
-      Object.assign(state, { step: null, steps: STEPS }, values);
+      Object.assign(state, { step: null, steps: STEPS }, search && { noise: search.from }, values);
       reached = known;
-      search = result.textContent = "";
+      result.textContent = search ? "Search stopped." : "";
+      search = null;
       update();
     };
     const again = (step) => change({ step, steps: state.steps }, reached); // of the same ascent
@@ -265,9 +273,9 @@
       root.dataset.done = "";
       await load("tira").then(() => change({ tira: !state.tira }), (error) => (status.textContent = error.message));
     });
-    const tools = whole ? [find, result, best, stop, tira, away.save, saveOwn, away.toggle] : [];
+    const tools = whole ? [best, stop, tira, away.save, saveOwn, away.toggle, ...away.links, find, result] : away.links;
     const form = make("form", { class: "explorer-controls" }, ...used.map((name) => controls[name].row),
-      make("div", { class: "explorer-actions" }, button("Reset", () => change(START)), ...tools, ...away.links));
+      make("div", { class: "explorer-actions" }, button("Reset", () => change(START)), ...tools));
     form.addEventListener("submit", (event) => event.preventDefault());
 
     const WHY_IT_WORKS = "Why does this work?", theory = make("p", { class: "explorer-help" });
@@ -280,10 +288,11 @@
 
     function showControls() {
       const brush = state.feature === "paint", ascends = attacks();
-      const needed = { mode: state.image === PHANTOM, size: !["spike", "attack"].includes(state.feature), radius: ascends,
+      const needed = { size: !["spike", "attack"].includes(state.feature), radius: ascends,
         step: ascends, target: ascends && state.tira, value: brush, painting: brush, n: !state.tira, lines: !state.tira };
       for (const name of used) controls[name].row.hidden = !parts[state.mode].includes(name) || needed[name] === false;
       controls.image.inputs.get("own").parentElement.hidden = !state.picture;
+      controls.mode.inputs.get("frames").disabled = state.image !== PHANTOM;
       find.hidden = result.hidden = !live() || ascends;
       best.hidden = !ascends;
       tira.hidden = !live();
@@ -313,7 +322,8 @@
         controls[`${name}Live`].set(state.mu[k], `${state.mu[k]}`);
       }
       controls.lines.set(state.lines, `${state.lines}`);
-      for (const name of ["size", "radius"]) controls[name].set(state.size, `${state.size} px`);
+      controls.size.set(state.size, extent(state));
+      controls.radius.set(state.size, `${state.size} px`);
       controls.step.set(state.step ?? state.steps, state.step === null ? "the best" : `${state.step}`);
       controls.value.set(state.value, state.value ? `${state.value}` : "0, rubs out");
       away.link.textContent = state.image === "own" ? "Link to this view, without your picture" : "Link to this view";
@@ -392,7 +402,7 @@
       const row = (name, sign, key, value) => `<span>${name} ${sign}</span> <b data-number="${key}">${value}</b>`;
       column.numbers.innerHTML = row("Perturbation", "‖<i>r</i>‖<sub>∞</sub>", "r", r) +
         row("Artifact", "‖<i>ρ</i>‖<sub>∞</sub>", "rho", rho) + row("Amplification", "<i>α</i>", "alpha", alpha) +
-        (contrast ? row("Feature", "shown", "contrast", contrast) : "");
+        (contrast ? row(...(state.feature === "erase" ? ["Detail", "erased"] : ["Feature", "shown"]), "contrast", contrast) : "");
     }
 
     async function showFrame(ticket) {
@@ -419,7 +429,7 @@
     // Each method has its worker, whose answers come here.
     const workers = Object.fromEntries(["tv", "tira"].map((method) =>
       [method, solver((answer, asked) => asked.ticket === wanted && answered(method, answer, asked))]));
-    let said = {}, took = "", erasesTooMuch = false; // `said`: what is read aloud, by method
+    let said = {}, took = "", began, erasesTooMuch = false; // `said`: what is read aloud, by method
 
     function answered(method, answer, asked) {
       if (answer.error) return (status.textContent = answer.error);
@@ -435,6 +445,7 @@
         status.textContent = `Step ${answer.tried.length - 1} of ${STEPS}`;
       }
       if (!answer.attacked) return;
+      for (const { element } of columns.slice(...(method === "tv" ? [2, 4] : [4]))) element.removeAttribute("data-stale");
       const { n, mu, level, image, drawn } = asked, name = NAMES[method];
       const [clean, attacked] = columns.slice(method === "tv" ? 2 : 4);
       const change = answer.attacked.map((value, i) => value - answer.clean[i]), artifact = answer.artifact ?? change;
@@ -471,7 +482,8 @@
       const shown = state.step === null ? "the best of them" : `step ${state.step}`;
       const end = stopped ? `Stopped after ${state.steps} of ${STEPS} steps; ${shown} is shown.` : "";
       const hint = asked.erased < HARDLY ? NOTHING : erasesTooMuch ? TOO_MUCH : "";
-      status.textContent = end || hint || `Done: ${took}`;
+      const seconds = (performance.now() - began) / 1000, climbed = seconds < 0.5 ? "" : `: ${seconds.toFixed(1)} s`; // or kept
+      status.textContent = end || hint || `Done${attacks() ? climbed : `: ${took}`}`;
       note.textContent = `${end}${hint} ${Object.values(said).join(", ")}`.trim();
       root.dataset.done = asked.ticket;
     }
@@ -487,7 +499,7 @@
     // Bisection for the lowest noise level of the slider with full contrast; a change by hand ends it.
     function startSearch() {
       change({});
-      search = { low: -1, high: NOISES + 1 };
+      search = { low: -1, high: NOISES + 1, from: state.noise };
       result.textContent = "Trying noise levels on TV …";
       look();
     }
@@ -501,16 +513,18 @@
     function goOn(enough) {
       search[enough ? "high" : "low"] = search.step;
       if (search.high - search.low > 1) return look();
-      const { high } = search;
+      const { high } = search, [verb, what] = state.feature === "erase" ? ["erase", "detail"] : ["show", "feature"];
+      search = null;
       change({ noise: logNoise(Math.min(high, NOISES)) });
-      result.textContent = high > NOISES ? `Even at ${percent(state.noise)} noise TV does not show all of the feature.`
-        : `TV shows all of the feature from ${percent(state.noise)} noise on.`;
+      result.textContent = high > NOISES ? `Even at ${percent(state.noise)} noise TV does not ${verb} all of the ${what}.`
+        : `TV ${verb}s all of the ${what} from ${percent(state.noise)} noise on.`;
     }
 
     async function startLive(ticket) {
       const { n, lines, noise, size, image: name, picture, step, steps } = state, mu = pixelOf(state.mu), share = noise / 100;
       const [image, weights] = await Promise.all([pictureOf(state), state.tira && load("tira")]);
       if (ticket !== wanted) return;
+      for (const { element } of columns.slice(2)) element.setAttribute("data-stale", "");
       const feature = attacks() ? null : draft({ ...state, mu }, n, image), where = `at row ${state.mu[0]}, column ${state.mu[1]}`;
       columns[0].title.textContent = feature ? "Wanted image" : "Image";
       draw(columns[0].pictures[0], feature ? image.map((v, i) => v + feature[i]) : image, n, mu,
@@ -518,6 +532,7 @@
         feature ? `The image with the feature (${FEATURES[state.feature]}) ${where}.` : `The image. The attack aims ${where}.`);
       const job = { n, lines, mu, level: noise, noise: share, noise_rel: share, image, lam: lambda(noise, lines, page.lambda), ticket, by_peak: true };
       if (state.feature === "erase") job.erased = peak(feature);
+      if (job.erased < HARDLY) feature.fill(0); // no perturbation
       const source = `${name} ${name === "own" ? picture : ""}`, sigma = Math.max(size, 1); // the worker remembers ascents
       said = {};
       if (feature) await Promise.all(["tv", ...(state.tira ? ["tira"] : [])].map((method) =>
@@ -595,6 +610,7 @@ for name, reconstruct in methods.items():
       away.update();
       root.dataset.done = "";
       const ticket = ++wanted;
+      began = performance.now();
       await (live() ? startLive(ticket) : showFrame(ticket)).catch((error) => (status.textContent = `${error.message}`));
     }
 

@@ -200,7 +200,7 @@ window.explorerParts ??= (() => {
     let size, steps;
     try {
       parts[parts.length - 1].after(last);
-      root.style.cssText = "color: #000; --pst-color-text-base: #000; --view-blue: #0072b2; --view-orange: #a84300";
+      root.style.cssText = "color: #000; --pst-color-text-base: #000; --pst-heading-color: #000; --view-blue: #0072b2; --view-orange: #a84300";
       [size, steps] = drawing([...parts, last]);
     } finally {
       last.remove();
@@ -276,13 +276,14 @@ window.explorerParts ??= (() => {
   // takes what an address holds as values, which `restore` sets; `say` tells what went wrong. `update` is to be called
   // after each change.
   function takeAway(root, { name, parts, note, python, write, read, restore, say }) {
-    const link = make("a", { class: "explorer-link" }, "Link to this view");
+    const link = make("a", { class: "explorer-link" }, "Link to this view"), copied = () => say("Copied.");
+    link.addEventListener("click", () => navigator.clipboard?.writeText(link.href).then(copied, () => {})); // if allowed
     // no <pre>: the theme takes those that did not overflow at first out of the keyboard's order
     const label = "Python that recomputes this view";
     const code = make("div", { class: "explorer-code", role: "region", tabindex: "0", "aria-label": label });
     const copy = button("Copy", () => {
       getSelection().selectAllChildren(code);
-      document.execCommand("copy"); // a page that was opened from a file may have no navigator.clipboard
+      if (document.execCommand("copy")) copied(); // a page that was opened from a file may have no navigator.clipboard
     });
     const box = make("div", { class: "explorer-python", id: nextId(), hidden: true }, code, copy);
     const toggle = button("Python", () => {

@@ -198,6 +198,7 @@ for name, z in (("zero-filled", zero), ("TV", tv)):
 
     function update() {
       controls.n.set(Math.log2(state.n), `${state.n}`);
+      controls.m.row.querySelector("input").max = most();
       for (const name of ["m", "s", "seed"]) controls[name].set(state[name], `${state[name]}`);
       controls.method.set(state.method);
       controls.zero.set(state.zero);
@@ -293,7 +294,7 @@ for name, z, found in (("x", x, before), ("x + delta", x + delta, after)):
       parts: [before, after, r, rho, climb],
       help: "Click into a picture to move the target. Blue is negative, red positive, with the same colours for r and ρ. " +
         "The curves are what the ascent sees; the pictures and α are converged. The best step is the one with the largest " +
-        "objective, from step 2 on.",
+        "objective; only steps from 2 on count, because before that the solver lags behind.",
       fields: { noise_rel: within(0.005, 0.2), mu: pair(0, n - 1), sigma: whole(1, 15), step: whole(0, STEPS) },
       told: () => `Attack on TV: ${lines} lines, ${share(state.noise_rel)} noise, target at row ${state.mu[0]}, column ` +
         `${state.mu[1]}, radius ${state.sigma}, ${state.step === null ? "the best step" : `step ${state.step}`}` });
