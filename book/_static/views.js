@@ -375,32 +375,26 @@ print(f"r = {r:.3g}, rho = {rho:.3g}, alpha = {rho / r:.3g}")`;
   const BRIGHT = 200; // the grey value of 1 in stored images, see lib.explorer.page
 
   async function networks(root, { table, levels, images, lines, seed, ...start }, changed) {
-    const state = { ...start }, n = 256, [known, stored] = await Promise.all([load("images"), load("tirafl")]);
-    const change = (values) => { Object.assign(state, values); changed(values); return update(); };
+    const state = { ...start, tira: null }, n = 256, [known, stored] = await Promise.all([load("images"), load("tirafl")]);
+    const change = ({ tira = state.tira, ...values }) => { // once loaded, Tira stays
+      Object.assign(state, values, { tira });
+      changed(values);
+      return update();
+    };
     const controls = {
       noise: slider("Noise level", 0, levels.length - 1, 1, (k) => change({ noise_rel: levels[k] })),
       image: choice("Image", images.map((name) => [name, IMAGES[name]]), (image) => change({ image })),
     };
     const names = { zero: "Zero-filled", ...METHODS };
     const parts = Object.fromEntries(Object.entries(names).map(([key, name]) => [key, picture(name)])), truth = picture("Image");
-    const want = button("Load Tira (3 MB)", async () => {
-      page.say("Loading Tira");
-      try {
-        weights = await load("tira");
-      } catch (error) {
-        return page.say(error.message);
-      }
-      if (document.activeElement === want) page.reset.focus();
-      want.hidden = true;
-      await update();
-    });
+    const want = button("Load Tira (3 MB)", () => change({ tira: 1 }));
     const page = lay(root, { controls, actions: [want], parts: [truth, ...Object.values(parts)], kind: "three", state, change, python,
       help: "Zero-filled image, TV and Tira are computed in this page, from the same measurements. The images of TiraFL were " +
         "computed before and are stored. Pixels brighter than 1 are orange.",
-      fields: { noise_rel: among(levels), image: among(images) },
+      fields: { noise_rel: among(levels), image: among(images), tira: among([1]) },
       told: () => `Networks: ${IMAGES[state.image]}, ${lines} lines, ${share(state.noise_rel)} noise` });
     const text = (value) => `${(100 * value).toFixed(1)} %`, ask = solver(show);
-    let weights = null, wanted = 0;
+    let weights = null, wanted = 0, trouble = "";
     const put = (key, image, error) => parts[key].show(image, n, `${names[key]}, relative error ${text(error)}.`,
       ["error ", number(key, text(error))]);
     parts.tira.canvas.setAttribute("aria-label", "Tira, not loaded yet.");
@@ -411,6 +405,7 @@ print(f"r = {r:.3g}, rho = {rho:.3g}, alpha = {rho / r:.3g}")`;
       controls.image.set(state.image);
       page.update();
       root.dataset.done = "";
+      if (state.tira && !weights) await bring();
       const ticket = ++wanted, [picture, error] = stored[state.image][levels.indexOf(state.noise_rel)];
       const [x, fl] = await Promise.all([once(known[state.image][n]), decode(picture)]);
       if (ticket !== wanted) return;
@@ -421,12 +416,25 @@ print(f"r = {r:.3g}, rho = {rho:.3g}, alpha = {rho / r:.3g}")`;
         lam: lambda(100 * state.noise_rel, lines, table) }).catch((reason) => page.say(reason.message));
     }
 
+    async function bring() { // Tira
+      page.say("Loading Tira");
+      trouble = "";
+      try {
+        weights = await load("tira");
+      } catch (error) {
+        [state.tira, trouble] = [null, error.message];
+        return page.update();
+      }
+      if (document.activeElement === want) page.reset.focus();
+      want.hidden = true;
+    }
+
     function show({ id, images, errors, error, done }) {
       if (error) return page.say(error);
       for (const key of Object.keys(images)) put(key, images[key], errors[key]);
       if (!done) return;
       root.dataset.done = id;
-      page.say("");
+      page.say(trouble);
       const all = { ...errors, tirafl: stored[state.image][levels.indexOf(state.noise_rel)][1] };
       page.read(`Relative errors: ${Object.keys(all).map((key) => `${names[key]} ${text(all[key])}`).join(", ")}.`);
     }

@@ -354,6 +354,7 @@ def test_tira_is_loaded_when_asked_for_and_all_methods_agree_with_lib(open_view)
     moved(page, lambda: button.press("Enter"))
     assert page.evaluate("document.activeElement.textContent") == "Reset"  # the button is gone, the focus is not
     assert state(page)[1][3] != blank[3] and button.is_hidden()
+    assert page.locator(".explorer-link").get_attribute("href").endswith("&image=brain&tira=1")
     lam = chapters.calibrated_lambda(0.1, 40)
     job = {"n": 256, "lines": 40, "noise_rel": 0.1, "lam": lam, "seed": chapters.SEED, "weights": data.entry("tira")}
     answer, expected = ask(page, kind="compare", image=truth.flatten().tolist(), **job), view.reconstruct()
@@ -374,7 +375,7 @@ def test_the_ascent_agrees_with_lib_attack(open_view):
     assert alpha == pytest.approx(float(attack.amplification), rel=0.01)
     assert r == pytest.approx(float(attack.image_perturbation.abs().max()), rel=0.01)
     assert rho == pytest.approx(float(attack.artifact.abs().max()), rel=0.01)
-    job = {"lines": 80, "noise_rel": 0.01, "mu": [60, 90], "sigma": 3, "step": None}
+    job = {"lines": 80, "noise_rel": 0.01, "mu": [60, 90], "sigma": 3, "step": None, "steps": 5}
     lam = chapters.calibrated_lambda(0.01, 80)
     answer = ask(page, kind="attack", n=256, lam=lam, image=view.image.flatten().tolist(), **job)
     seen, expected = [step["objective"] for step in answer["tried"]], attack.history[0].tolist()
@@ -390,6 +391,11 @@ PROBLEMS = (
     {"n": 64, "m": 63, "s": 2, "seed": 5, "method": "l1", "zero": True},
     {"n": 64, "m": 8, "s": 10, "seed": 4, "method": "l1", "zero": True},  # recovers nothing
 )
+
+
+def test_the_slider_of_measurements_ends_where_they_do(open_view):
+    for n, most in ((64, "63"), (256, "128")):
+        assert knob(open_view(TheoryView(n)), "Measurements m").get_attribute("max") == most
 
 
 def test_recovery_agrees_with_lib_theory(open_view):
@@ -503,7 +509,7 @@ def test_the_pictures_of_transfer_are_those_of_its_frames(open_view):
 # --- What a reader takes away
 
 TAKEN = (  # a link, and what its lines of Python print of what the view shows, in their order
-    (NetworksView(), "noise_rel=0.1&image=Shepp-Logan", ("zero", "tv", "tira", "tirafl")),
+    (NetworksView(), "noise_rel=0.1&image=Shepp-Logan&tira=1", ("zero", "tv", "tira", "tirafl")),
     (TransferView(), "attacked=tv&shown=tira&noise_rel=0.02&image=0", ("r", "rho", "alpha")),
     (ReconstructionView(), "lines=30&noise_rel=0.05&lam=0.001&iterations=80", ("zero", "tv")),
     (ReconstructionView(), "lines=60&noise_rel=0.01&iterations=150", ("zero", "tv")),
@@ -517,8 +523,6 @@ TAKEN = (  # a link, and what its lines of Python print of what the view shows, 
 @pytest.mark.parametrize(("view", "link", "names"), TAKEN)
 def test_a_link_restores_the_view_and_its_lines_of_python_recompute_it(open_view, capsys, view, link, names):
     page = open_view(view, f"#view={view.chapter}&{link}")
-    if button := page.get_by_role("button", name="Load Tira (3 MB)").all():
-        moved(page, button[0].click)
     page.get_by_role("button", name="Python").press("Enter")
     exec(page.locator(".explorer-code").inner_text(), {})
     printed = re.findall(r"(?:r|rho|alpha|n/m|error|off the support) = ([\d.]+)", capsys.readouterr().out)
