@@ -1,7 +1,7 @@
 // The attack of Section 3 on TV, for the worker: lib.attack.power_ascent for real images, with lib.attack.fast_tv.
 //
-// A perturbation is r = A^dagger e, whose spectrum lives where both k and -k are sampled; there A is an isometry. Fields v
-// are [down, right], two differences of each pixel.
+// A perturbation is r = A^dagger e, whose spectrum lives where both k and -k are sampled; there A is an isometry.
+// Fields v are [down, right], two differences of each pixel.
 "use strict";
 
 const ITERATIONS = 7, HEIGHT = 0.03, WEIGHT = 1 / 3, LAG = 2, RELAXATION = 1.9; // as in lib.attack and lib.tv
@@ -124,9 +124,9 @@ async function bestOf(tried, { by_peak }, height) {
 
 let climb = { key: "" }; // at work: problem, perturbations, history
 
-// From the spike at mu: all steps, then what the wanted one (null: the best) does to converged reconstructions. The best
-// has the largest objective. With `by_peak`, as in lib.attack: of two steps, the one with the largest objective and the
-// one with the highest peak, it is the one whose converged artifact is higher.
+// From the spike at mu: all steps, then what the wanted one (null: the best) does to converged reconstructions. The
+// best has the largest objective. With `by_peak`, as in lib.attack: of two steps, the one with the largest objective
+// and the one with the highest peak, it is the one whose converged artifact is higher.
 tasks.attack = async (job) => {
   const began = performance.now(), { n, mu, sigma, lam, steps } = job;
   const key = ["source", "n", "lines", "noise_rel", "lam", "mu", "sigma"].map((name) => job[name]).join();
@@ -137,7 +137,8 @@ tasks.attack = async (job) => {
     const { perturbation } = problem(spike), { unit, images } = problem(new Float32Array(n * n)); // that of y alone
     const last = await converge(job, unit);
     if (last === null) return;
-    const m = array("weight", n * n).reduce((sum, w) => sum + w, 0), clean = images[0].slice(), eta = norm(perturbation);
+    const m = array("weight", n * n).reduce((sum, w) => sum + w, 0);
+    const clean = images[0].slice(), eta = norm(perturbation);
     const t = (HEIGHT * eta * n) / Math.sqrt(m), rho = lam / t;
     // the dual point of the converged reconstruction, in units of the new penalty
     const v = difference(clean, n).map((d, direction) => array(["down", "right"][direction], n * n).map((value, k) =>

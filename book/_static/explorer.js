@@ -5,31 +5,31 @@
 "use strict";
 
 (() => {
-  const { METHODS: NAMES, IMAGES, STEPS, load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, percent,
-    three, peak, plot, solver, ascent, download, takeAway, toStep } = explorerParts;
+  const { METHODS: NAMES, IMAGES, STEPS, load, decode, once, lambda, paint, cornerOf, make, slider, choice, button,
+    percent, three, peak, plot, solver, ascent, download, takeAway, toStep } = explorerParts;
   const METHODS = Object.keys(NAMES);
   const FEATURES = { attack: "Attack", spike: "Spike", disc: "Disc", bar: "Bar", letter: "Letter A", erase: "Erase",
     paint: "Paint" };
   const LIVE = { noise: [0.1, 20], lines: [25, 80], size: [0, 15] };
-  const TITLES = { x: "Perturbed image", clean: "TV, unperturbed", tv: "TV, perturbed", "tira clean": "Tira, unperturbed",
-    tira: "Tira, perturbed" }; // of the live mode
+  const TITLES = { x: "Perturbed image", clean: "TV, unperturbed", tv: "TV, perturbed",
+    "tira clean": "Tira, unperturbed", tira: "Tira, perturbed" }; // of the live mode
   const HARDLY = 0.02; // of the grey values: a detail that is hardly seen
   const PHANTOM = "ellipses", TRAINED = { lines: 40, n: 256 }; // of the frames; of the networks
   const WHY = "Frames were computed for the first image only.";
-  const ATTACK = "The ascent on objective (6) for the disk around the target, from the spike on. The curves are what the " +
-    "ascent sees; the pictures and α are converged. Of two steps, the one with the largest objective and the one with the " +
-    "highest peak, the best step is the one whose converged artifact is higher. Only steps from 2 on count, because before " +
-    "that the solver lags behind.";
+  const ATTACK = "The ascent on objective (6) for the disk around the target, from the spike on. The curves are what " +
+    "the ascent sees; the pictures and α are converged. Of two steps, the one with the largest objective and the one " +
+    "with the highest peak, the best step is the one whose converged artifact is higher. Only steps from 2 on count, " +
+    "because before that the solver lags behind.";
   const ANY = " The live mode takes any pixel.";
   const NOTHING = "There is next to nothing to erase here: the image is already smooth.";
-  const TOO_MUCH = "This noise level takes out more than the detail. “Find the lowest noise level for TV” finds the level at " +
-    "which just the detail goes.";
-  const THEORY = "From enough frequencies TV recovers an image with few edges exactly. With one more bright pixel it still " +
-    "has few edges, so that pixel comes back at full height; in <i>x</i> + <i>r</i> it is only " +
+  const TOO_MUCH = "This noise level takes out more than the detail. “Find the lowest noise level for TV” finds the " +
+    "level at which just the detail goes.";
+  const THEORY = "From enough frequencies TV recovers an image with few edges exactly. With one more bright pixel it " +
+    "still has few edges, so that pixel comes back at full height; in <i>x</i> + <i>r</i> it is only " +
     "<i>m</i>/<i>n</i><sup>2</sup> as bright.";
   const TIRA = "Tira is computed in this page, too. It was trained for the mask of 40 lines.";
-  const HELP = "The perturbation is the measurements of the feature d, scaled to the noise level. The feature is shown in " +
-    "full, 100 %, when the artifact has its brightness on average: ⟨ρ, d⟩ = ‖d‖².";
+  const HELP = "The perturbation is the measurements of the feature d, scaled to the noise level. The feature is " +
+    "shown in full, 100 %, when the artifact has its brightness on average: ⟨ρ, d⟩ = ‖d‖².";
   const STROKES = /^(\d{1,2}_-?\d{1,2}_([\da-f]{4})+(\.|$))+$/, MOST_PAINT = 4000; // letters that a link may hold
 
   // --- features: lib.explorer.features ----------------------------------------------------------------------------
@@ -127,10 +127,12 @@
   // --- pictures ---------------------------------------------------------------------------------------------------
 
   // The eight pictures of a frame: tile k of the sheet of differences on its unperturbed image.
-  const TILES = { "r tv": 0, "tv tv": 1, "tv tira": 2, "tv tirafl": 3, "r tira": 4, "tira tira": 5, "r tirafl": 6, "tirafl tirafl": 7 };
+  const TILES = { "r tv": 0, "tv tv": 1, "tv tira": 2, "tv tirafl": 3, "r tira": 4, "tira tira": 5, "r tirafl": 6,
+    "tirafl tirafl": 7 };
 
   async function frame(noise, mu) {
-    const [page, clean, row] = await Promise.all([load("page"), load(`level-${noise}`), load(`level-${noise}-${mu[0]}`)]);
+    const names = ["page", `level-${noise}`, `level-${noise}-${mu[0]}`];
+    const [page, clean, row] = await Promise.all(names.map(load));
     const [x, cleans, whole, close] = await Promise.all([once(page.x256), once(clean), ...row[mu[1]].map(decode)]);
     const n = x.width, { half, top, left } = cornerOf(mu, n);
     return (what) => {
@@ -177,7 +179,8 @@
     if (state.made_for !== "tv") given.push("e=own");
     const told = live ? ["image", "lines", "n", "feature", "size", "step", "steps", "paint"] : [];
     for (const name of told)
-      if (state[name] !== start[name] && state[name] !== "own") given.push(`${name}=${encodeURIComponent(state[name])}`);
+      if (state[name] !== start[name] && state[name] !== "own")
+        given.push(`${name}=${encodeURIComponent(state[name])}`);
     return `#${given.join("&")}`;
   }
 
@@ -194,9 +197,11 @@
     const nearest = (value, list) => list.reduce((a, b) => (Math.abs(b - value) < Math.abs(a - value) ? b : a));
     const live = () => state.mode === "live", attacks = () => live() && state.feature === "attack";
     const onTira = () => attacks() && state.tira && state.made_for === "networks";
-    const grids = `The target is one of ${page.locations.length ** 2} places, computed before. A click goes to the nearest.`;
+    const places = page.locations.length ** 2;
+    const grids = `The target is one of ${places} places, computed before. A click goes to the nearest.`;
     const pixelOf = (mu) => mu.map((c) => Math.floor((c * state.n) / 256)); // which covers mu
-    let sent = toTraits(START), wanted = 0, reached = null, search = null; // `reached`: steps of the ascent on Tira that are known
+    let sent = toTraits(START), wanted = 0, search = null;
+    let reached = null; // known steps of the ascent on Tira
 
     function tidy() { // bring the state to what the mode offers
       if (!whole) Object.assign(state, { mode: "frames", image: PHANTOM });
@@ -225,7 +230,8 @@
     const pixel = (k, value) => change({ mu: state.mu.map((c, i) => (i === k ? value : c)) });
     const last = page.locations.length - 1, NOISES = Math.round(100 * Math.log10(LIVE.noise[1] / LIVE.noise[0]));
     const controls = {
-      mode: choice("Mode", [["frames", "TV and networks, computed before"], ["live", "TV and Tira, live in your browser"]],
+      mode: choice("Mode",
+        [["frames", "TV and networks, computed before"], ["live", "TV and Tira, live in your browser"]],
         (mode) => change({ mode })),
       made_for: choice("Perturbation", [["tv", "made for TV, shown to all"], ["networks", "made for each method"]],
         (made_for) => change({ made_for })),
@@ -282,14 +288,16 @@
     theory.append(root.dataset.theory
       ? make("a", { class: "explorer-more", href: root.dataset.theory }, WHY_IT_WORKS) : WHY_IT_WORKS);
     theory.insertAdjacentHTML("beforeend", ` ${THEORY}`);
-    const more = make("a", { class: "explorer-more", href: root.dataset.explorer ?? "" }, "Go on from here in the explorer");
+    const there = { class: "explorer-more", href: root.dataset.explorer ?? "" };
+    const more = make("a", there, "Go on from here in the explorer");
     const leading = whole ? [] // the page's own links to the explorer
       : [...document.querySelectorAll("article a")].filter((link) => link.pathname === more.pathname && !link.hash);
 
     function showControls() {
       const brush = state.feature === "paint", ascends = attacks();
       const needed = { size: !["spike", "attack"].includes(state.feature), radius: ascends,
-        step: ascends, target: ascends && state.tira, value: brush, painting: brush, n: !state.tira, lines: !state.tira };
+        step: ascends, target: ascends && state.tira, value: brush, painting: brush, n: !state.tira,
+        lines: !state.tira };
       for (const name of used) controls[name].row.hidden = !parts[state.mode].includes(name) || needed[name] === false;
       controls.image.inputs.get("own").parentElement.hidden = !state.picture;
       controls.mode.inputs.get("frames").disabled = state.image !== PHANTOM;
@@ -303,7 +311,8 @@
       best.disabled = state.step === null;
       climb.hidden = !ascends;
       saveOwn.hidden = state.image !== "own";
-      help.textContent = live() ? `${ascends ? ATTACK : HELP}${state.tira ? ` ${TIRA}` : ""}` : `${grids}${whole ? ANY : ""}`;
+      help.textContent = live() ? `${ascends ? ATTACK : HELP}${state.tira ? ` ${TIRA}` : ""}`
+        : `${grids}${whole ? ANY : ""}`;
       if (!whole && root.dataset.explorer) {
         more.href = root.dataset.explorer + writeLink(state, START);
         help.append(" ", more, ", where any pixel can be the target.");
@@ -330,7 +339,8 @@
     }
 
     // panels: columns of pictures with a line of numbers below
-    const panels = make("div", { class: "explorer-panels" }), note = make("p", { class: "explorer-note", "aria-live": "polite" });
+    const panels = make("div", { class: "explorer-panels" });
+    const note = make("p", { class: "explorer-note", "aria-live": "polite" });
     const status = make("p", { class: "explorer-status" }), help = make("p", { class: "explorer-help" });
     const curves = make("div", { class: "explorer-curves" }), caption = make("figcaption");
     const climb = make("figure", {}, make("h3", {}, "Objective and peak by step"), curves, caption);
@@ -346,7 +356,8 @@
         return { name, title, pictures, numbers, element:
           make("div", { class: "explorer-column" }, title, ...pictures.map((p) => p.element), numbers) };
       });
-      panels.className = `explorer-panels explorer-${live() ? (state.tira ? "live explorer-six" : "live") : whole ? "full" : "small"}`;
+      const kind = live() ? (state.tira ? "live explorer-six" : "live") : whole ? "full" : "small";
+      panels.className = `explorer-panels explorer-${kind}`;
       panels.replaceChildren(...columns.map((column) => column.element));
     }
 
@@ -389,8 +400,11 @@
       const { half, top, left } = cornerOf(mu, n), part = (value) => `${(100 * value) / n}%`;
       paint(picture.canvas, values, n, [0, 0, n]);
       paint(picture.close, values, n, [top, left, 2 * half]);
-      Object.assign(picture.mark.style, { top: part(top), left: part(left), width: part(2 * half), height: part(2 * half) });
-      picture.close.style.inset = `${mu[0] < n / 2 ? "auto" : "2%"} ${mu[1] < n / 2 ? "2%" : "auto"} ${mu[0] < n / 2 ? "2%" : "auto"} ${mu[1] < n / 2 ? "auto" : "2%"}`;
+      const side = part(2 * half),
+        sides = (near) => (near ? ["auto", "2%"] : ["2%", "auto"]); // the corner farthest from mu
+      Object.assign(picture.mark.style, { top: part(top), left: part(left), width: side, height: side });
+      [picture.close.style.top, picture.close.style.bottom] = sides(mu[0] < n / 2);
+      [picture.close.style.left, picture.close.style.right] = sides(mu[1] < n / 2);
       picture.mark.hidden = false;
       picture.caption.textContent = caption;
       picture.canvas.setAttribute("aria-label", alt);
@@ -402,8 +416,13 @@
       const row = (name, sign, key, value) => `<span>${name} ${sign}</span> <b data-number="${key}">${value}</b>`;
       column.numbers.innerHTML = row("Perturbation", "‖<i>r</i>‖<sub>∞</sub>", "r", r) +
         row("Artifact", "‖<i>ρ</i>‖<sub>∞</sub>", "rho", rho) + row("Amplification", "<i>α</i>", "alpha", alpha) +
-        (contrast ? row(...(state.feature === "erase" ? ["Detail", "erased"] : ["Feature", "shown"]), "contrast", contrast) : "");
+        (contrast ? row(...(state.feature === "erase" ? ["Detail", "erased"] : ["Feature", "shown"]),
+          "contrast", contrast)
+          : "");
     }
+
+    const underAttack = (name, where, { rho, alpha }) => `${name} reconstruction under attack ${where}. ` +
+      `Peak of the artifact: ${rho}, ${alpha} times that of the perturbation.`;
 
     async function showFrame(ticket) {
       const { noise, mu, made_for } = state, [i, j] = mu.map((c) => page.locations.indexOf(c));
@@ -417,7 +436,7 @@
         draw(column.pictures[0], picture(`r ${target}`), 256, mu, `x + r, made for ${NAMES[target]}`,
           `The image with the perturbation made for ${NAMES[target]} ${where}. Peak of the perturbation: ${values.r}.`);
         draw(column.pictures[1], picture(`${target} ${column.name}`), 256, mu, `${name} from y + e`,
-          `${name} reconstruction under attack ${where}. Peak of the artifact: ${values.rho}, ${values.alpha} times that of the perturbation.`);
+          underAttack(name, where, values));
         showNumbers(column, values);
         said.push(`${name}: α = ${values.alpha}`);
       }
@@ -441,16 +460,19 @@
           reached = answer.tried.length - 1;
           stop.disabled = false;
         }
-        if (answer.done) controls.step.set(answer.chosen, `${answer.chosen}${answer.chosen === answer.best ? ", the best" : ""}`);
+        const { done, chosen, best } = answer;
+        if (done) controls.step.set(chosen, `${chosen}${chosen === best ? ", the best" : ""}`);
         status.textContent = `Step ${answer.tried.length - 1} of ${STEPS}`;
       }
       if (!answer.attacked) return;
-      for (const { element } of columns.slice(...(method === "tv" ? [2, 4] : [4]))) element.removeAttribute("data-stale");
+      for (const { element } of columns.slice(...(method === "tv" ? [2, 4] : [4])))
+        element.removeAttribute("data-stale");
       const { n, mu, level, image, drawn } = asked, name = NAMES[method];
       const [clean, attacked] = columns.slice(method === "tv" ? 2 : 4);
       const change = answer.attacked.map((value, i) => value - answer.clean[i]), artifact = answer.artifact ?? change;
       const overlap = (values) => asked.feature.reduce((sum, d, i) => sum + d * values[i], 0);
-      const r = peak(answer.perturbation), rho = peak(artifact), contrast = drawn && overlap(change) / overlap(asked.feature);
+      const r = peak(answer.perturbation), rho = peak(artifact);
+      const contrast = drawn && overlap(change) / overlap(asked.feature);
       const where = `at ${percent(level)} noise, target row ${state.mu[0]}, column ${state.mu[1]}`;
       const shown = Number.isFinite(contrast) ? `${Math.floor(100 * contrast)} %` : "–";
       const numbers = { r: three(r), rho: three(rho), alpha: three(rho / r), ...(drawn && { contrast: shown }) };
@@ -458,7 +480,7 @@
         `The image with the perturbation ${where}. Peak of the perturbation: ${numbers.r}.`);
       draw(clean.pictures[0], answer.clean, n, mu, "rec(y)", `${name} reconstruction without perturbation.`);
       draw(attacked.pictures[0], answer.attacked, n, mu, "rec(y + e)",
-        `${name} reconstruction under attack ${where}. Peak of the artifact: ${numbers.rho}, ${numbers.alpha} times that of the perturbation.`);
+        underAttack(name, where, numbers));
       showNumbers(attacked, numbers);
       if (method === "tv") {
         took = `${answer.iterations ? `${answer.iterations} iterations, ` : ""}${answer.seconds.toFixed(2)} s`;
@@ -482,7 +504,8 @@
       const shown = state.step === null ? "the best of them" : `step ${state.step}`;
       const end = stopped ? `Stopped after ${state.steps} of ${STEPS} steps; ${shown} is shown.` : "";
       const hint = asked.erased < HARDLY ? NOTHING : erasesTooMuch ? TOO_MUCH : "";
-      const seconds = (performance.now() - began) / 1000, climbed = seconds < 0.5 ? "" : `: ${seconds.toFixed(1)} s`; // or kept
+      const seconds = (performance.now() - began) / 1000, kept = seconds < 0.5; // by the worker
+      const climbed = kept ? "" : `: ${seconds.toFixed(1)} s`;
       status.textContent = end || hint || `Done${attacks() ? climbed : `: ${took}`}`;
       note.textContent = `${end}${hint} ${Object.values(said).join(", ")}`.trim();
       root.dataset.done = asked.ticket;
@@ -494,7 +517,8 @@
 
     // What a method makes of the measurements of a feature.
     const reconstruct = async (method, job) =>
-      workers[method](method === "tv" ? { ...job, kind: "solve" } : { ...job, kind: "network", weights: await load("tira") });
+      workers[method](method === "tv" ? { ...job, kind: "solve" }
+        : { ...job, kind: "network", weights: await load("tira") });
 
     // Bisection for the lowest noise level of the slider with full contrast; a change by hand ends it.
     function startSearch() {
@@ -516,24 +540,30 @@
       const { high } = search, [verb, what] = state.feature === "erase" ? ["erase", "detail"] : ["show", "feature"];
       search = null;
       change({ noise: logNoise(Math.min(high, NOISES)) });
-      result.textContent = high > NOISES ? `Even at ${percent(state.noise)} noise TV does not ${verb} all of the ${what}.`
+      result.textContent = high > NOISES
+        ? `Even at ${percent(state.noise)} noise TV does not ${verb} all of the ${what}.`
         : `TV ${verb}s all of the ${what} from ${percent(state.noise)} noise on.`;
     }
 
     async function startLive(ticket) {
-      const { n, lines, noise, size, image: name, picture, step, steps } = state, mu = pixelOf(state.mu), share = noise / 100;
+      const { n, lines, noise, size, image: name, picture, step, steps } = state;
+      const mu = pixelOf(state.mu), share = noise / 100;
       const [image, weights] = await Promise.all([pictureOf(state), state.tira && load("tira")]);
       if (ticket !== wanted) return;
       for (const { element } of columns.slice(2)) element.setAttribute("data-stale", "");
-      const feature = attacks() ? null : draft({ ...state, mu }, n, image), where = `at row ${state.mu[0]}, column ${state.mu[1]}`;
+      const feature = attacks() ? null : draft({ ...state, mu }, n, image);
+      const where = `at row ${state.mu[0]}, column ${state.mu[1]}`;
       columns[0].title.textContent = feature ? "Wanted image" : "Image";
       draw(columns[0].pictures[0], feature ? image.map((v, i) => v + feature[i]) : image, n, mu,
         !feature ? "x" : state.feature === "paint" ? "x + d: paint here" : "x + d",
-        feature ? `The image with the feature (${FEATURES[state.feature]}) ${where}.` : `The image. The attack aims ${where}.`);
-      const job = { n, lines, mu, level: noise, noise: share, noise_rel: share, image, lam: lambda(noise, lines, page.lambda), ticket, by_peak: true };
+        feature ? `The image with the feature (${FEATURES[state.feature]}) ${where}.`
+          : `The image. The attack aims ${where}.`);
+      const job = { n, lines, mu, level: noise, noise: share, noise_rel: share, image, ticket, by_peak: true,
+        lam: lambda(noise, lines, page.lambda) };
       if (state.feature === "erase") job.erased = peak(feature);
       if (job.erased < HARDLY) feature.fill(0); // no perturbation
-      const source = `${name} ${name === "own" ? picture : ""}`, sigma = Math.max(size, 1); // the worker remembers ascents
+      const source = `${name} ${name === "own" ? picture : ""}`; // the worker remembers ascents
+      const sigma = Math.max(size, 1);
       said = {};
       if (feature) await Promise.all(["tv", ...(state.tira ? ["tira"] : [])].map((method) =>
         reconstruct(method, { ...job, feature, drawn: true })));
@@ -551,8 +581,10 @@
       if (!live()) said.push(made_for === "tv" ? "perturbation made for TV" : "perturbation made for each method");
       else if (attacks()) said.push(`attack on ${onTira() ? "Tira" : "TV"}, radius ${Math.max(size, 1)}, ${tried}`);
       else said.push(`artifact: ${FEATURES[feature]}${["spike", "paint"].includes(feature) ? "" : `, size ${size}`}`);
-      const alphas = columns.map(({ name, numbers }) => [NAMES[name], numbers.querySelector("[data-number=alpha]")?.textContent]);
-      return `${said.join("; ")}. ${alphas.filter(([, alpha]) => alpha).map(([name, alpha]) => `${name}: α = ${alpha}`).join(", ")}`;
+      const alphas = columns.map((column) => [column.name, column.numbers.querySelector("[data-number=alpha]")]);
+      const told = alphas.filter(([, alpha]) => alpha)
+        .map(([name, alpha]) => `${NAMES[name]}: α = ${alpha.textContent}`);
+      return `${said.join("; ")}. ${told.join(", ")}`;
     }
 
     async function saveImage() { // what lib.explorer.read_image reads
@@ -562,7 +594,8 @@
     }
 
     function pythonText() { // lines that recompute this view
-      const { n, lines, image, size, feature, made_for, step, noise } = state, share = Number((noise / 100).toPrecision(4));
+      const { n, lines, image, size, feature, made_for, step, noise } = state, own = image === "own";
+      const share = Number((noise / 100).toPrecision(4)), sigma = Math.max(size, 1);
       if (!live())
         return `import torch
 
@@ -577,21 +610,24 @@ for method in ("tv", "tira", "tirafl"):
       const cut = onTira() && !chosen && state.steps < STEPS;
       const special = { spike: `${n}, ${mu}`, erase: `x, ${mu}, ${size}`, paint: `${n}, "${state.paint}"` };
       const file = `read_image("explorer-image.png", ${n})  # from "Save your image"`;
-      const drawn = `features.${feature === "paint" ? "strokes" : feature}(${special[feature] || `${n}, ${mu}, ${size}`})`;
+      const from = special[feature] || `${n}, ${mu}, ${size}`;
+      const drawn = `features.${feature === "paint" ? "strokes" : feature}(${from})`;
       return `${cut ? "import functools\n\n" : ""}import torch
 
 from lib.attack import ${chosen ? "Iterates, " : ""}${ascends ? "disk_weight, " : ""}evaluate_perturbation, fast_tv${
   ascends ? ", localized_attack" : ""}${chosen || cut ? ", power_ascent" : ""}
-from lib.explorer import ${image === "own" ? "" : "IMAGES, "}${ascends ? "" : "features, "}page_lambda${image === "own" ? ", read_image" : ""}
+from lib.explorer import ${own ? "" : "IMAGES, "}${ascends ? "" : "features, "}page_lambda${own ? ", read_image" : ""}
 ${state.tira ? "from lib.networks import load_network\n" : ""}from lib.operators import MaskedFourier, radial_mask
 ${chosen ? toStep(step) : ""}
 op = MaskedFourier(radial_mask(${n}, ${lines}), real=True)
-x = ${image === "own" ? file : `IMAGES["${image}"](${n})`}
+x = ${own ? file : `IMAGES["${image}"](${n})`}
 y = op.A(x)
 eta = ${share} * torch.linalg.vector_norm(y)
-methods = {"TV": fast_tv(op, page_lambda(${share}, ${lines}), eta, tol=1e-3)${state.tira ? ', "Tira": load_network("tira").forward' : ""}}${onTira() ? "  # all of it in single precision" : ""}
-${ascends ? `phi = disk_weight(${n}, ${mu}, ${Math.max(size, 1)})
-e = localized_attack(methods["${onTira() ? "Tira" : "TV"}"], y, op, ${share}, phi, by_peak=True${chosen ? ", optimiser=ascent" : cut
+methods = {"TV": fast_tv(op, page_lambda(${share}, ${lines}), eta, tol=1e-3)${
+  state.tira ? ', "Tira": load_network("tira").forward' : ""}}${onTira() ? "  # all of it in single precision" : ""}
+${ascends ? `phi = disk_weight(${n}, ${mu}, ${sigma})
+e = localized_attack(methods["${onTira() ? "Tira" : "TV"}"], y, op, ${share}, phi, by_peak=True${
+  chosen ? ", optimiser=ascent" : cut
   ? `, optimiser=functools.partial(power_ascent, steps=${state.steps})` : ""}).e`
 : `d = phi = ${drawn}
 e = features.perturbation(op, d, eta)`}
@@ -611,7 +647,8 @@ for name, reconstruct in methods.items():
       root.dataset.done = "";
       const ticket = ++wanted;
       began = performance.now();
-      await (live() ? startLive(ticket) : showFrame(ticket)).catch((error) => (status.textContent = `${error.message}`));
+      await (live() ? startLive(ticket) : showFrame(ticket))
+        .catch((error) => (status.textContent = `${error.message}`));
     }
 
     function tell() { // a kernel, what has changed

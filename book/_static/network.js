@@ -225,9 +225,9 @@ tasks.network = async (job) => {
 
 let rise = {}; // the ascent on Tira: its image and settings, and for each step r and what it does
 
-// The ascent of ascent.js on Tira, in `steps` steps. Each answer has the steps so far and what one of them does, the best
-// or, at the end, the wanted one: objective (6) and peak of the artifact, r, the two images, the artifact's modulus. It
-// goes on where an earlier message has stopped it.
+// The ascent of ascent.js on Tira, in `steps` steps. Each answer has the steps so far and what one of them does, the
+// best or, at the end, the wanted one: objective (6) and peak of the artifact, r, the two images, the artifact's
+// modulus. It goes on where an earlier message has stopped it.
 tasks.networkAttack = async (job) => {
   const { n, mu, sigma, noise } = job, began = performance.now(), { steps } = job, key = [mu, sigma, noise].join();
   if (!(await unperturbed(job))) return;
@@ -258,8 +258,8 @@ tasks.networkAttack = async (job) => {
   }
 };
 
-// The methods side by side, as the networks chapter has them: complex noise, errors of moduli. Each answer has the images
-// so far and their errors; Tira's comes if its weights do.
+// The methods side by side, as the networks chapter has them: complex noise, errors of moduli. Each answer has the
+// images so far and their errors; Tira's comes if its weights do.
 tasks.compare = async (job) => {
   const { x, unit, z } = begin(job), images = {}, errors = {};
   run = { key: "" }; // whose arrays are taken

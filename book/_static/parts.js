@@ -1,7 +1,8 @@
 // What the interactive views share: data, pictures, controls, curves, the worker.
 //
-// A classic script, for pages opened from a file may load nothing else; in Jupyter the text is part of a module. The data
-// come from scripts that book/_ext/explorer_page.py writes, each of which sets an entry of explorerData, or from the kernel.
+// A classic script, for pages opened from a file may load nothing else; in Jupyter the text is part of a module. The
+// data come from scripts that book/_ext/explorer_page.py writes, each of which sets an entry of explorerData, or from
+// the kernel.
 "use strict";
 
 window.explorerData ??= {};
@@ -10,7 +11,8 @@ window.explorerParts ??= (() => {
   const OVER = [213, 94, 0]; // lib.figures.style.OVER: beyond 1
   const STEPS = 5; // of the ascents: lib.attack.STEPS
   const METHODS = { tv: "TV", tira: "Tira", tirafl: "TiraFL" };
-  const IMAGES = { ellipses: "Ellipses", "other ellipses": "Other ellipses", "Shepp-Logan": "Shepp–Logan", brain: "Brain" };
+  const IMAGES = { ellipses: "Ellipses", "other ellipses": "Other ellipses", "Shepp-Logan": "Shepp–Logan",
+    brain: "Brain" };
   const loaded = new Map();
   let kernel; // of a widget: fetches an entry
   function load(name) { // the entry `name` of explorerData
@@ -58,7 +60,7 @@ window.explorerParts ??= (() => {
     return Math.exp(between(lines, masks, logs.map((curve) => between(noise / 100, noises, curve))));
   }
 
-  function paint(canvas, values, n, [top, left, size]) { // a square of the n x n values, as lib.figures.style.show_image
+  function paint(canvas, values, n, [top, left, size]) { // a square of n x n values, as lib.figures.style.show_image
     canvas.width = canvas.height = size;
     const picture = new ImageData(size, size);
     for (let i = 0; i < size; i++)
@@ -181,8 +183,10 @@ window.explorerParts ??= (() => {
     const top = Math.max(...tried.map(({ objective }) => objective)), nice = 10 ** Math.floor(Math.log10(top)) / 2;
     const high = Math.ceil((1.1 * top) / nice) * nice, here = { points: [[chosen, 0], [chosen, high]], kind: "here" };
     const options = { label: `Objective by step, now ${three(last)}, and peak of the artifact.`,
-      x: { label: "step", range: [0, steps], ticks: [...Array(steps + 1).keys()] }, y: { range: [0, high], ticks: [0, high] },
-      curves: [{ points: points("objective") }, { points: points("peak"), kind: "second" }, ...(chosen >= 0 ? [here] : [])] };
+      x: { label: "step", range: [0, steps], ticks: [...Array(steps + 1).keys()] },
+      y: { range: [0, high], ticks: [0, high] },
+      curves: [{ points: points("objective") }, { points: points("peak"), kind: "second" },
+        ...(chosen >= 0 ? [here] : [])] };
     return [options, [make("span", { class: "explorer-first" }, "objective ‖φ ⊙ ρ‖"), make("sub", {}, "2"), ", ",
       make("span", { class: "explorer-second" }, "peak ‖ρ‖"), make("sub", {}, "∞")]];
   }
@@ -200,7 +204,8 @@ window.explorerParts ??= (() => {
     let size, steps;
     try {
       parts[parts.length - 1].after(last);
-      root.style.cssText = "color: #000; --pst-color-text-base: #000; --pst-heading-color: #000; --view-blue: #0072b2; --view-orange: #a84300";
+      root.style.cssText = "color: #000; --pst-color-text-base: #000; --pst-heading-color: #000; " +
+        "--view-blue: #0072b2; --view-orange: #a84300";
       [size, steps] = drawing([...parts, last]);
     } finally {
       last.remove();
@@ -259,7 +264,8 @@ window.explorerParts ??= (() => {
     Object.assign(context, { strokeStyle, lineWidth }).strokeRect(...box);
 
   function pictureOf(plot, [, , width, height]) { // of curves, with the styles that they have now
-    const copy = plot.cloneNode(true), [from, to] = [plot, copy].map((root) => [...root.querySelectorAll("path, text")]);
+    const copy = plot.cloneNode(true);
+    const [from, to] = [plot, copy].map((root) => [...root.querySelectorAll("path, text")]);
     from.forEach((element, k) => {
       const style = getComputedStyle(element);
       for (const name of ["fill", "stroke", "stroke-width", "stroke-dasharray", "font-size", "font-family"])
@@ -271,13 +277,13 @@ window.explorerParts ??= (() => {
     return image;
   }
 
-  // The buttons "Save pictures" and "Python", and the link. `parts`, `note`, `python` and `write` are functions that give
-  // the elements that are saved, the line below them, lines of Python, and the address after the page's own; `read`
-  // takes what an address holds as values, which `restore` sets; `say` tells what went wrong. `update` is to be called
-  // after each change.
+  // The buttons "Save pictures" and "Python", and the link. `parts`, `note`, `python` and `write` are functions that
+  // give the elements that are saved, the line below them, lines of Python, and the address after the page's own;
+  // `read` takes what an address holds as values, which `restore` sets; `say` tells what went wrong. `update` is to be
+  // called after each change.
   function takeAway(root, { name, parts, note, python, write, read, restore, say }) {
     const link = make("a", { class: "explorer-link" }, "Link to this view"), copied = () => say("Copied.");
-    link.addEventListener("click", () => navigator.clipboard?.writeText(link.href).then(copied, () => {})); // if allowed
+    link.addEventListener("click", () => navigator.clipboard?.writeText(link.href).then(copied, () => {})); // if it may
     // no <pre>: the theme takes those that did not overflow at first out of the keyboard's order
     const label = "Python that recomputes this view";
     const code = make("div", { class: "explorer-code", role: "region", tabindex: "0", "aria-label": label });
@@ -339,7 +345,8 @@ def ascent(objective, start, eta):
   }
 
   async function render({ model, el }) { // for anywidget
-    const root = make("div", { class: "explorer", "data-chapter": model.get("chapter") }), settings = model.get("settings"), names = model.get("names");
+    const [chapter, settings, names] = ["chapter", "settings", "names"].map((name) => model.get(name));
+    const root = make("div", { class: "explorer", "data-chapter": chapter });
     const asked = new Map();
     kernel = (name) => new Promise((resolve) => {
       asked.set(name, resolve);
@@ -349,7 +356,7 @@ def ascent(objective, start, eta):
     el.append(root);
     const state = () => Object.fromEntries(names.map((name) => [name, model.get(name)])), first = state();
     let busy = false;
-    const set = await views[model.get("chapter")](root, { ...settings, ...first }, (values) => {
+    const set = await views[chapter](root, { ...settings, ...first }, (values) => {
       busy = true;
       for (const [name, value] of Object.entries(values)) model.set(name, value);
       busy = false;
@@ -361,6 +368,6 @@ def ascent(objective, start, eta):
   }
 
   const inPage = Boolean(HERE);
-  return { METHODS, IMAGES, STEPS, load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, nextId, percent,
-    three, peak, plot, solver, ascent, download, takeAway, toStep, add, render, inPage };
+  return { METHODS, IMAGES, STEPS, load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, nextId,
+    percent, three, peak, plot, solver, ascent, download, takeAway, toStep, add, render, inPage };
 })();

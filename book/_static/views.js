@@ -5,8 +5,8 @@
 "use strict";
 
 (() => {
-  const { METHODS, IMAGES, STEPS, load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, percent, three,
-    peak, plot, solver, ascent, takeAway, toStep } = explorerParts;
+  const { METHODS, IMAGES, STEPS, load, decode, once, lambda, paint, cornerOf, make, slider, choice, button, percent,
+    three, peak, plot, solver, ascent, takeAway, toStep } = explorerParts;
   const NOISE = [0.5, 20]; // percent, as lib.tv.calibrated_lambda has them
   const share = (value) => percent(Number((100 * value).toPrecision(3)));
 
@@ -48,20 +48,24 @@
 
   // What a link holds, by name: each makes a value of a text, or undefined if there is none.
   const among = (values) => (text) => values.find((value) => `${value}` === text);
-  const within = (low, high) => (text) => (text && Number(text) >= low && Number(text) <= high ? Number(text) : undefined);
+  const within = (low, high) => (text) =>
+    (text && Number(text) >= low && Number(text) <= high ? Number(text) : undefined);
   const whole = (low, high) => (text) => (/^\d+$/.test(text) ? within(low, high)(text) : undefined);
   const pair = (low, high) => (text) => {
     const values = text.split(",").map(whole(low, high));
     return values.length === 2 && !values.includes(undefined) ? values : undefined;
   };
 
-  // What all views have: controls in a form, parts below, a line of status, and a note that is read aloud. The state has
+  // What all views have: controls in a form, parts below, a line of status, a note that is read aloud. The state has
   // `fields`, as above; `told` is the line below saved pictures, `python` gives the lines that recompute the view.
   function lay(root, { controls, actions = [], parts, help, kind, state, change, fields, told, python }) {
     const name = root.dataset.chapter, start = { ...state }, names = Object.keys(fields);
     const pictures = make("div", { class: `explorer-parts explorer-${kind}` }, ...parts.map((part) => part.element));
     const away = takeAway(root, { name, parts: () => [pictures], note: told, python,
-      write: () => `#view=${name}${names.map((key) => (state[key] === null ? "" : `&${key}=${encodeURIComponent(state[key])}`)).join("")}`,
+      write: () => {
+        const known = names.filter((key) => state[key] !== null);
+        return `#${[`view=${name}`, ...known.map((key) => `${key}=${encodeURIComponent(state[key])}`)].join("&")}`;
+      },
       read: (given) => {
         const known = names.filter((key) => given.get("view") === name && given.has(key));
         const values = known.map((key) => [key, fields[key](given.get(key))]);
@@ -70,10 +74,12 @@
       restore: (values) => change({ ...start, ...values }), say: (text) => (status.textContent = text) });
     const reset = button("Reset", () => change(start));
     const buttons = [...actions, reset, away.save, away.toggle, ...away.links];
-    const form = make("form", { class: "explorer-controls explorer-wide" }, ...Object.values(controls).map(({ row }) => row),
+    const form = make("form", { class: "explorer-controls explorer-wide" },
+      ...Object.values(controls).map(({ row }) => row),
       make("div", { class: "explorer-actions" }, ...buttons));
     form.addEventListener("submit", (event) => event.preventDefault());
-    const status = make("p", { class: "explorer-status" }), note = make("p", { class: "explorer-note", "aria-live": "polite" });
+    const status = make("p", { class: "explorer-status" });
+    const note = make("p", { class: "explorer-note", "aria-live": "polite" });
     root.replaceChildren(form, away.box, pictures, status, make("p", { class: "explorer-help" }, help), note);
     Object.assign(state, away.given);
     setTimeout(away.arrive);
@@ -101,18 +107,21 @@ y += ${noise} * y.norm() / noise.norm() * noise`;
     const change = (values) => { Object.assign(state, values); changed(values); update(); };
     const controls = {
       lines: slider("Lines of the mask", 25, 80, 1, (lines) => change({ lines })),
-      noise: logSlider("Noise level", NOISE, 50, (noise) => change({ noise_rel: Number((noise / 100).toPrecision(2)) })),
+      noise: logSlider("Noise level", NOISE, 50,
+        (noise) => change({ noise_rel: Number((noise / 100).toPrecision(2)) })),
       lam: logSlider("Parameter λ", [1e-5, 1], 20, (lam) => change({ lam })),
       iterations: logSlider("Iterations", [1, MOST], 40, (value) => change({ iterations: Math.round(value) })),
     };
     const mask = picture("Mask"), truth = picture("Image"), zero = picture("Zero-filled"), tv = picture("TV");
     const error = curves("Relative error of TV");
     const best = button("Calibrated λ", () => change({ lam: null }));
-    const page = lay(root, { controls, actions: [best], parts: [mask, truth, zero, tv, error], kind: "four", state, change, python,
-      help: "The frequencies in black are measured. Pixels brighter than 1 are orange. The dashed lines mark the number of " +
-        "iterations and the error of the zero-filled image.",
+    const page = lay(root, { controls, actions: [best], parts: [mask, truth, zero, tv, error],
+      kind: "four", state, change, python,
+      help: "The frequencies in black are measured. Pixels brighter than 1 are orange. The dashed lines mark the " +
+        "number of iterations and the error of the zero-filled image.",
       fields: { lines: whole(25, 80), noise_rel: within(0.005, 0.2), lam: within(1e-5, 1), iterations: whole(1, MOST) },
-      told: () => `Compressed sensing MRI: ${state.lines} lines, ${share(state.noise_rel)} noise, λ = ${three(state.lam ?? calibrated())}, ` +
+      told: () => `Compressed sensing MRI: ${state.lines} lines, ${share(state.noise_rel)} noise, ` +
+        `λ = ${three(state.lam ?? calibrated())}, ` +
         `${state.iterations} iterations` });
     const ask = solver(show);
     truth.show(x, n, "The image that is measured.", []);
@@ -150,8 +159,10 @@ for name, z in (("zero-filled", zero), ("TV", tv)):
       const factor = (n * n) / answer.m, text = (value) => `${(100 * value).toFixed(1)} %`;
       mask.show(Float32Array.from(answer.mask, (measured) => 1 - measured), n, `Mask of ${lines} lines.`,
         ["n²/m = ", number("factor", factor.toFixed(2))]);
-      zero.show(answer.zero, n, `Zero-filled image, relative error ${text(zeroError)}.`, ["error ", number("zero", text(zeroError))]);
-      tv.show(answer.tv, n, `TV reconstruction, relative error ${text(tvError)}.`, ["error ", number("tv", text(tvError))]);
+      zero.show(answer.zero, n, `Zero-filled image, relative error ${text(zeroError)}.`,
+        ["error ", number("zero", text(zeroError))]);
+      tv.show(answer.tv, n, `TV reconstruction, relative error ${text(tvError)}.`,
+        ["error ", number("tv", text(tvError))]);
       const points = errors.map((value, k) => [k + 1, value]), here = [[iterations, 0.001], [iterations, 1]];
       error.show({ label: `Relative error of TV against iterations: ${text(tvError)} after ${iterations}.`,
         x: { label: "iteration", range: [1, MOST], ticks: [1, 10, 100, 300], log: true },
@@ -187,9 +198,10 @@ for name, z in (("zero-filled", zero), ("TV", tv)):
     const signal = curves("Signal x"), perturbed = curves("With the perturbation, x + r");
     const found = curves("Recovered from y + e"), proof = curves("Certificates");
     const page = lay(root, { controls, parts: [signal, perturbed, found, proof], kind: "two", state, change, python,
-      help: "e is the measurements of a spike at 0. Where a certificate stays below 1 off the support, the signal is proved " +
-        "to be recovered. Real parts are shown.",
-      fields: { n: among([64, 128, 256, 512]), m: whole(4, 128), s: whole(2, 20), seed: whole(1, 50), method: among(["l1", "tv"]),
+      help: "e is the measurements of a spike at 0. Where a certificate stays below 1 off the support, the signal is " +
+        "proved to be recovered. Real parts are shown.",
+      fields: { n: among([64, 128, 256, 512]), m: whole(4, 128), s: whole(2, 20), seed: whole(1, 50),
+        method: among(["l1", "tv"]),
         zero: among([true, false]) },
       told: () => `Exact recovery: ${state.method === "l1" ? `ℓ¹, ${state.s} spikes` : `TV, ${state.s} jumps`}, ` +
         `${state.m} of ${state.n} frequencies, ${state.zero ? "with" : "without"} 0, seed ${state.seed}` });
@@ -208,7 +220,8 @@ for name, z in (("zero-filled", zero), ("TV", tv)):
     }
 
     function python() {
-      const { n, m, s, seed, method, zero } = state, tv = method === "tv", named = (value) => (value ? "True" : "False");
+      const { n, m, s, seed, method, zero } = state, tv = method === "tv",
+        named = (value) => (value ? "True" : "False");
       return `from lib import theory
 from lib.explorer.draws import problem
 from lib.measures import amplification, peak
@@ -233,11 +246,15 @@ for name, z, found in (("x", x, before), ("x + delta", x + delta, after)):
       if (answer.error) return page.say(answer.error);
       const { alpha, ratio, off, proved } = answer, half = n / 2, names = ["x", "x + δ"];
       const centred = (values) => Array.from({ length: n }, (_, k) => [k - half, values[(k + half) % n]]);
-      const x = { label: "", range: [-half, half], ticks: [-half, 0, half] }, y = { range: [-2.2, 2.2], ticks: [-2, 0, 2] };
-      const draw = (part, values, label, caption) => part.show({ label, x, y, curves: [{ points: centred(values) }] }, caption);
-      const verdicts = names.map((name, i) => `${name}: ${off[i] < 1e-6 ? "recovered" : "not recovered"}${proved[i] ? ", proved" : ""}`);
+      const x = { label: "", range: [-half, half], ticks: [-half, 0, half] };
+      const y = { range: [-2.2, 2.2], ticks: [-2, 0, 2] };
+      const draw = (part, values, label, caption) =>
+        part.show({ label, x, y, curves: [{ points: centred(values) }] }, caption);
+      const verdicts = names.map((name, i) =>
+        `${name}: ${off[i] < 1e-6 ? "recovered" : "not recovered"}${proved[i] ? ", proved" : ""}`);
       draw(signal, answer.x, `A signal with ${method === "l1" ? "spikes" : "jumps"}.`, [`n = ${n}, m = ${m}`]);
-      draw(perturbed, answer.perturbed, "The signal with a small bump at 0, and ripples.", ["‖r‖", make("sub", {}, "∞"), " = m/n = ",
+      draw(perturbed, answer.perturbed, "The signal with a small bump at 0, and ripples.",
+        ["‖r‖", make("sub", {}, "∞"), " = m/n = ",
         number("r", three(1 / ratio))]);
       draw(found, answer.recovered, `What is recovered: ${verdicts[1]}. Amplification ${three(alpha)}.`,
         ["α = ", number("alpha", three(alpha)), ", n/m = ", number("ratio", three(ratio))]);
@@ -245,9 +262,11 @@ for name, z, found in (("x", x, before), ("x + delta", x + delta, after)):
       const curve = (i, kind) => ({ points: centred(answer.curves[i]), kind });
       proof.show({ label: `Certificates, largest value off the support: ${shown[0]} for x, ${shown[1]} for x + δ.`, x,
         y: { range: [0, 1.5], ticks: [0, 0.5, 1, 1.5] }, curves: [curve(0, "second"), curve(1, "curve")],
-        levels: [{ y: 1, text: "" }] }, ["off the support: ", make("span", { class: "explorer-second" }, "x "), number("before", shown[0]),
+        levels: [{ y: 1, text: "" }] }, ["off the support: ", make("span", { class: "explorer-second" }, "x "),
+          number("before", shown[0]),
         make("span", { class: "explorer-first" }, ", x + δ "), number("after", shown[1])]);
-      const missing = method === "tv" && !zero ? " Without the frequency 0 the mean of x is unknown: x + c is as good." : "";
+      const missing = method === "tv" && !zero
+        ? " Without the frequency 0 the mean of x is unknown: x + c is as good." : "";
       page.say(`${verdicts.join("; ")}.${missing}`);
       page.read(`${verdicts.join("; ")}. α = ${three(alpha)}.`);
       root.dataset.done = id;
@@ -282,22 +301,26 @@ for name, z, found in (("x", x, before), ("x + delta", x + delta, after)):
     const target = (values) => change({ ...values, step: null });
     const move = (k, value) => target({ mu: state.mu.map((c, i) => (i === k ? value : c)) });
     const controls = {
-      noise: logSlider("Noise level", NOISE, 50, (noise) => target({ noise_rel: Number((noise / 100).toPrecision(2)) })),
+      noise: logSlider("Noise level", NOISE, 50,
+        (noise) => target({ noise_rel: Number((noise / 100).toPrecision(2)) })),
       sigma: slider("Radius σ of the disk", 1, 15, 1, (sigma) => target({ sigma })),
       row: slider("Target μ, row", 0, n - 1, 1, (value) => move(0, value)),
       column: slider("Target μ, column", 0, n - 1, 1, (value) => move(1, value)),
       step: slider("Step", 0, STEPS, 1, (step) => change({ step })),
     };
-    const before = picture("Perturbed, x + r"), after = picture("TV from y + e"), r = picture("r, enlarged"), rho = picture("ρ, enlarged");
+    const before = picture("Perturbed, x + r"), after = picture("TV from y + e");
+    const r = picture("r, enlarged"), rho = picture("ρ, enlarged");
     const climb = curves("Objective and peak by step");
-    const page = lay(root, { controls, actions: [button("Best step", () => change({ step: null }))], kind: "four", state, change, python,
+    const page = lay(root, { controls, actions: [button("Best step", () => change({ step: null }))],
+      kind: "four", state, change, python,
       parts: [before, after, r, rho, climb],
-      help: "Click into a picture to move the target. Blue is negative, red positive, with the same colours for r and ρ. " +
-        "The curves are what the ascent sees; the pictures and α are converged. The best step is the one with the largest " +
-        "objective; only steps from 2 on count, because before that the solver lags behind.",
+      help: "Click into a picture to move the target. Blue is negative, red positive, with the same colours for r " +
+        "and ρ. The curves are what the ascent sees; the pictures and α are converged. The best step is the one with " +
+        "the largest objective; only steps from 2 on count, because before that the solver lags behind.",
       fields: { noise_rel: within(0.005, 0.2), mu: pair(0, n - 1), sigma: whole(1, 15), step: whole(0, STEPS) },
-      told: () => `Attack on TV: ${lines} lines, ${share(state.noise_rel)} noise, target at row ${state.mu[0]}, column ` +
-        `${state.mu[1]}, radius ${state.sigma}, ${state.step === null ? "the best step" : `step ${state.step}`}` });
+      told: () => `Attack on TV: ${lines} lines, ${share(state.noise_rel)} noise, target at row ${state.mu[0]}, ` +
+        `column ${state.mu[1]}, radius ${state.sigma}, ` +
+        `${state.step === null ? "the best step" : `step ${state.step}`}` });
     const ask = solver(show);
     for (const part of [before, after]) {
       const mark = make("span", { class: "explorer-mark" });
@@ -320,14 +343,15 @@ for name, z, found in (("x", x, before), ("x + delta", x + delta, after)):
       controls.step.set(state.step ?? STEPS, state.step === null ? "the best" : `${state.step}`);
       page.update();
       root.dataset.done = "";
-      ask({ kind: "attack", n, image: x, lines, ...state, steps: STEPS, lam: lambda(100 * state.noise_rel, lines, table) })
+      ask({ kind: "attack", n, image: x, lines, ...state, steps: STEPS,
+        lam: lambda(100 * state.noise_rel, lines, table) })
         .catch((reason) => page.say(reason.message));
     }
 
     function python() {
       const { noise_rel, mu, sigma, step } = state, chosen = step !== null;
-      return `${own ? "" : "from lib.explorer import IMAGES\n"}from lib.attack import ${chosen ? "Iterates, " : ""}disk_weight, fast_tv, localized_attack${
-  chosen ? ", power_ascent" : ""}
+      return `${own ? "" : "from lib.explorer import IMAGES\n"}from lib.attack import ${
+  chosen ? "Iterates, " : ""}disk_weight, fast_tv, localized_attack${chosen ? ", power_ascent" : ""}
 from lib.operators import MaskedFourier, radial_mask
 from lib.tv import calibrated_lambda
 ${chosen ? toStep(step) : ""}
@@ -348,10 +372,12 @@ print(f"r = {r:.3g}, rho = {rho:.3g}, alpha = {rho / r:.3g}")`;
       climb.show(...ascent(answer));
       if (!answer.done) return page.say(`Step ${tried.length - 1} of ${steps}`);
       controls.step.set(chosen, chosen === best ? `${chosen}, the best` : `${chosen}`);
-      const artifact = answer.attacked.map((value, k) => value - answer.clean[k]), peaks = [peak(answer.perturbation), peak(artifact)];
+      const artifact = answer.attacked.map((value, k) => value - answer.clean[k]);
+      const peaks = [peak(answer.perturbation), peak(artifact)];
       const window = cornerOf(mu, n), part = (value) => `${(100 * value) / n}%`, size = part(2 * window.half);
       const where = `at row ${mu[0]}, column ${mu[1]}`, alpha = three(peaks[1] / peaks[0]);
-      before.show(answer.perturbation.map((value, k) => value + x[k]), n, `The image with the perturbation ${where}.`, []);
+      before.show(answer.perturbation.map((value, k) => value + x[k]), n,
+        `The image with the perturbation ${where}.`, []);
       after.show(answer.attacked, n, `The TV reconstruction with an artifact ${where}, amplified ${alpha} times.`,
         ["α = ", number("alpha", alpha)]);
       for (const { mark } of [before, after])
@@ -359,7 +385,8 @@ print(f"r = {r:.3g}, rho = {rho:.3g}, alpha = {rho / r:.3g}")`;
       [[r, answer.perturbation, "r"], [rho, artifact, "ρ"]].forEach(([panel, values, name], i) => {
         paintSigned(panel.canvas, values, n, window, peaks[1]);
         panel.canvas.setAttribute("aria-label", `${name} around the target, peak ${three(peaks[i])}.`);
-        panel.caption.replaceChildren(`‖${name}‖`, make("sub", {}, "∞"), " = ", number(name === "r" ? "r" : "rho", three(peaks[i])));
+        panel.caption.replaceChildren(`‖${name}‖`, make("sub", {}, "∞"), " = ",
+          number(name === "r" ? "r" : "rho", three(peaks[i])));
       });
       page.say("");
       page.read(`Step ${chosen}: peak of r ${three(peaks[0])}, of ρ ${three(peaks[1])}, α = ${alpha}.`);
@@ -375,7 +402,8 @@ print(f"r = {r:.3g}, rho = {rho:.3g}, alpha = {rho / r:.3g}")`;
   const BRIGHT = 200; // the grey value of 1 in stored images, see lib.explorer.page
 
   async function networks(root, { table, levels, images, lines, seed, ...start }, changed) {
-    const state = { ...start, tira: null }, n = 256, [known, stored] = await Promise.all([load("images"), load("tirafl")]);
+    const state = { ...start, tira: null }, n = 256;
+    const [known, stored] = await Promise.all([load("images"), load("tirafl")]);
     const change = ({ tira = state.tira, ...values }) => { // once loaded, Tira stays
       Object.assign(state, values, { tira });
       changed(values);
@@ -386,11 +414,13 @@ print(f"r = {r:.3g}, rho = {rho:.3g}, alpha = {rho / r:.3g}")`;
       image: choice("Image", images.map((name) => [name, IMAGES[name]]), (image) => change({ image })),
     };
     const names = { zero: "Zero-filled", ...METHODS };
-    const parts = Object.fromEntries(Object.entries(names).map(([key, name]) => [key, picture(name)])), truth = picture("Image");
+    const parts = Object.fromEntries(Object.entries(names).map(([key, name]) => [key, picture(name)]));
+    const truth = picture("Image");
     const want = button("Load Tira (3 MB)", () => change({ tira: 1 }));
-    const page = lay(root, { controls, actions: [want], parts: [truth, ...Object.values(parts)], kind: "three", state, change, python,
-      help: "Zero-filled image, TV and Tira are computed in this page, from the same measurements. The images of TiraFL were " +
-        "computed before and are stored. Pixels brighter than 1 are orange.",
+    const page = lay(root, { controls, actions: [want], parts: [truth, ...Object.values(parts)],
+      kind: "three", state, change, python,
+      help: "Zero-filled image, TV and Tira are computed in this page, from the same measurements. The images of " +
+        "TiraFL were computed before and are stored. Pixels brighter than 1 are orange.",
       fields: { noise_rel: among(levels), image: among(images), tira: among([1]) },
       told: () => `Networks: ${IMAGES[state.image]}, ${lines} lines, ${share(state.noise_rel)} noise` });
     const text = (value) => `${(100 * value).toFixed(1)} %`, ask = solver(show);
