@@ -36,7 +36,8 @@ class IterativeOperator:
     forward : from complex images ``(b, n, n)`` to measurements ``(b, m)``, linear.
     adjoint : from measurements ``(b, m)`` to images ``(b, n, n)``: the adjoint of ``forward``.
     n, m : image side and number of measurements.
-    tol : relative residual at which conjugate gradients stop; not below 1e-6 in single precision.
+    tol : relative residual at which conjugate gradients stop; not below 1e-6 in single precision. A solver that is
+        stopped by residuals wants it a thousand times below its own tolerance, at n = 256.
     max_iter : at most this many of their iterations.
     device : where images and measurements have to be.
 
