@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "book" / "your_own.md").read_text(encoding="utf-8")
 MASK, IMAGES, RECONSTRUCTION, OPERATOR = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 QUICK = IMAGES.replace("reconstruct, y, op, noise_rel, screen=8", "op.A_dagger, y, op, noise_rel, count=1")
+assert QUICK != IMAGES
 (SWEEP,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 
 

@@ -278,7 +278,9 @@ QUESTIONS: Mapping[str, Question] = {
 
 def cells(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Every question and case, so ordered that a part has fewer images, and before that fewer levels."""
-    images, levels = (max(sizes) for sizes in zip(*((q.images, len(q.levels)) for q in QUESTIONS.values()), strict=True))
+    images, levels = (
+        max(sizes) for sizes in zip(*((q.images, len(q.levels)) for q in QUESTIONS.values()), strict=True)
+    )
     for image, k in itertools.product(range(images), range(levels)):
         for name, q in QUESTIONS.items():
             if image < q.images and k < len(q.levels):

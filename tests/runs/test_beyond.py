@@ -18,6 +18,7 @@ def small(monkeypatch):
     for name, value in {"N": 64, "LINES": 10, "PRIOR_N": 32, "PRIOR_LINES": 6, "SMALL_N": 32, "SMALL_LINES": 5}.items():
         monkeypatch.setattr(beyond, name, value)
     monkeypatch.setattr(beyond, "LAMBDAS", (2e-3, 8e-3))
+    monkeypatch.setattr(beyond, "calibrated_lambda", lambda noise_rel, lines: 4e-3)
     caches = beyond._mask_lambda, beyond._prior_lambda
     for cache in caches:
         cache.cache_clear()
