@@ -84,7 +84,11 @@ class IterativeOperator:
         return self._apply(y, self.adjoint, self.forward, (self.n, self.n))
 
     def A_dagger(self, y: Tensor) -> Tensor:
-        r"""Pseudo-inverse :math:`\mathcal{A}^\dagger y`, to the tolerance."""
+        r"""Pseudo-inverse :math:`\mathcal{A}^\dagger y`, to the tolerance or as far as ``max_iter`` iterations get.
+
+        With tiny singular values, such as those of many coils, they stop first. The result is then a regularized
+        pseudo-inverse, without the directions of these values, and nothing warns of it.
+        """
         check_measurements("IterativeOperator.A_dagger", y, self)
 
         def forward(a: Tensor) -> Tensor:  # (A*A)^+ A*
