@@ -131,8 +131,9 @@ PORT ?= 8000
 serve: book  ## serve the book at http://localhost:8000, or another PORT=8001
 	$(BIN)/python book/serve.py $(call quoted,$(PORT))
 
+# at the root, as the chapters' links lead to book/, too
 lab: $(READY)  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks  # links lead to book/, too
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks
 
 lock:  ## resolve pyproject.toml anew and write requirements.lock
 	rm -rf .venv-lock

@@ -1,7 +1,8 @@
 """What each command of book/reproduce.md costs: results/times.csv, one row for each `make` target that was run.
 
-The rows of these targets are replaced. Seconds of the processor are what counts on a busy
-machine; the wall clock is recorded, too. With --rows it adds up what the cells of long runs took.
+The rows of these targets are replaced. Seconds of the processor are what counts on a busy machine; the wall clock is
+recorded, too. With --rows it adds up what the cells of long runs took: seconds of the processor, or for rows of older
+versions those of the clock, of one thread.
 """
 
 import argparse

@@ -36,7 +36,8 @@ class IterativeOperator:
     forward : from complex images ``(b, n, n)`` to measurements ``(b, m)``, linear.
     adjoint : from measurements ``(b, m)`` to images ``(b, n, n)``: the adjoint of ``forward``.
     n, m : image side and number of measurements.
-    tol : relative residual at which conjugate gradients stop; not below 1e-6 in single precision.
+    tol : relative residual at which conjugate gradients stop; not below 1e-6 in single precision. A solver that is
+        stopped by residuals wants it a thousand times below its own tolerance, at n = 256.
     max_iter : at most this many of their iterations.
     device : where images and measurements have to be.
 
@@ -83,7 +84,11 @@ class IterativeOperator:
         return self._apply(y, self.adjoint, self.forward, (self.n, self.n))
 
     def A_dagger(self, y: Tensor) -> Tensor:
-        r"""Pseudo-inverse :math:`\mathcal{A}^\dagger y`, to the tolerance."""
+        r"""Pseudo-inverse :math:`\mathcal{A}^\dagger y`, to the tolerance or as far as ``max_iter`` iterations get.
+
+        With tiny singular values, such as those of many coils, they stop first. The result is then a regularized
+        pseudo-inverse, without the directions of these values, and nothing warns of it.
+        """
         check_measurements("IterativeOperator.A_dagger", y, self)
 
         def forward(a: Tensor) -> Tensor:  # (A*A)^+ A*

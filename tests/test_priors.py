@@ -72,7 +72,7 @@ def test_the_proximal_map_of_each_norm_is_a_numerical_minimiser(norm, seed):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("transform", "adjoint"), [(identity, identity), (haar, haar_adjoint)])
 def test_an_iteration_has_the_proximal_map_of_the_sparse_norm(transform, adjoint, seed):
-    """With no measurements x is c = W*(z - u): for v = z + u, z the minimiser of |z - v|^2 / 2 + t |z|_1."""
+    """With measurements that c = W*(z - u) fits, x is c: for v = z + u, z the minimiser of |z - v|^2 / 2 + t |z|_1."""
     op, t = MaskedFourier(random_mask(4, 0.5, seed=seed)), 0.9
     v = random(4, 4, seed=seed)
 
@@ -83,7 +83,7 @@ def test_an_iteration_has_the_proximal_map_of_the_sparse_norm(transform, adjoint
     z = least(objective, v)
     c = adjoint(2 * z - v)
     image, _, _ = rec._iterate(op.A(c), v)  # whose misfit is 0
-    assert torch.allclose(image, c, atol=1e-4)
+    assert torch.allclose(image, c, atol=1e-3)
 
 
 def test_the_gap_is_that_of_the_objective():

@@ -55,10 +55,11 @@ def cases(found: pandas.DataFrame) -> Figure:
 def coils(small: pandas.DataFrame, large: pandas.DataFrame, singular: pandas.DataFrame) -> Figure:
     """Amplification against the number of coils, and of small images against the share of weak singular values."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.0), sharey=True)
-    names = [case for case in small.index.get_level_values(0) if case in singular.index.get_level_values(0)]
+    decomposed = singular.index.get_level_values(0)
+    names = [case for case in small.index.get_level_values(0) if case in decomposed]  # not those of another tolerance
     weak = singular["weak"].droplevel("noise_rel").loc[names]
     small, large = small.droplevel("noise_rel").loc[names], large.droplevel("noise_rel")
-    for mine, size, color in ((small, "64 × 64", COLORS[0]), (large, "128 × 128", COLORS[1])):
+    for mine, size, color in ((small, "64 × 64", COLORS[0]), (large, "256 × 256", COLORS[1])):
         count = mine.index.astype(int)
         left.plot(count, mine["alpha"], "o-", color=color, label=f"attack on TV, {size}")
         left.plot(count, mine["predicted"], "s:", color=color, label=f"exact recovery, {size}", markersize=4)

@@ -32,13 +32,13 @@ from lib.runs.engine import Table
 from lib.runs.guarantee import CASES as GUARANTEES
 from lib.runs.guarantee import guarantee
 from lib.runs.section4 import CALIBRATION, TEST, device
-from lib.tv import isotropic, separable
+from lib.tv import calibrated_lambda, isotropic, separable
 
 N, LINES, TOL = 256, 40, 1e-3
 LAMBDAS = tuple(1e-4 * 2.0**k for k in range(12))  # from which each mask, prior and level takes its own
 SPIKES = 100  # bright pixels of the image that is sparse itself
 PRIOR_N, PRIOR_LINES = 128, 20  # smaller, since plain torch is slower than the loops for TV; n^2/m is nearly the same
-COIL_N, COIL_LINES, COIL_LAMBDA = 128, 20, 5e-3  # smaller, since each x-update takes conjugate gradients
+COIL_TOL = 1e-6  # of conjugate gradients; with 1e-5 the residuals at n = 256 stay above TOL
 SMALL_N, SMALL_LINES, SMALL_LAMBDA = 64, 10, 4e-3  # of the coils whose A is decomposed, a dense matrix
 WEAK, ROUNDING = 0.1, 1e-12  # singular values below count as kernel, their squares as 0; the largest is 1
 
@@ -188,13 +188,13 @@ def _prior_lambda(case: str, noise_rel: float) -> float:
 
 
 def coils(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], LinearOperator]:
-    """TV of 128 x 128 pixels and 20 lines with so many coils, and one lambda for all: y has the same norm."""
-    op = coil_operator(radial_mask(COIL_N, COIL_LINES), simulated_coils(int(case), COIL_N))
-    return _coils(op, COIL_LAMBDA, noise_rel, image), op
+    """TV with so many coils of 40 lines each, and one lambda for all, that of one coil: y has the same norm."""
+    op = coil_operator(radial_mask(N, LINES), simulated_coils(int(case), N), tol=COIL_TOL)
+    return _coils(op, calibrated_lambda(noise_rel, LINES), noise_rel, image), op
 
 
 def small_coils(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], LinearOperator]:
-    """The same with 64 x 64 pixels and 10 lines; a second word is another tolerance of conjugate gradients."""
+    """The same with 64 x 64 pixels and 10 lines; "4 1e-6" are 4 coils and that tolerance of conjugate gradients."""
     count, *tol = case.split()
     sensitivities = simulated_coils(int(count), SMALL_N)
     op = coil_operator(radial_mask(SMALL_N, SMALL_LINES), sensitivities, tol=float(tol[0]) if tol else 1e-5)
@@ -278,7 +278,10 @@ QUESTIONS: Mapping[str, Question] = {
 
 def cells(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Every question and case, so ordered that a part has fewer images, and before that fewer levels."""
-    for image, k in itertools.product(range(3), range(3)):
+    images, levels = (
+        max(sizes) for sizes in zip(*((q.images, len(q.levels)) for q in QUESTIONS.values()), strict=True)
+    )
+    for image, k in itertools.product(range(images), range(levels)):
         for name, q in QUESTIONS.items():
             if image < q.images and k < len(q.levels):
                 for case in q.cases:

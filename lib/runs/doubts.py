@@ -160,7 +160,7 @@ def further(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], 
     each, estimate the height that is there: least squares, after the rest of the reconstruction is taken off. An alarm
     is an estimate below h/2: ``power`` is the share of alarms for the artifact, ``false_alarm`` that for the object
     with the spike, over DRAWS draws of noise. For k = 0 the estimate is that of y + e, which both have. ``there``
-    is the part of h by which this object differs from x at the pixel.
+    is how much brighter than x this object is at the pixel, in units of h.
     """
     k = int(case)
     op, x, y, e, artifact, shown = _attacked(noise_rel, image)
@@ -176,8 +176,8 @@ def further(case: str, noise_rel: float, image: int) -> tuple[dict[str, float], 
     noise = deviation * gaussian((DRAWS, len(chosen)), seed=image).to(op.device, y.dtype)
     alarms = {}
     other = with_spike(x, e, height * delta, op)
-    for name, there in (("power", x), ("false_alarm", other)):
-        measured = again.A(there)[chosen] + noise if k else (y + e)[None, chosen]
+    for name, thing in (("power", x), ("false_alarm", other)):
+        measured = again.A(thing)[chosen] + noise if k else (y + e)[None, chosen]
         estimate = ((measured - again.A(rest)[chosen]) @ spike.conj()).real / spike.abs().square().sum()
         alarms[name] = float((estimate / height < 0.5).float().mean())
     return {"height": abs(height), "there": float((other - x)[at]) / height, **alarms}, again
@@ -188,7 +188,7 @@ def with_spike(x: Tensor, e: Tensor, spike: Tensor, op: MaskedFourier) -> Tensor
 
     It is :math:`x + \mathcal{A}^\dagger e + P` spike, with P the projection on the real images that :math:`\mathcal{A}`
     does not see. As e need not be that of the spike, it is not x + spike; but where nothing is measured, neither k nor
-    -k, it has the spectrum of x + spike. ``e`` is that of a real image.
+    -k, it has the spectrum of x + spike. ``e`` is symmetric, see `MaskedFourier.symmetrize`, as that of an attack is.
     """
     whole = MaskedFourier(_mirrored(op.mask), real=True)
     return x + op.A_dagger(e).real + spike - whole.A_dagger(whole.A(spike)).real

@@ -16,7 +16,7 @@ import re
 import reprlib
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -329,13 +329,20 @@ def _plot(sweep: Sweep, found: pd.DataFrame, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     spread = found.pivot_table(y, x, group or None, ["mean", "std"], dropna=False)
-    spread = spread.rename(columns=lambda value: str(value).replace("$", r"\$"))
+    spread = spread.rename(columns=_labels(set(found[group]) if group else ()))
     figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
     spread["mean"].plot(ax=ax, yerr=spread["std"], marker="o", capsize=3, ylabel=y, legend=bool(group))
     content = io.BytesIO()
     figure.savefig(content, format="png", metadata={"Software": None})
     plt.close(figure)
     write_bytes(path, content.getvalue())
+
+
+def _labels(values: Collection[Any]) -> Callable[[Any], str]:
+    """How a legend names values: files by their names, if these differ; no mathematics."""
+    files = {value: Path(value).name for value in values if isinstance(value, str) and Path(value).suffix}
+    short = files if len(set(files.values())) == len(files) else {}
+    return lambda value: str(short.get(value, value)).replace("$", r"\$")
 
 
 def summary(sweep: Sweep, found: pd.DataFrame, report: Report) -> str:

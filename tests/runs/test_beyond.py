@@ -15,11 +15,10 @@ from lib.runs.tables import KEYS
 @pytest.fixture
 def small(monkeypatch):
     """Sizes at which a cell takes a second."""
-    for name, value in {"N": 64, "LINES": 10, "PRIOR_N": 32, "PRIOR_LINES": 6, "COIL_N": 32, "COIL_LINES": 5}.items():
+    for name, value in {"N": 64, "LINES": 10, "PRIOR_N": 32, "PRIOR_LINES": 6, "SMALL_N": 32, "SMALL_LINES": 5}.items():
         monkeypatch.setattr(beyond, name, value)
     monkeypatch.setattr(beyond, "LAMBDAS", (2e-3, 8e-3))
-    monkeypatch.setattr(beyond, "SMALL_N", 32)
-    monkeypatch.setattr(beyond, "SMALL_LINES", 5)
+    monkeypatch.setattr(beyond, "calibrated_lambda", lambda noise_rel, lines: 4e-3)
     caches = beyond._mask_lambda, beyond._prior_lambda
     for cache in caches:
         cache.cache_clear()
@@ -35,6 +34,7 @@ def test_a_cell_gives_a_row_for_each_number(small, question):
     rows, files = beyond.compute(question, case, 0.05, 0)
     numbers = {row["quantity"]: float(row["value"]) for row in rows}
     assert not files and len(numbers) == len(rows) and {"alpha", "predicted", "error"} <= set(numbers)
+    assert {row["n"] for row in rows} == {32 if question in ("priors", "small coils") else 64}
     assert all(set(KEYS["beyond"]) <= set(row) for row in rows)
     assert numbers["alpha"] == pytest.approx(numbers["rho_linf"] / numbers["r_linf"], rel=1e-4)
     assert 0 < numbers["error"] < 1

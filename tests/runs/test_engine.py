@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 import toy
 
 from lib.runs import engine
-from lib.runs.cluster import connect
+from lib.runs.cluster import _task, connect
 from lib.runs.engine import mark, run, verify
 from lib.runs.tables import ROOT, read_rows
 
@@ -338,3 +339,19 @@ def test_unverified_rows_can_be_computed_anew_at_once(tmp_path, unverified, addr
 def test_a_share_lies_between_nothing_and_all(tmp_path, share):
     with pytest.raises(ValueError, match=r"share must lie in \(0, 1\]"):
         verify(toy.table(1), share, folder=tmp_path)
+
+
+def burn():
+    """A cell whose work is that of a child process, and which waits."""
+    subprocess.run([sys.executable, "-c", "for i in range(3 * 10**6): pass"], check=True)
+    time.sleep(1)
+    return [{"done": 1}], {}
+
+
+def test_seconds_are_those_of_the_processor_children_included():
+    before = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    rows, _, error = _task(burn, "a", {})
+    after = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    own, children = (b.ru_utime + b.ru_stime - a.ru_utime - a.ru_stime for a, b in zip(before, after, strict=True))
+    assert not error and children > 0
+    assert float(rows[0]["seconds"]) == pytest.approx(own + children, abs=0.05)
