@@ -46,7 +46,7 @@ def least(objective, start):
         z = torch.view_as_complex(torch.from_numpy(flat).reshape(*start.shape, 2)).requires_grad_()
         found = objective(z)
         (g,) = torch.autograd.grad(found, z)
-        return float(found), torch.view_as_real(g).flatten().numpy()
+        return float(found.detach()), torch.view_as_real(g).flatten().numpy()
 
     flat = torch.view_as_real(start).flatten().numpy().copy()
     found = scipy.optimize.minimize(value, flat, jac=True, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-9})

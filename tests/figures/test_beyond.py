@@ -66,7 +66,7 @@ def test_what_is_drawn(rows):
     coils = (beyond.numbers(rows, name) for name in ("small coils", "coils", "singular values"))
     left, right = beyond.coils(*coils).axes
     assert drawn(left)["attack on TV, 64 × 64"] == [[1, 16], [5, 0.3125]]
-    assert drawn(left)["attack on TV, 128 × 128"] == [[1, 16], [6, 0.375]]
+    assert drawn(left)["attack on TV, 256 × 256"] == [[1, 16], [6, 0.375]]
     assert [[0.8, 0.05], [5, 0.3125]] in drawn(right).values()
     (ax,) = beyond.power(beyond.numbers(rows, "further")).axes
     assert drawn(ax)["artifact, 4% noise"] == [[1, 16], [0.5, 0.5]]
