@@ -281,7 +281,7 @@ class MaskedFourier:
 
 
 def _at(values: Tensor, index: Tensor) -> Tensor:
-    """The entries of ``(..., k)`` at ``index``; index_select takes several times as long."""
+    """The entries of ``(..., k)`` at ``index``; on a CPU index_select takes several times as long."""
     return values.gather(-1, index.expand(*values.shape[:-1], -1))
 
 

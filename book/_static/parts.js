@@ -279,8 +279,8 @@ window.explorerParts ??= (() => {
 
   // The buttons "Save pictures" and "Python", and the link. `parts`, `note`, `python` and `write` are functions that
   // give the elements that are saved, the line below them, lines of Python, and the address after the page's own;
-  // `read` takes what an address holds as values, which `restore` sets; `say` tells what went wrong. `update` is to be
-  // called after each change.
+  // `read` takes what an address holds as values, which `restore` sets; `say` shows that the link or the lines
+  // were copied, or what went wrong. `update` is to be called after each change.
   function takeAway(root, { name, parts, note, python, write, read, restore, say }) {
     const link = make("a", { class: "explorer-link" }, "Link to this view"), copied = () => say("Copied.");
     link.addEventListener("click", () => navigator.clipboard?.writeText(link.href).then(copied, () => {})); // if it may

@@ -161,9 +161,8 @@ class Explorer(View):
         rec: Callable[[Tensor], Tensor] = tv
         if method != "tv":
             network = load_network(method, PRESET)
-            rec = (
-                network.forward if live else network
-            )  # the page computes in single precision; `network` may use bfloat16
+            # the page computes in single precision; `network` may use bfloat16
+            rec = network.forward if live else network
         phi = disk_weight(self.n, [c * self.n // N for c in mu], max(self.size, 1) if live else SIGMA)
         if live and self.feature != "attack":
             return evaluate_perturbation(rec, y, op, features.perturbation(op, self.drawn(), eta), phi)
