@@ -1,5 +1,6 @@
 """Settings of all tests."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -33,8 +34,22 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    """The book, built from a fresh clone (and what is not committed yet) in a temporary folder, warnings as errors."""
-    clone = tmp_path_factory.mktemp("fresh") / "clone"
+    """The book, built from a fresh clone (and what is not committed yet) in a temporary folder, warnings as errors.
+
+    The processes of one run of the tests share it.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "fresh"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "built").exists():
+            build(folder / "clone")
+            (folder / "built").touch()
+    return folder / "clone" / "_build" / "html"
+
+
+def build(clone):
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True, capture_output=True)
     listed = ["git", "-C", str(ROOT), "ls-files", "-z", "--modified", "--others", "--exclude-standard"]
     for name in subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split("\0")[:-1]:
@@ -53,7 +68,6 @@ def site(tmp_path_factory):
         build, cwd=clone, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(clone)}
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return clone / "_build" / "html"
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import axe_playwright_python
 import pytest
+from helpers import pages
 
 AXE = (axe_playwright_python.__file__).replace("__init__.py", "axe.min.js")
 SERIOUS = ("serious", "critical")
@@ -12,14 +13,6 @@ BY_MODE = {
         "runOnly": ["color-contrast", "link-in-text-block"],
     },  # the rest is the same
 }
-
-
-def pages(site):
-    """Every page but the one that forwards and, of the pages with the source code, all but one."""
-    for path in sorted(site.rglob("*.html")):
-        top = path.relative_to(site).parts[0]
-        if top != "_static" and path != site / "index.html" and (top != "_modules" or path.stem == "phantoms"):
-            yield path
 
 
 DRAWN = """(async () => {
