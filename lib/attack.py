@@ -26,7 +26,7 @@ MOST_STEPS = 10**6  # more would not end
 CHUNK = 16  # perturbations that are worked on at a time
 AS_RETURNED = "as the function returned them"
 AGREEMENT = 1e-2  # of two calls, relative; far above the rounding errors of half precision
-WEIGHTS = (torch.bool, torch.int64, *REAL)
+PHI_DTYPES = (torch.bool, torch.int64, *REAL)
 
 Reconstruct = Callable[[Tensor], Tensor]
 # from e and a state, None for that of rec(y), to the value of (6), the artifact, the next state
@@ -71,7 +71,7 @@ class Attack:
     artifact : ``(..., n, n)``, :math:`\rho = \mathrm{rec}(y + e) - \mathrm{rec}(y)` (eq. 5).
     objective : :math:`\|\phi \odot \rho\|_2` (eq. 6).
     amplification : :math:`\alpha = \|\rho\|_\infty / \|r\|_\infty` (Section 4).
-    history : ``(2, steps, ...)``, the objective and :math:`\|\rho\|_\infty` as the optimiser saw them, not converged.
+    history : ``(2, k, ...)``, the objective and :math:`\|\rho\|_\infty` of the optimiser's k trials, not converged.
     criterion : whether the two reconstructions of the artifact converged: "proved" or "by residuals", see
         `lib.tv.TVResult`; else `AS_RETURNED`, and nothing is known. A function that wraps a `TVReconstruction` hides
         its converged ``solve``.
@@ -230,7 +230,7 @@ def objective(
     checks.broadcast("objective", y=y.shape[:-1], e=e.shape[:-1])
     image, state = _resume(reconstruct, y + e, state)
     side = checks.tensor("objective", "the result of reconstruct", image, ("n", "n")).shape[-2:]
-    checks.tensor("objective", "phi", phi, side, WEIGHTS, y.device)
+    checks.tensor("objective", "phi", phi, side, PHI_DTYPES, y.device)
     checks.tensor("objective", "reference", reference, side, (*REAL, *COMPLEX), y.device)
     checks.broadcast("objective", e=image.shape[:-2], phi=phi.shape[:-2], reference=reference.shape[:-2])
     rho = image.abs() - reference.abs() if modulus else image - reference  # (5)
@@ -282,7 +282,8 @@ def restarted_ascent(objective: Objective, start: Tensor, eta: Tensor, steps: in
     r"""`power_ascent` twice, the second time from the best of the first and down to smaller steps, for networks.
 
     Their objective is rougher than that of TV. The first steps of the second ascent leave the hill, and its last ones,
-    of weight 1/8, climb closer to the top of the next. Each has ``steps``; the result holds the iterates of both.
+    of weights down to 1/8, climb closer to the top of the next. Each has ``steps``; the result holds the iterates of
+    both.
     """
     steps = _check_search("restarted_ascent", objective, start, eta, steps, 0)
     first = power_ascent(objective, start, eta, steps)
@@ -382,8 +383,8 @@ def evaluate_perturbation(
     where = "evaluate_perturbation"
     check_measurements(where, y, op)
     checks.tensor(where, "e", e, (op.m,), COMPLEX, y.device)
-    checks.finite(where, "phi", checks.tensor(where, "phi", phi, (op.n, op.n), WEIGHTS, y.device))
-    checks.broadcast(where, y=y.shape[:-1], e=e.shape[:-1], phi=phi.shape[:-2])
+    checks.finite(where, "phi", checks.tensor(where, "phi", phi, (op.n, op.n), PHI_DTYPES, y.device))
+    e = e.expand(*checks.broadcast(where, y=y.shape[:-1], e=e.shape[:-1], phi=phi.shape[:-2]), op.m)
     image, state = _clean(where, reconstruct, y, clean)
     perturbed, state = _solve(where, reconstruct, y + e, state)
     rho, r = checks.finite(where, "the result of reconstruct", perturbed - image), op.A_dagger(e)
@@ -554,7 +555,7 @@ def _problem(
     check_measurements(where, y, op)
     _check_operator(where, op)
     noise_rel = checks.number(where, "noise_rel", noise_rel, 0, 1)
-    phi = checks.finite(where, "phi", checks.tensor(where, "phi", phi, (op.n, op.n), WEIGHTS))
+    phi = checks.finite(where, "phi", checks.tensor(where, "phi", phi, (op.n, op.n), PHI_DTYPES))
     y = checks.finite(where, "y", y.detach().clone())  # a copy, as one from inference_mode could not be differentiated
     if y.ndim > 2 or phi.ndim > 3 or (y.ndim == 2 and phi.ndim == 3 and len(y) != len(phi)):
         shapes = f"{tuple(y.shape)} and {tuple(phi.shape)}"
@@ -574,7 +575,7 @@ def _problem(
     length = torch.linalg.vector_norm(start, dim=-1)
     if not bool((torch.isfinite(length) & (length > 0)).all()):
         raise ValueError(
-            f"{where}: start must be finite and not 0 (for op.real: in its real part), got {length.tolist()}"
+            f"{where}: start must be finite and not 0 (for op.real: its projection), got {length.tolist()}"
         )
     reference = image if reference is None else _one_or_each("reference", reference, (op.n, op.n), b)
 
@@ -586,7 +587,7 @@ def _problem(
 
 
 class _Projection(torch.autograd.Function):
-    """An orthogonal projection; it is its own adjoint."""
+    """An orthogonal projection. It is its own adjoint, which is faster than autograd's scatter."""
 
     @staticmethod
     def forward(ctx: Any, e: Tensor, projection: Callable[[Tensor], Tensor]) -> Tensor:

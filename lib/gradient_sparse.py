@@ -84,11 +84,11 @@ def certify_image(x: ArrayLike, mask: ArrayLike, dual: ArrayLike | None = None) 
         reason = "an image with its jumps there is not seen"
         return Certificate(False, reason, math.inf, singular_value, 0.0, s, m, n)
     for _ in range(3):  # the later times remove the rounding errors of the first
-        q = np.zeros_like(jumps)
-        q[support] = vectors @ (vectors.T @ (signs - project(p)[support]) / values)
-        p = p + q
-    q, p = p, project(p)
-    moved = 4 * transform * float(np.linalg.norm(q))  # rounding error of the projection, in l2
+        correction = np.zeros_like(jumps)
+        correction[support] = vectors @ (vectors.T @ (signs - project(p)[support]) / values)
+        p = p + correction
+    moved = 4 * transform * float(np.linalg.norm(p))  # rounding error of the projection, in l2
+    p = project(p)
     residual = float(np.linalg.norm(signs - p[support])) + moved
     allowance = moved + residual / math.sqrt(float(least))
     p[support] = 0
@@ -121,13 +121,13 @@ def dual_field(x: ArrayLike, mask: ArrayLike, iterations: int = 1000) -> NDArray
     p = z = 0 * signs
     for _ in range(iterations):
         near = signs.copy()
-        near[~on] = _smaller(z[~on], STEP)
+        near[~on] = _prox_linf(z[~on], STEP)
         p = project(2 * near - z)
         z = z + p - near
     return p
 
 
-def _smaller(v: NDArray, step: float) -> NDArray:
+def _prox_linf(v: NDArray, step: float) -> NDArray:
     """The proximal map of ``step`` times the largest modulus: values are cut at the c with sum (|v| - c)+ = step."""
     size = np.sort(np.abs(v))[::-1]
     sums = np.cumsum(size)

@@ -20,7 +20,7 @@ def cartesian_mask(n: int, m: int, seed: int = 0) -> Tensor:
     Parameters
     ----------
     n : image side, at least 2.
-    m : number of frequencies, from 1 to n^2; 0.08 n^2 or more for the columns of the centre.
+    m : number of frequencies, from n to n^2, and at least those that are always sampled.
     seed : of what is drawn at random.
 
     Returns
@@ -71,6 +71,8 @@ def _spiral(n: int, turns: float) -> np.ndarray:
 
 def _drawn(weight: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """``count`` places drawn without replacement with these weights, in pairs k, -k; infinite weights come first."""
+    if count < (always := int(np.isinf(weight).sum())):
+        raise ValueError(f"mask: m must leave room for the {always} lowest columns or frequencies, got {count} of them")
     mirror = np.ix_(*((2 * (s // 2) - np.arange(s)) % s for s in weight.shape))
     times = rng.exponential(size=weight.shape) / weight  # who comes first is drawn so (Efraimidis and Spirakis, 2006)
     times = np.minimum(times, times[mirror])

@@ -85,7 +85,7 @@ class _DenseBlock(nn.ModuleList):
 class Tiramisu(nn.Module):
     r"""The fully convolutional network of Jégou et al. (2017), [15] of the paper, without dropout.
 
-    Dense blocks on the way down, each followed by batch norm, a 1 x 1 convolution and a 2 x 2 maximum; one at the
+    Dense blocks on the way down, each followed by batch norm, ReLU, a 1 x 1 convolution and a 2 x 2 maximum; one at the
     bottom; on the way up transposed convolutions of stride 2, each joined with the channels of the same size on the way
     down and followed by a dense block that passes on only its new channels. The last convolution starts at zero, so
     that training starts from the identity in :math:`z + \mathrm{net}(z)`. It has 2 channels in and

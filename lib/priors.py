@@ -64,7 +64,7 @@ class SparseState(NamedTuple):
     Attributes
     ----------
     v : ``(..., n, n)`` complex, z + u.
-    gap : ``(...)`` float64, of a converged result relative to its objective; else NaN.
+    gap : ``(...)`` float64, of a converged result relative to its objective; else NaN, and nothing is proved.
     criterion : "proved", see `lib.tv.TVResult`.
     """
 
@@ -125,7 +125,7 @@ class SparseReconstruction:
         """The differentiable image after ``iterations`` iterations, and where they ended."""
         check_measurements("SparseReconstruction", y, self.op)
         x, v, _ = self._iterate(y, None if state is None else state.v)
-        return x, SparseState(v.detach(), y.new_full((), math.nan, dtype=torch.float64))
+        return x, SparseState(v.detach(), y.new_full(y.shape[:-1], math.nan, dtype=torch.float64))
 
     @torch.no_grad()
     def solve(self, y: Tensor, state: SparseState | None = None) -> tuple[Tensor, SparseState]:
@@ -158,7 +158,8 @@ class SparseReconstruction:
         s = (self.lam / largest).clamp(max=1)
         square = q.abs().double().square().sum(-1)
         objective = square / 2 + self.lam * self.transform(x).abs().sum((-2, -1), dtype=torch.float64)
-        return (objective - s * (q.conj() * y).real.sum(-1, dtype=torch.float64) + s**2 * square / 2) / objective
+        gap = objective - s * (q.conj() * y).real.sum(-1, dtype=torch.float64) + s**2 * square / 2
+        return torch.where(objective == 0, 0.0, gap / objective)
 
     def _iterate(self, y: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """The image, v, and y - A x: from the x-update, as the difference itself would be lost in rounding."""

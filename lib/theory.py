@@ -27,7 +27,7 @@ import scipy.fft
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
-from lib import checks, measures
+from lib import checks
 
 LONGEST = 2**30  # of signals; one of complex numbers takes 16 GB
 EPS = np.finfo(np.float64).eps
@@ -179,7 +179,7 @@ def amplification(artifact: ArrayLike, omega: ArrayLike) -> Amplification:
     e = _columns(omega, support, n) @ entries if few else _forward(artifact, omega)
     size, r_largest, e_norm = np.abs(entries), _largest(e, omega, n), float(np.linalg.norm(e))
     return Amplification(
-        linf=float(measures.peak(entries, axes=1)) / r_largest if r_largest else math.inf,
+        linf=float(size.max()) / r_largest if r_largest else math.inf,
         l2=float(np.linalg.norm(entries)) / e_norm if e_norm else math.inf,  # norm(r) = norm(e)
         bound=float(size.max() / size.sum()) * n / len(omega),
     )

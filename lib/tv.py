@@ -403,7 +403,8 @@ def reconstruct_tv(
     image that is optimal, because :math:`\lambda` is large, is proved without iterating. For an operator without
     ``adjoint_dagger`` the primal residual :math:`\nabla x - z` and the dual residual
     :math:`\mathcal{A}^*(\mathcal{A}x - y) + \varrho\nabla^* u` stop the iteration instead (Boyd et al., Section 3.3.1),
-    at ``tol`` times :math:`\max(\|\nabla x\|, \|z\|)` and :math:`\|\varrho\nabla^* u\|`.
+    at ``tol`` times :math:`\max(\|\nabla x\|, \|z\|)` and :math:`\|\varrho\nabla^* u\|`, or at the rounding errors of x
+    and of the data.
 
     Parameters
     ----------
@@ -523,24 +524,24 @@ def _solve(problems: _Problems, x: Tensor, p: Tensor, max_iter: int, result: TVR
         objective, gap, done = _check(problems, x, v, t, rho)
         if on_check is not None:
             on_check(torch.full_like(problems.index, n_iter), problems.index, x, objective, gap)
-        i = (done | (n_iter >= max_iter)).nonzero().flatten()
-        if len(i):
-            ended, objective, gap = problems[i], objective[i], gap[i]
-            p = _dual_point(x[i], v[i], t[i], rho[i], norm)
+        left = torch.ones_like(done)
+        # a few at a time, for memory
+        for i in (done | (n_iter >= max_iter)).nonzero().flatten().split(_chunk(problems.y, 2 * op.n)):
+            ended, image, value, proved = problems[i], x[i], objective[i], gap[i]
             if result.criterion == "proved":
-                p, objective, gap = ended.proof(x[i], p)
-                done[i] = gap <= tol * objective  # rounding can spoil a proof: then iterate on
+                p, value, proved = ended.proof(image, _dual_point(image, v[i], t[i], rho[i], norm))
+                done[i] = proved <= tol * value  # rounding can spoil a proof: then iterate on
             else:
-                p = project(p, ended.lam.to(t.dtype), norm)
+                p = project(_dual_point(image, v[i], t[i], rho[i], norm), ended.lam.to(t.dtype), norm)
             out = done[i] | (n_iter >= max_iter)
-            found = {"image": x[i], "dual": p, "objective": objective, "gap": gap, "converged": done[i]}
+            found = {"image": image, "dual": p, "objective": value, "gap": proved, "converged": done[i]}
             ended.store(result, out, n_iter, **found)
-            left = torch.ones_like(done).index_fill(0, i[out], False)
-            if not bool(left.any()):
-                return
-            if not bool(left.all()):
-                problems = problems[left]
-                x, v, t, t_last, rho = (a[left] for a in (x, v, t, t_last, rho))
+            left[i] = ~out
+        if not bool(left.any()):
+            return
+        if not bool(left.all()):
+            problems = problems[left]
+            x, v, t, t_last, rho = (a[left] for a in (x, v, t, t_last, rho))
         ratio = (t_last / t).clamp(min=THRESHOLD_DECAY)
         v, b = v_update(x, v, t, rho / ratio, norm, ratio=ratio)
         if bool((ratio < 1).any()) or len(rho) < len(done):
@@ -601,8 +602,8 @@ class TVReconstruction:
 
     Called with measurements ``(..., m)`` it gives images ``(..., n, n)``, the result of ``iterations`` iterations of
     :func:`reconstruct_tv` with a fixed threshold. Its derivative is autograd's through these iterations, each of which
-    stores one byte for each real difference (separable norm on a CPU; elsewhere, and under ``torch.func`` or
-    forward-mode derivatives, the updates are plain torch).
+    stores one byte for each real difference (separable norm; for others, and under ``torch.func`` or forward-mode
+    derivatives, the updates are plain torch).
 
     Parameters
     ----------
@@ -641,9 +642,11 @@ class TVReconstruction:
         return self.resume(y)[0]
 
     def resume(self, y: Tensor, start: TVResult | Iterate | None = None) -> tuple[Tensor, Iterate]:
-        """The differentiable image after ``iterations`` iterations, and where they ended.
+        """The differentiable image after ``iterations`` iterations, and where the next ones may begin.
 
-        ``start`` is where they begin, broadcast to the batch shape of ``y``; zero if None.
+        ``start`` is where these begin, broadcast to the batch shape of ``y``; zero if None. Its dual has taken the step
+        of the last image already, and the first iteration takes it once more: calls in a row lead to the minimiser, as
+        one long call does, through other iterates.
         """
         check_measurements("TVReconstruction", y, self.op)
         batch, count = y.shape[:-1], math.prod(y.shape[:-1])

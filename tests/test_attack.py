@@ -495,6 +495,30 @@ def test_adam_starts_each_gradient_at_the_unperturbed_reconstruction_and_the_asc
 
 
 @pytest.mark.parametrize(
+    ("of_y", "of_e", "of_phi"), [((3,), (), ()), ((), (3,), ()), ((), (), (3,)), ((3,), (3,), (3,))]
+)
+def test_an_evaluation_broadcasts_all_that_it_is_given(of_y, of_e, of_phi):
+    op = MaskedFourier(radial_mask(16, 6), real=True)
+    y, e = (op.A(random(*shape, 16, 16, dtype=torch.float64, seed=k)) for k, shape in enumerate((of_y, of_e)))
+    phi = disk_weight(16, torch.tensor([[3.0, 4.0], [8.0, 8.0], [12.0, 5.0]]), 3)
+    phi = phi if of_phi else phi[0]
+    found = evaluate_perturbation(TVReconstruction(op, 0.1), y, op, 0.1 * e, phi)
+    shapes = {name: value.shape for name, value in vars(found).items() if isinstance(value, torch.Tensor)}
+    images = (3, 16, 16)
+    assert shapes == {
+        "e": (3, op.m), "image_perturbation": images, "artifact": images,
+        "objective": (3,), "amplification": (3,), "history": (2, 0, 3),
+    }  # fmt: skip
+    one = evaluate_perturbation(
+        TVReconstruction(op, 0.1), y[1] if of_y else y, op, 0.1 * (e[1] if of_e else e), phi[1] if of_phi else phi
+    )
+    assert torch.allclose(one.artifact, found.artifact[1], atol=1e-9)
+    assert torch.allclose(one.objective, found.objective[1]) and torch.allclose(
+        one.amplification, found.amplification[1]
+    )
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"start": lambda op: torch.zeros(op.m, dtype=torch.complex64)}, "start must be"),
@@ -502,7 +526,7 @@ def test_adam_starts_each_gradient_at_the_unperturbed_reconstruction_and_the_asc
         ({"reference": lambda op: torch.zeros(N - 1, N - 1)}, r"reference must have .*, got \(31, 31\)"),
         ({"optimiser": lambda op: functools.partial(power_ascent, steps=-1)}, "power_ascent: steps .*got -1"),
         ({"optimiser": lambda op: functools.partial(projected_adam, steps=0)}, "projected_adam: steps .*got 0"),
-        ({"start": lambda op: 1j * spike_perturbation(op, (3, 3), 1.0)}, "start must be .* in its real part"),
+        ({"start": lambda op: 1j * spike_perturbation(op, (3, 3), 1.0)}, "start must be .* its projection"),
         ({"phi": lambda op: torch.full((N, N), math.nan)}, "phi must be finite"),
         ({"y": lambda op: torch.zeros(op.m, dtype=torch.complex64)}, "y must not be 0"),
         ({"y": lambda op: torch.full((op.m,), math.nan + 0j, dtype=torch.complex64)}, "y must be finite"),

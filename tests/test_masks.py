@@ -40,3 +40,9 @@ def test_densities():
         assert falling[0] > 1.5 * falling[1] and falling[1] > 1.2 * falling[2] > 0.01
     columns = cartesian_mask(N, M).float().mean(0)
     assert set(columns.tolist()) == {0.0, 1.0} and bool((columns[N // 2 - 2 : N // 2 + 3] == 1).all())
+
+
+@pytest.mark.parametrize("make", [cartesian_mask, variable_density_mask])
+def test_a_mask_smaller_than_its_centre_is_an_error(make):
+    with pytest.raises(ValueError, match="m must leave room for the"):
+        make(300, 300)

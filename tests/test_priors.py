@@ -99,6 +99,15 @@ def test_the_gap_is_that_of_the_objective():
         assert excess - 1e-7 <= float(rec.relative_gap(x, y)) and float(rec.relative_gap(exact, y)) <= 1e-8
 
 
+def test_measurements_of_nothing_give_nothing_beside_others():
+    op = MaskedFourier(radial_mask(16, 6))
+    y = torch.stack([torch.zeros(op.m, dtype=torch.complex128), random(op.m)])
+    rec = SparseReconstruction(op, 0.1)
+    image, state = rec.solve(y)
+    assert not image[0].any() and state.gap[0] == 0 and 0 < state.gap[1] <= rec.tol
+    assert rec.resume(y)[1].gap.shape == (2,)
+
+
 def test_its_derivative_is_that_of_its_differences():
     op = MaskedFourier(radial_mask(8, 3))
     rec = SparseReconstruction(op, 0.05, haar, haar_adjoint, iterations=3)
