@@ -226,7 +226,7 @@ class Reconstruction(nn.Module):
         return z + self.net(z.contiguous(memory_format=torch.channels_last)).float()
 
     def resume(self, y: Tensor, state: None = None) -> tuple[Tensor, None]:
-        """The image whose derivative an attack follows (`lib.attack`): in bfloat16 where that halves the time.
+        """The image whose derivative an attack follows (`lib.attack`): in bfloat16 where that is fast.
 
         The direction of the gradient is that of single precision within about 12 degrees, see
         ``results/bench_networks.csv``. What an attack found is evaluated by a call of the network, in single precision.
@@ -248,7 +248,7 @@ class Reconstruction(nn.Module):
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 pays: on GPUs and processors with instructions for it (twice as fast a step)."""
+    """Whether bfloat16 pays: on GPUs and processors with instructions for it (a step takes about 0.6 of the time)."""
     if checks.instance("fast_bfloat16", "device", device, torch.device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return "avx512_bf16" in _cpuinfo()
