@@ -471,6 +471,29 @@ def localized_attack(
 
 
 @torch.enable_grad()
+def screened(
+    reconstruct: Reconstruct,
+    y: Tensor,
+    op: LinearOperator,
+    noise_rel: float,
+    locations: Tensor,
+    sigma: float,
+    count: int,
+    steps: int = SCREENING_STEPS,
+    clean: tuple[Tensor, Any] | None = None,
+) -> Tensor:
+    """The ``count`` of the locations ``(l, 2)`` where a few steps of `power_ascent` show the highest artifact.
+
+    The other arguments are those of `localized_attack` and `grid_attack`. Returned are indices ``(count,)``, in order.
+    """
+    seen = []
+    for mu in locations.split(CHUNK):
+        problem = _problem(reconstruct, y, op, noise_rel, disk_weight(op.n, mu, sigma), clean=clean)
+        seen.append(power_ascent(problem.objective, problem.start, problem.eta, steps).tried[-1].peak)
+    return torch.cat(seen).topk(count).indices.sort().values.cpu()
+
+
+@torch.enable_grad()
 def grid_attack(
     reconstruct: Reconstruct,
     y: Tensor,
@@ -498,18 +521,13 @@ def grid_attack(
     if y.ndim != 1:
         raise ValueError(f"grid_attack: y must have shape ({op.m},), got {tuple(y.shape)}")
     locations = location_grid(op.n, count)
-    screen = None if screen is None else checks.integer("grid_attack", "screen", screen, 1, len(locations))
+    screen = len(locations) if screen is None else checks.integer("grid_attack", "screen", screen, 1, len(locations))
     screening_steps = checks.integer("grid_attack", "screening_steps", screening_steps, 0)
     noise_rel = checks.number("grid_attack", "noise_rel", noise_rel, 0, 1)
     clean = unperturbed(reconstruct, y)
     refined = torch.arange(len(locations))
-    if screen is not None:
-        seen = []
-        for index in refined.split(CHUNK):
-            phi = disk_weight(op.n, locations[index], sigma)
-            problem = _problem(reconstruct, y, op, noise_rel, phi, clean=clean)
-            seen.append(power_ascent(problem.objective, problem.start, problem.eta, screening_steps).tried[-1].peak)
-        refined = torch.cat(seen).topk(screen).indices.sort().values.cpu()
+    if screen < len(locations):
+        refined = screened(reconstruct, y, op, noise_rel, locations, sigma, screen, screening_steps, clean)
     peaks = torch.full((len(locations),), math.nan, dtype=y.real.dtype, device=y.device)
     winner, mu = None, locations[0]
     for index in refined.split(CHUNK):

@@ -26,6 +26,8 @@ from lib.attack import (
     location_grid,
     power_ascent,
     restarted_ascent,
+    screened,
+    unperturbed,
 )
 from lib.measures import amplification, peak, relative_error
 from lib.operators import MaskedFourier, radial_mask
@@ -316,8 +318,12 @@ def _search(one: Configuration, y: Tensor, op: MaskedFourier) -> GridAttack:
         one.grid,
         optimiser=_ascent(one),
         screen=_screen(one),
-        screening_steps=SCREENING_STEPS if one.method == "tv" else NETWORK_SCREENING_STEPS,
+        screening_steps=_screening_steps(one),
     )
+
+
+def _screening_steps(one: Configuration) -> int:
+    return SCREENING_STEPS if one.method == "tv" else NETWORK_SCREENING_STEPS
 
 
 def _screen(one: Configuration) -> int | None:
@@ -332,11 +338,15 @@ def _ascent(one: Configuration) -> Optimiser:
 
 def _locations(one: Configuration, image: int, y: Tensor, op: MaskedFourier) -> Tensor:
     """Where the authors' search goes: everywhere, or where our screening favours it."""
-    if (one.method == "tv" and one.optimiser != "adam") or _screen(one) is None:
+    screen = _screen(one)
+    if screen is None or (one.method == "tv" and one.optimiser != "adam"):
         return location_grid(op.n, one.grid)
-    ours = dataclasses.replace(one, optimiser="ours")
-    grid = _search(ours, y, measurements(ours, image)[1])
-    return grid.locations[~grid.peaks.isnan()]
+    ours, grid = dataclasses.replace(one, optimiser="ours"), location_grid(op.n, one.grid)
+    op = measurements(ours, image)[1]
+    rec = reconstruction(ours, y, op)
+    return grid[
+        screened(rec, y, op, one.noise_rel, grid, one.sigma, screen, _screening_steps(one), unperturbed(rec, y))
+    ]
 
 
 def _for_adam(one: Configuration, y: Tensor, op: MaskedFourier) -> Reconstruct:
