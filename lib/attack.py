@@ -486,7 +486,10 @@ def screened(
 
     The other arguments are those of `localized_attack` and `grid_attack`. Returned are indices ``(count,)``, in order.
     """
-    seen = []
+    _check_operator("screened", op)
+    checks.tensor("screened", "locations", locations, ("l", 2), (torch.int64, *REAL))
+    count = checks.integer("screened", "count", count, 1, len(locations))
+    steps, seen = checks.integer("screened", "steps", steps, 0), []
     for mu in locations.split(CHUNK):
         problem = _problem(reconstruct, y, op, noise_rel, disk_weight(op.n, mu, sigma), clean=clean)
         seen.append(power_ascent(problem.objective, problem.start, problem.eta, steps).tried[-1].peak)

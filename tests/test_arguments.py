@@ -103,6 +103,7 @@ CALLS = [  # function and arguments; a name, where the function's own would not 
     (attack.evaluate_perturbation, {"reconstruct": REC, "y": Y, "op": OP, "e": E, "phi": PHI}),
     (attack.unperturbed, {"reconstruct": REC, "y": Y}),
     (attack.localized_attack, ATTACK | {"phi": PHI, "start": E[0], "reference": X[0], "optimiser": ASCENT}),
+    (attack.screened, ATTACK | {"locations": attack.location_grid(16, 2), "sigma": 2.0, "count": 1, "steps": 0}),
     (attack.grid_attack, ATTACK | {"sigma": 2.0, "count": 1, "screen": 1, "screening_steps": 0}),
     (networks.Sizes, dataclasses.asdict(SMALL)),
     (networks.Tiramisu, {"sizes": SMALL}),
@@ -176,7 +177,7 @@ def refused(value, linear=False):
         half = value.real.half() if value.is_complex() else value.half()
         yield from ("x", value.numpy(), value.tolist(), half, value.to("meta"), value[..., :0], value.flatten()[0])
         yield value.to_sparse()
-        if value.dtype != torch.bool and not linear:
+        if (value.is_floating_point() or value.is_complex()) and not linear:
             yield torch.full_like(value, math.nan)
     elif isinstance(value, np.ndarray):
         yield from (
