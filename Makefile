@@ -34,8 +34,8 @@ strict: $(READY)  ## build the book from nothing; any warning is an error
 	rm -rf _build
 	$(BIN)/jupyter-book build . -W -n --keep-going
 
-test: $(READY)  ## run every test, notebooks included
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: $(READY)  ## run every test, notebooks included (three processes: browsers and kernels make tests wait)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 quick: $(READY)  ## run the unit tests, without notebooks, the built book and clusters
 	$(BIN)/python -m pytest -n auto -m "not slow" tests lib

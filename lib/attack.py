@@ -359,7 +359,7 @@ def _gradient(value: Tensor, e: Tensor) -> Tensor:
 
 
 def _check_search(where: str, objective: Objective, start: Tensor, eta: Tensor, steps: int, least: int) -> int:
-    checks.function(where, "objective", objective)
+    checks.function(where, "objective", objective, 2)
     checks.tensor(where, "start", start, ("b", "m"), COMPLEX)
     checks.positive(where, "eta", checks.tensor(where, "eta", eta, (len(start),), REAL, start.device))
     return checks.integer(where, "steps", steps, least, MOST_STEPS)
@@ -453,7 +453,7 @@ def localized_attack(
     -------
     Attack : with :math:`\|e\|_2 = \eta` for the ascents.
     """
-    checks.function("localized_attack", "optimiser", optimiser)
+    checks.function("localized_attack", "optimiser", optimiser, 3)
     problem = _problem(reconstruct, y, op, noise_rel, phi, start, reference, clean, modulus)
     tried, candidates, state = optimiser(problem.objective, problem.start, problem.eta)
     found = [_best(candidates, lambda trial: trial.objective)]

@@ -6,6 +6,7 @@ takes the function's name ``where`` and the argument's ``name``, and returns the
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
@@ -72,10 +73,17 @@ def one_of(where: str, name: str, value: Any, known: Sequence[str]) -> str:
     return value
 
 
-def function(where: str, name: str, value: Any) -> Callable:
-    """Something that can be called."""
+def function(where: str, name: str, value: Any, arguments: int | None = None) -> Callable:
+    """Something that can be called, with so many arguments."""
     if not callable(value):
         raise TypeError(f"{where}: {name} must be a function, got {shown(value)}")
+    if arguments is not None:
+        try:
+            inspect.signature(value).bind(*[None] * arguments)
+        except TypeError:
+            raise TypeError(f"{where}: {name} must take {arguments} arguments, got {shown(value)}") from None
+        except ValueError:  # compiled functions have no signature
+            pass
     return value
 
 

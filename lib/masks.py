@@ -29,14 +29,16 @@ def cartesian_mask(n: int, m: int, seed: int = 0) -> Tensor:
     """
     n, m, rng = _checked("cartesian_mask", n, m, seed)
     k = abs(np.arange(n) - n // 2)
-    return torch.from_numpy(np.tile(_drawn(np.where(k < CENTRE * n / 2, np.inf, 1.0), round(m / n), rng), (n, 1)))
+    return torch.from_numpy(
+        np.tile(_drawn("cartesian_mask", np.where(k < CENTRE * n / 2, np.inf, 1.0), round(m / n), rng), (n, 1))
+    )
 
 
 def uniform_mask(n: int, m: int, seed: int = 0) -> Tensor:
     """The zero frequency, and others at random, all with the same chance: the setting of the theorems of Section 5."""
     n, m, rng = _checked("uniform_mask", n, m, seed)
     k = np.arange(n) - n // 2
-    return torch.from_numpy(_drawn(np.where((k == 0) & (k == 0)[:, None], np.inf, 1.0), m, rng))
+    return torch.from_numpy(_drawn("uniform_mask", np.where((k == 0) & (k == 0)[:, None], np.inf, 1.0), m, rng))
 
 
 def variable_density_mask(n: int, m: int, seed: int = 0) -> Tensor:
@@ -45,7 +47,9 @@ def variable_density_mask(n: int, m: int, seed: int = 0) -> Tensor:
     k = np.arange(n) - n // 2
     distance = np.hypot(k, k[:, None])
     density = (1 - distance / (1.01 * distance.max())) ** DECAY
-    return torch.from_numpy(_drawn(np.where(distance < CENTRE * n / 2, np.inf, density), m, rng))
+    return torch.from_numpy(
+        _drawn("variable_density_mask", np.where(distance < CENTRE * n / 2, np.inf, density), m, rng)
+    )
 
 
 def spiral_mask(n: int, m: int) -> Tensor:
@@ -69,10 +73,12 @@ def _spiral(n: int, turns: float) -> np.ndarray:
     return np.fft.fftshift(mask | mask[-np.arange(n)][:, -np.arange(n)])
 
 
-def _drawn(weight: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def _drawn(where: str, weight: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """``count`` places drawn without replacement with these weights, in pairs k, -k; infinite weights come first."""
     if count < (always := int(np.isinf(weight).sum())):
-        raise ValueError(f"mask: m must leave room for the {always} lowest columns or frequencies, got {count} of them")
+        raise ValueError(
+            f"{where}: m must leave room for the {always} lowest columns or frequencies, got {count} of them"
+        )
     mirror = np.ix_(*((2 * (s // 2) - np.arange(s)) % s for s in weight.shape))
     times = rng.exponential(size=weight.shape) / weight  # who comes first is drawn so (Efraimidis and Spirakis, 2006)
     times = np.minimum(times, times[mirror])

@@ -328,7 +328,7 @@ def laplacian_symbol(n: int, dtype: torch.dtype = torch.float64, device: str | t
     ``(n, n)``, of a real ``dtype``, in the order of ``torch.fft``.
     """
     checks.integer("laplacian_symbol", "n", n, 1, checks.SIDE)
-    if dtype not in REAL:
+    if not isinstance(dtype, torch.dtype) or dtype not in REAL:
         raise TypeError(f"laplacian_symbol: dtype must be torch.float32 or torch.float64, got {checks.shown(dtype)}")
     device = checks.device("laplacian_symbol", device)
     squared = 4 * torch.sin(math.pi * torch.fft.fftfreq(n, dtype=torch.float64, device=device)) ** 2

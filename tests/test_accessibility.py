@@ -5,6 +5,7 @@ import pytest
 from helpers import pages
 
 AXE = (axe_playwright_python.__file__).replace("__init__.py", "axe.min.js")
+RUN = "([context, options]) => axe.run(context, options).then((results) => results.violations)"
 SERIOUS = ("serious", "critical")
 BY_MODE = {
     "light": {"resultTypes": ["violations"]},
@@ -70,7 +71,9 @@ def findings(tab, path, ready="document.fonts.ready"):
     for mode, options in BY_MODE.items():
         tab.emulate_media(color_scheme=mode)
         tab.wait_for_function(f"document.documentElement.dataset.theme === '{mode}'")
-        violations = tab.evaluate("options => axe.run(document, options).then(results => results.violations)", options)
+        # code is coloured alike on every page, and takes half of the time
+        left_out = [["pre"]] if mode == "dark" and path.stem != "cs_mri" else []
+        violations = tab.evaluate(RUN, [{"exclude": left_out}, options])
         found += [
             f"{path.name}, {mode}: {violation['id']} ({violation['impact']}): {node['html'][:160]} {node['target']}"
             for violation in violations

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.optimize import linprog, minimize
 
-from lib.gradient_sparse import _smaller, certify_image, dual_field
+from lib.gradient_sparse import _prox_linf, certify_image, dual_field
 from lib.masks import uniform_mask
 from lib.operators import gradient
 
@@ -118,13 +118,13 @@ def test_the_proximal_map_of_the_largest_modulus_is_a_numerical_minimiser(seed):
     inside = [{"type": "ineq", "fun": lambda both, a=a: a @ both, "jac": lambda both, a=a: a} for a in edges]
     start = np.append(v, abs(v).max())
     found = minimize(value, start, jac=True, method="SLSQP", constraints=inside, options={"ftol": 1e-14})
-    assert found.success and np.allclose(_smaller(v, step), found.x[:-1], atol=1e-5)
+    assert found.success and np.allclose(_prox_linf(v, step), found.x[:-1], atol=1e-5)
     assert not np.allclose(found.x[:-1], v, atol=1e-2)
 
 
 def test_what_is_small_as_a_whole_goes_to_zero():
     v = np.array([0.5, -0.25, 0.125])
-    assert not _smaller(v, 1.0).any() and _smaller(v, 0.8).any() and not len(_smaller(v[:0], 1.0))
+    assert not _prox_linf(v, 1.0).any() and _prox_linf(v, 0.8).any() and not len(_prox_linf(v[:0], 1.0))
 
 
 def test_what_cannot_be_proved():
