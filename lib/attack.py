@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -359,7 +358,7 @@ def _gradient(value: Tensor, e: Tensor) -> Tensor:
 
 
 def _check_search(where: str, objective: Objective, start: Tensor, eta: Tensor, steps: int, least: int) -> int:
-    checks.function(where, "objective", objective, 2)
+    checks.function(where, "objective", objective, "e", "a state")
     checks.tensor(where, "start", start, ("b", "m"), COMPLEX)
     checks.positive(where, "eta", checks.tensor(where, "eta", eta, (len(start),), REAL, start.device))
     return checks.integer(where, "steps", steps, least, MOST_STEPS)
@@ -453,7 +452,7 @@ def localized_attack(
     -------
     Attack : with :math:`\|e\|_2 = \eta` for the ascents.
     """
-    checks.function("localized_attack", "optimiser", optimiser, 3)
+    checks.function("localized_attack", "optimiser", optimiser, "an objective", "a start", "eta")
     problem = _problem(reconstruct, y, op, noise_rel, phi, start, reference, clean, modulus)
     tried, candidates, state = optimiser(problem.objective, problem.start, problem.eta)
     found = [_best(candidates, lambda trial: trial.objective)]
@@ -489,7 +488,7 @@ def screened(
     _check_operator("screened", op)
     checks.tensor("screened", "locations", locations, ("l", 2), (torch.int64, *REAL))
     count = checks.integer("screened", "count", count, 1, len(locations))
-    steps, seen = checks.integer("screened", "steps", steps, 0), []
+    steps, clean, seen = checks.integer("screened", "steps", steps, 0), clean or unperturbed(reconstruct, y), []
     for mu in locations.split(CHUNK):
         problem = _problem(reconstruct, y, op, noise_rel, disk_weight(op.n, mu, sigma), clean=clean)
         seen.append(power_ascent(problem.objective, problem.start, problem.eta, steps).tried[-1].peak)
@@ -694,12 +693,7 @@ def _clean(where: str, reconstruct: Reconstruct, y: Tensor, clean: tuple[Tensor,
             raise ValueError(f"{where}: reconstruct must be in evaluation mode, got training mode; call its eval()")
     for name in ("resume", "solve"):
         if hasattr(reconstruct, name):
-            try:
-                inspect.signature(getattr(reconstruct, name)).bind(y, None)
-            except TypeError as error:
-                raise TypeError(f"{where}: reconstruct.{name} must take y and a state, got {error}") from None
-            except ValueError:  # a builtin does not tell
-                pass
+            checks.function(where, f"reconstruct.{name}", getattr(reconstruct, name), "y", "a state")
     if clean is not None:
         return _pair(where, "clean must be", clean)
     image, state = _solve(where, reconstruct, y, None)

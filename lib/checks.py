@@ -73,16 +73,16 @@ def one_of(where: str, name: str, value: Any, known: Sequence[str]) -> str:
     return value
 
 
-def function(where: str, name: str, value: Any, arguments: int | None = None) -> Callable:
-    """Something that can be called, with so many arguments."""
+def function(where: str, name: str, value: Any, *arguments: str) -> Callable:
+    """Something that can be called, with as many arguments as are named."""
     if not callable(value):
         raise TypeError(f"{where}: {name} must be a function, got {shown(value)}")
-    if arguments is not None:
+    if arguments:
         try:
-            inspect.signature(value).bind(*[None] * arguments)
-        except TypeError:
-            raise TypeError(f"{where}: {name} must take {arguments} arguments, got {shown(value)}") from None
-        except ValueError:  # compiled functions have no signature
+            inspect.signature(value).bind(*arguments)
+        except TypeError as error:
+            raise TypeError(f"{where}: {name} must take {' and '.join(arguments)}, got {error}") from None
+        except ValueError:  # a builtin does not tell
             pass
     return value
 

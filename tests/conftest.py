@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 # Two processes that compile a kernel at once, for different types, can leave a mixture in numba's cache.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "numba" / worker)
-    os.environ["OMP_NUM_THREADS"] = "1"  # for kernels of notebooks: of two at a time, each would want all cores
+    os.environ["OMP_NUM_THREADS"] = "1"  # for kernels of notebooks: of some at a time, each would want all cores
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 

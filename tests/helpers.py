@@ -25,15 +25,6 @@ def book_module(path):
     return loaded
 
 
-def pages(site):
-    """Every page of the book but the one that forwards; of those made from one template, source code and API, one."""
-    for path in sorted(site.rglob("*.html")):
-        folder = path.parent.relative_to(site).as_posix()
-        made = {"_modules/lib": ("phantoms",), "book/api": ("index", "tv")}.get(folder, (path.stem,))
-        if path.stem in made and path != site / "index.html" and not folder.startswith(("_static", "_modules/lib/")):
-            yield path
-
-
 def random(*shape, dtype=torch.complex128, seed=0):
     return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 

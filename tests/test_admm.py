@@ -100,7 +100,7 @@ def test_the_number_of_threads_does_not_matter(real, images, n, monkeypatch):
             measured = y.clone().requires_grad_()
             image, state = TVReconstruction(op, 0.1, iterations=7).resume(measured)
             image.abs().square().sum().backward()
-            solved = reconstruct_tv(y, op, 0.1, tol=1e-3, max_iter=5000)
+            solved = reconstruct_tv(y, op, 0.1, tol=1e-6, max_iter=5000)
             assert solved.converged.all()
             results.append((image.detach(), state.dual, measured.grad, solved.image, solved.gap))
     finally:

@@ -27,7 +27,6 @@ from lib.attack import (
     power_ascent,
     restarted_ascent,
     screened,
-    unperturbed,
 )
 from lib.measures import amplification, peak, relative_error
 from lib.operators import MaskedFourier, radial_mask
@@ -344,9 +343,7 @@ def _locations(one: Configuration, image: int, y: Tensor, op: MaskedFourier) -> 
     ours, grid = dataclasses.replace(one, optimiser="ours"), location_grid(op.n, one.grid)
     op = measurements(ours, image)[1]
     rec = reconstruction(ours, y, op)
-    return grid[
-        screened(rec, y, op, one.noise_rel, grid, one.sigma, screen, _screening_steps(one), unperturbed(rec, y))
-    ]
+    return grid[screened(rec, y, op, one.noise_rel, grid, one.sigma, screen, _screening_steps(one))]
 
 
 def _for_adam(one: Configuration, y: Tensor, op: MaskedFourier) -> Reconstruct:

@@ -132,9 +132,10 @@ def test_ctrl_c_ends_it_with_one_line(tmp_path, make):
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
     while not rows(out):
         time.sleep(0.05)
+    sent = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
-    _, text = process.communicate(timeout=60)  # kernels have its standard error, too: so they are gone as well
-    assert process.returncode == 130
+    _, text = process.communicate()  # kernels have its standard error, too: so they are gone as well
+    assert time.monotonic() - sent < 5 and process.returncode == 130
     lines = [line for line in re.split(r"[\r\n]+", text) if line and not line.startswith("runs: ")]
     assert lines == ["stopped; what is finished is kept, the same command does the rest"]
 
@@ -286,9 +287,10 @@ def wrong_address(request):
         )
 
 
-def test_an_unreachable_scheduler_is_a_clear_error(make, wrong_address, capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("lib.runs.cluster.CONNECT_SECONDS", 1)
-    assert main([str(make(a=[1])), "--scheduler", wrong_address, "--out", str(tmp_path / "out")]) == 2
+def test_an_unreachable_scheduler_is_a_clear_error_within_10_seconds(make, wrong_address, capsys, tmp_path):
+    path, start = make(a=[1]), time.monotonic()
+    assert main([str(path), "--scheduler", wrong_address, "--out", str(tmp_path / "out")]) == 2
+    assert time.monotonic() - start < 10
     assert f"no Dask scheduler answers at {wrong_address}" in capsys.readouterr().err
     assert not (tmp_path / "out" / "runs.csv").exists()
 
