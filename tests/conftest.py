@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
+# Read when torch is imported: tests are more than cores, and a thread that spins while it waits holds up the others.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import torch
 from hypothesis import settings
 
