@@ -7,7 +7,6 @@ from lib.runs import attacks, final, robustness, sensitivity, table1
 from lib.runs.attacks import Configuration
 from lib.runs.authors_search import Choice
 from lib.runs.section4 import LEVELS
-from lib.runs.tables import Spread
 from lib.tv import calibrated_lambda
 
 
@@ -71,18 +70,6 @@ def table1_grid(n):
     from lib.attack import location_grid
 
     return location_grid(n, 2)
-
-
-def test_a_literal_cell_of_a_network_comes_before_one_of_fewer_locations(monkeypatch):
-    def summary(optimiser="ours", preset="laptop", network="compact"):
-        mean = {"literal": 2.0, "laptop": 1.0}[preset]
-        levels = (0.01,) if preset == "literal" else (0.01, 0.1)
-        return {("tira", 40, level): Spread(mean, 0.1, 5) for level in levels if network == "compact"}
-
-    monkeypatch.setattr(table1, "summary", summary)
-    found = table1.pairs()
-    assert [cell.mean for cell in found["compact", "the authors'"].values()] == [2.0, 1.0]
-    assert found["noisy", "our attack"] == {} and found["the paper", "its attack"] == table1.printed()
 
 
 def test_many_plain_iterations_give_the_amplification_of_the_converged_solver_and_few_do_not(monkeypatch):
