@@ -369,7 +369,7 @@ def separated_dual(x: ArrayLike, c: int) -> NDArray:
 # --- Minimisers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pursuit:
     r"""A minimiser and the proof of its accuracy; see :func:`basis_pursuit` and :func:`tv_pursuit`.
 

@@ -449,6 +449,8 @@ def test_each_figure_is_in_reproduce_with_its_result():
 
 
 def say(seconds):
+    if seconds > 36000:
+        return f"{seconds / 3600:.0f} h"
     return f"{seconds:.0f} s" if seconds < 99.5 else f"{seconds / 60:.0f} min"
 
 

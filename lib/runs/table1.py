@@ -31,12 +31,11 @@ def configurations(images: int = IMAGES) -> Iterator[tuple[Configuration, int]]:
     masks = [(level, lines) for level in LEVELS for lines in LINES]
     for image in range(images):
         yield from ((Configuration("tv", lines, level), image) for level, lines in masks)
-        done, rest = divmod(image, 5)
-        if rest == 4 and done < 5:  # an image with their optimiser takes as long as five to ten with ours
-            yield from ((Configuration("tv", lines, level, "adam"), done) for level, lines in masks)
+        if image % 5 == 4 and image < 25:  # an image with their optimiser takes as long as five to ten with ours
+            yield from ((Configuration("tv", lines, level, "adam"), image // 5) for level, lines in masks)
     for image in range(min(images, 10)):
-        for rho in ("authors", "authors-rho-1") if image < 2 else ("authors",):
-            yield from ((Configuration("tv", lines, level, rho, preset="literal"), image) for level, lines in masks)
+        for search in ("authors", "authors-rho-1") if image < 2 else ("authors",):
+            yield from ((Configuration("tv", lines, level, search, preset="literal"), image) for level, lines in masks)
         for level in LEVELS:
             for method in networks.NETWORKS:
                 for pair in PAIRS:
