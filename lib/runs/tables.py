@@ -92,7 +92,9 @@ class Spread:
     count: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f} ± {self.std:.2f}" if self.count > 1 else f"{self.mean:.2f} (one image)"
+        if self.count == 1:
+            return f"{self.mean:.2f} (one image)"
+        return f"{self.mean:.2f}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{self.std:.2f}"
 
 
 def spreads(rows: pd.DataFrame, by: Sequence[str], value: str) -> dict[tuple, Spread]:
