@@ -18,7 +18,7 @@ from lib.tv import reconstruct_tv
 
 NOISE = (*LEVELS, 0.2)  # the six levels of Table 1, and a margin
 N, IMAGES = 256, 50
-TOL, MAX_ITER = 5e-3, 500  # good for the mean error to a thousandth of itself
+TOL, MAX_ITER = 5e-3, 500  # good for the mean error to a few thousandths, much the same for each lambda
 COARSE, FINE = 4, 16  # grid points per decade
 
 
