@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# Read when torch is imported: tests are more than cores, and a thread that spins while it waits holds up the others.
+# Read when torch is imported. More tests run at once than there are cores: a thread that spins holds up the others.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch

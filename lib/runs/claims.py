@@ -85,7 +85,8 @@ def _nearer(ours: float, paper: float) -> bool:
 
 
 def l2_robustness() -> Found:
-    """At each level, the means of a network and of TV differ by less than their standard deviations together."""
+    """At each level, the means of a network (either pair) and of TV differ by less than their standard deviations
+    together."""
     rows = read_table("robustness")
     if rows.empty:
         raise LookupError("no rows of robustness")
@@ -243,8 +244,7 @@ def table() -> Found:
         raise LookupError("literal rows are missing")
     for name, cells in {**_searches(), "the literal search": literal()}.items():
         for group, methods, wanted in (("TV", ("tv",), 16), ("networks", NETWORKS, 10)):
-            good, text = _agreeing(cells, methods)
-            parts[f"{name}, {group}"] = text
+            good, parts[f"{name}, {group}"] = _agreeing(cells, methods)
             if name == "the literal search":
                 held.append(good >= wanted)
     parts["the literal search, the pair noisy"] = _agreeing(literal("noisy"), NETWORKS)[1]
