@@ -1,10 +1,13 @@
 """Settings of all tests."""
 
 import fcntl
+import functools
+import http.server
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -40,8 +43,10 @@ def pytest_collection_modifyitems(items):
 def site(tmp_path_factory):
     """The book, built from a fresh clone (and what is not committed yet) in a temporary folder, warnings as errors.
 
-    The processes of one run of the tests share it.
+    The processes of one run of the tests share it. BOOK_HTML names a finished build to look at instead.
     """
+    if named := os.environ.get("BOOK_HTML"):
+        return Path(named).resolve()
     folder = tmp_path_factory.getbasetemp()
     folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "fresh"
     folder.mkdir(exist_ok=True)
@@ -88,3 +93,57 @@ def browser():
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def send_error(self, code, *rest):
+        if self.path == "/favicon.ico":  # browsers ask for one; the book has none
+            self.send_response(204)
+            self.end_headers()
+        else:
+            super().send_error(code, *rest)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    handler = functools.partial(Quiet, directory=site)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture
+def open_page(browser):
+    """A function that opens an address; at the end nothing may have gone wrong in the console.
+
+    Formulas take a third of a page's time to set, and few tests look at them.
+    """
+    contexts, wrong = [], []
+
+    def open_(address, ready=True, formulas=False, **options):
+        context = browser.new_context(**{"viewport": {"width": 1200, "height": 1400}} | options)
+        contexts.append(context)
+        if not formulas:
+            context.route("**/mathjax/**", lambda route: route.fulfill(body="", content_type="text/javascript"))
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(address)
+        if ready:
+            page.wait_for_selector(".explorer[data-ready]")
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@pytest.fixture(params=["http", "file"])
+def base(request, site):
+    return request.getfixturevalue("address") if request.param == "http" else f"{site.as_uri()}/"

@@ -131,6 +131,7 @@ def _tree(source: str) -> ast.Module:
         return ast.Module([ast.Expr(ast.Tuple([ast.Constant(source)], ast.Load()))], [])
 
 
+@functools.cache
 def _bare(source: str) -> str:
     """The syntax tree without comments, docstrings, layout, and what a version of Python adds to it."""
     tree = _tree(source)

@@ -14,6 +14,7 @@ import pytest
 import torch
 import traitlets
 from nbclient import NotebookClient
+from pages import DONE
 from PIL import Image
 
 from lib import theory
@@ -37,7 +38,6 @@ from lib.runs.section4 import LEVELS
 VIEWS = (ReconstructionView, NetworksView, AttackView, TheoryView, TransferView)
 ALL = (*VIEWS, Explorer)
 SCRIPTS = ("parts.js", "transfer.js", "views.js")
-DONE = ".explorer[data-done]:not([data-done=''])"
 
 
 # --- What is drawn
@@ -509,19 +509,20 @@ def test_the_pictures_of_transfer_are_those_of_its_frames(open_view):
 # --- What a reader takes away
 
 TAKEN = (  # a link, and what its lines of Python print of what the view shows, in their order
-    (NetworksView(), "noise_rel=0.1&image=Shepp-Logan&tira=1", ("zero", "tv", "tira", "tirafl")),
-    (TransferView(), "attacked=tv&shown=tira&noise_rel=0.02&image=0", ("r", "rho", "alpha")),
-    (ReconstructionView(), "lines=30&noise_rel=0.05&lam=0.001&iterations=80", ("zero", "tv")),
-    (ReconstructionView(), "lines=60&noise_rel=0.01&iterations=150", ("zero", "tv")),
-    (AttackView(), "noise_rel=0.02&mu=60,90&sigma=4", ("r", "rho", "alpha")),
-    (AttackView(), "noise_rel=0.04&mu=100,150&sigma=5&step=2", ("r", "rho", "alpha")),
-    (TheoryView(), "n=128&m=50&s=4&seed=7&method=tv&zero=true", ("r", "alpha", "ratio", "before", "after")),
-    (TheoryView(), "n=64&m=20&s=3&seed=2&method=l1&zero=false", ("r", "alpha", "ratio", "before", "after")),
+    (NetworksView, "noise_rel=0.1&image=Shepp-Logan&tira=1", ("zero", "tv", "tira", "tirafl")),
+    (TransferView, "attacked=tv&shown=tira&noise_rel=0.02&image=0", ("r", "rho", "alpha")),
+    (ReconstructionView, "lines=30&noise_rel=0.05&lam=0.001&iterations=80", ("zero", "tv")),
+    (ReconstructionView, "lines=60&noise_rel=0.01&iterations=150", ("zero", "tv")),
+    (AttackView, "noise_rel=0.02&mu=60,90&sigma=4", ("r", "rho", "alpha")),
+    (AttackView, "noise_rel=0.04&mu=100,150&sigma=5&step=2", ("r", "rho", "alpha")),
+    (TheoryView, "n=128&m=50&s=4&seed=7&method=tv&zero=true", ("r", "alpha", "ratio", "before", "after")),
+    (TheoryView, "n=64&m=20&s=3&seed=2&method=l1&zero=false", ("r", "alpha", "ratio", "before", "after")),
 )
 
 
 @pytest.mark.parametrize(("view", "link", "names"), TAKEN)
 def test_a_link_restores_the_view_and_its_lines_of_python_recompute_it(open_view, capsys, view, link, names):
+    view = view()
     page = open_view(view, f"#view={view.chapter}&{link}")
     page.get_by_role("button", name="Python").press("Enter")
     exec(page.locator(".explorer-code").inner_text(), {})

@@ -15,10 +15,10 @@ from lib.phantoms import ellipses
 from lib.runs import attacks, engine, table1, transfer
 from lib.runs.attacks import Configuration, attack, concentration, identity, kept, measure, row
 from lib.runs.engine import run
-from lib.runs.perturbations import kept_files, packed
+from lib.runs.perturbations import kept_files, packed, unpacked
 from lib.runs.section4 import CALIBRATION, LEVELS, LINES, METHODS, TEST, TRAINING, VALIDATION
 from lib.runs.table1 import IMAGES
-from lib.runs.tables import ROOT, read_rows, read_table
+from lib.runs.tables import ATTACK, ROOT, key_of, read_rows, read_table
 from lib.tv import calibrated_lambda, reconstruct_tv
 
 SMALL = Configuration(n=64, lines=25, grid=2, preset="quick")
@@ -204,11 +204,20 @@ def test_what_is_kept_is_what_was_measured(tmp_path, monkeypatch):
 
 
 def test_the_committed_perturbations_are_those_of_their_rows():
-    kept_rows = [c for c, image in table1.configurations() if kept_files(identity(c, image)) and kept(c, image)]
-    assert len(kept_rows) >= 18
-    configuration = Configuration("tv", 40, 0.04)
-    measured = read_table("table1", **identity(configuration, 0)).iloc[0]
-    assert float(row(configuration, 0, kept(configuration, 0))["alpha"]) == pytest.approx(measured["alpha"], rel=1e-3)
+    rows = {key_of(r, ATTACK): r for r in read_rows(ROOT / "results" / "table1.csv", ATTACK)}
+    cells = [(c, image) for c, image in table1.configurations() if unpacked(kept_files(identity(c, image)))]
+    assert len(cells) >= 18
+    for configuration, image in cells:
+        measured = rows[key_of(identity(configuration, image), ATTACK)]
+        e, mu = unpacked(kept_files(identity(configuration, image)))
+        r = attacks.measurements(configuration, image)[1].A_dagger(e)
+        assert mu.tolist() == [int(measured["row"]), int(measured["column"])]
+        assert float(r.abs().max()) == pytest.approx(float(measured["r_linf"]), rel=1e-3)
+        assert float(torch.linalg.vector_norm(r)) == pytest.approx(float(measured["r_l2"]), rel=1e-3)
+    for configuration in (Configuration("tv", 40, 0.04), Configuration("tira")):
+        measured = rows[key_of(identity(configuration, 0), ATTACK)]
+        found = row(configuration, 0, kept(configuration, 0))
+        assert float(found["alpha"]) == pytest.approx(float(measured["alpha"]), rel=1e-3)
     folder = ROOT / "results" / "perturbations"
     assert sum(path.stat().st_size for path in folder.iterdir()) < 10_000_000
 
