@@ -5,32 +5,41 @@ import pytest
 
 AXE = (axe_playwright_python.__file__).replace("__init__.py", "axe.min.js")
 SERIOUS = ("serious", "critical")
-BY_MODE = {
-    "light": {"resultTypes": ["violations"]},
-    "dark": {
-        "resultTypes": ["violations"],
-        "runOnly": ["color-contrast", "link-in-text-block"],
-    },  # the rest is the same
-}
+COLOURS = ["color-contrast", "link-in-text-block"]
+NEW = {"exclude": [["[data-known]"]]}  # see THIN
+RUNS = (  # mode, where, which rules: those about colours take most of the time, and the others are the same in the dark
+    ("light", {"include": [["html"]]}, {"rules": {rule: {"enabled": False} for rule in COLOURS}}),
+    ("light", NEW, {"runOnly": COLOURS}),
+    ("dark", NEW, {"runOnly": COLOURS}),
+)
 
-# A word whose colours and size in either mode were measured before becomes plain text: words take half of the time.
-# Called in each mode; `known` are the looks so far, and of a word with more than a class nothing is known.
+# The looks of text in either mode; called in each. Of a word or link that looks as one measured before only the text
+# stays, and a block without other elements that does is left out by the rules about colours.
 LOOK = """() => {
   const behind = (element) => {
     const { backgroundColor, backgroundImage } = getComputedStyle(element), see = backgroundColor + backgroundImage;
     return see === "rgba(0, 0, 0, 0)none" && element.parentElement ? behind(element.parentElement) : see;
   };
-  for (const word of document.querySelectorAll("span, em, strong, code")) {
-    const { color, opacity, fontSize, fontWeight } = getComputedStyle(word);
-    word.look = [word.look, color, opacity, fontSize, fontWeight, behind(word), !!word.closest("a")].join();
+  for (const text of document.querySelectorAll("span, em, strong, code, a[href], p, li, dt, dd, th, td")) {
+    const { color, opacity, fontSize, fontWeight, textDecorationLine } = getComputedStyle(text);
+    text.look = [text.look, color, opacity, fontSize, fontWeight, behind(text), !!text.closest("a")].join();
+    text.shown = text.getClientRects().length > 0; // asked for now: after a change it takes a new layout each time
+    const around = text.parentElement; // a link is told from it by colour or by a line
+    if (text.matches("a")) text.look += [textDecorationLine, around.tagName, getComputedStyle(around).color].join();
   }
 }"""
 THIN = """(measured) => {
   const known = new Set(measured);
-  for (const word of [...document.querySelectorAll("span, em, strong, code")].reverse()) {
-    if (word.children.length || !word.textContent.trim()) continue;
-    if (known.has(word.look) && word.attributes.length < 2) word.replaceWith(word.textContent);
+  const seen = (text) => !text.children.length && text.textContent.trim() && text.shown;
+  const plain = (word) => word.getAttributeNames().every((name) => ["class", "href", "title"].includes(name));
+  for (const word of [...document.querySelectorAll("span, em, strong, code, a[href]")].reverse()) {
+    if (!seen(word)) continue;
+    if (known.has(word.look) && plain(word)) word.replaceWith(word.textContent);
     known.add(word.look);
+  }
+  for (const block of [...document.querySelectorAll("p, li, dt, dd, th, td")].filter(seen)) {
+    block.toggleAttribute("data-known", known.has(block.look));
+    known.add(block.look);
   }
   return [...known];
 }"""
@@ -96,15 +105,16 @@ def findings(tab, path, ready="document.fonts.ready", measured=None):
     tab.add_style_tag(content="* { transition: none !important; }")  # colours in between would be measured
     tab.evaluate(f"({ready}).then(() => null)")
     tab.add_script_tag(path=AXE)
-    if measured is not None:
-        tab.evaluate(LOOK)
-        into(tab, "dark")
-        tab.evaluate(LOOK)
-        measured[:] = tab.evaluate(THIN, measured)
     found = []
-    for mode, options in BY_MODE.items():
+    for mode, where, options in RUNS:
+        if where == NEW and mode == "light" and measured is not None:
+            tab.evaluate(LOOK)
+            into(tab, "dark")
+            tab.evaluate(LOOK)
+            measured[:] = tab.evaluate(THIN, measured)
         into(tab, mode)
-        violations = tab.evaluate("options => axe.run(options).then(found => found.violations)", options)
+        run = "([where, options]) => axe.run(where, options).then((found) => found.violations)"
+        violations = tab.evaluate(run, [where, {"resultTypes": ["violations"], **options}])
         found += [
             f"{path.name}, {mode}: {violation['id']} ({violation['impact']}): {node['html'][:160]} {node['target']}"
             for violation in violations
