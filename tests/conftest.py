@@ -16,7 +16,13 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
+from filelock import FileLock
 from hypothesis import settings
+
+ROOT = Path(__file__).parent.parent
+if SHARED := "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "numba")  # what one process compiles the others take
+    os.environ["OMP_NUM_THREADS"] = "1"  # for kernels of notebooks: of some at a time, each would want all cores
 
 # Most tests are small, and on a machine that does other work torch's threads wait for one another: one is faster.
 torch.set_num_threads(1)
@@ -25,12 +31,21 @@ torch.set_num_threads(1)
 settings.register_profile("lib", deadline=None, derandomize=True, database=None, max_examples=40)
 settings.load_profile("lib")
 
-ROOT = Path(__file__).parent.parent
-# Two processes that compile a kernel at once, for different types, can leave a mixture in numba's cache.
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "numba" / worker)
-    os.environ["OMP_NUM_THREADS"] = "1"  # for kernels of notebooks: of some at a time, each would want all cores
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+
+
+def pytest_configure():
+    """Let one process at a time save a compiled loop: two, for different types, could leave a mixture."""
+    from numba.core.caching import IndexDataCacheFile  # now that it finds the folder
+
+    save = IndexDataCacheFile.save
+
+    def save_alone(self, key, data):
+        with FileLock(f"{self._index_path}.lock"):
+            save(self, key, data)
+
+    if SHARED:
+        IndexDataCacheFile.save = save_alone
 
 
 def pytest_collection_modifyitems(items):
@@ -48,7 +63,7 @@ def site(tmp_path_factory):
     if named := os.environ.get("BOOK_HTML"):
         return Path(named).resolve()
     folder = tmp_path_factory.getbasetemp()
-    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "fresh"
+    folder = (folder.parent if SHARED else folder) / "fresh"
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
