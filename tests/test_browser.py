@@ -62,12 +62,12 @@ VIEWS = {
 }
 
 
-def test_home_leads_to_the_view_of_each_chapter(open_page, base):
-    page = open_page(base + HOME)
+def test_home_leads_to_the_view_of_each_chapter(open_page, address):
+    page = open_page(address + HOME)
     for view, chapter in VIEWS.items():
-        address = page.locator(f"article a[href$='#view-{view}']").evaluate("a => a.href")
-        assert address == f"{base}notebooks/{chapter}.html#view-{view}"
-        there = open_page(address)
+        link = page.locator(f"article a[href$='#view-{view}']").evaluate("a => a.href")
+        assert link == f"{address}notebooks/{chapter}.html#view-{view}"
+        there = open_page(link)
         there.wait_for_selector(VIEW)
         top = there.locator(f"#view-{view}[data-chapter]").bounding_box()["y"]
         assert 0 <= top < 500, view  # in sight, below the header
@@ -92,10 +92,10 @@ def test_home_says_where_a_click_goes_and_hands_its_settings_on(open_page, base)
 
 
 @pytest.mark.parametrize("path", [EXPLORER, HOME])
-def test_why_it_works_is_one_click_away(open_page, base, path):
-    page = open_page(base + path)
+def test_why_it_works_is_one_click_away(open_page, address, path):
+    page = open_page(address + path)
     page.get_by_role("link", name="Why does this work?").click()
-    assert page.url == f"{base}notebooks/theory.html" and "exact recovery" in page.title()
+    assert page.url == f"{address}notebooks/theory.html" and "exact recovery" in page.title()
 
 
 def test_images_have_the_same_names_everywhere(open_page, address):
@@ -131,12 +131,12 @@ CHAPTERS = {
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_each_chapter_has_its_view(open_page, base, chapter):
-    page = open_page(f"{base}notebooks/{chapter}.html")
+def test_each_chapter_has_its_view(open_page, address, chapter):
+    page = open_page(f"{address}notebooks/{chapter}.html")
     assert page.evaluate("performance.getEntriesByName('explorer')[0].startTime") < SLOW * 1000
     page.wait_for_selector(VIEW)
     assert CHAPTERS[chapter] in page.locator("[data-chapter] h3").all_inner_texts()
-    still = open_page(f"{base}notebooks/{chapter}.html", ready=False, java_script_enabled=False)
+    still = open_page(f"{address}notebooks/{chapter}.html", ready=False, java_script_enabled=False)
     image = still.locator("[data-chapter] img")
     assert image.bounding_box()["width"] > 300 and len(image.get_attribute("alt")) > 40
     assert image.evaluate("image => image.naturalWidth") > 300

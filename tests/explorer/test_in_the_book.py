@@ -228,8 +228,8 @@ SOLVED = (  # n, lines, noise, mu, sigma
 )
 
 
-def test_the_solver_agrees_with_lib_tv(open_page, base):
-    page = open_page(base + EXPLORER)
+def test_the_solver_agrees_with_lib_tv(open_page, address):
+    page = open_page(address + EXPLORER)
     for n, lines, noise, mu, sigma in SOLVED:
         job = {"n": n, "lines": lines, "noise": noise, "lam": page_lambda(noise, lines)}
         job |= {"image": example_image(n).flatten().tolist(), "feature": features.disc(n, mu, sigma).flatten().tolist()}
@@ -338,7 +338,7 @@ def test_the_steps_of_the_attack_can_be_watched(open_page, address):
     assert numbers(page, 3) == best and page.get_by_role("button", name="Best step").is_disabled()
 
 
-def test_tira_is_loaded_when_asked_and_attacked_in_the_page(open_page, base):
+def test_tira_is_loaded_when_asked(open_page, base):
     page, requests = open_page(f"{base}{EXPLORER}#noise=6&mu=100,90&mode=live&image=brain&feature=disc&size=3"), []
     page.on("request", lambda request: requests.append(request.url))
     page.wait_for_selector(DONE)
@@ -351,6 +351,11 @@ def test_tira_is_loaded_when_asked_and_attacked_in_the_page(open_page, base):
     e = features.perturbation(op, d, 0.06 * torch.linalg.vector_norm(y))
     rho = evaluate_perturbation(lambda y: network(y), y, op, e, d).artifact.abs().max()
     assert float(numbers(page, 5)["rho"]) == pytest.approx(float(rho), rel=0.01)
+
+
+def test_an_attack_on_tira_is_stopped_and_goes_on(open_page, address):
+    page = open_page(f"{address}{EXPLORER}#noise=6&mu=100,90&mode=live&image=brain&feature=disc&size=3&tira=1")
+    page.wait_for_selector(DONE)
     page.get_by_label("Attack", exact=True).check()
     page.get_by_label("Tira", exact=True).check()
     page.get_by_text("Step 1 of 5").wait_for()
@@ -440,8 +445,8 @@ def test_features_are_those_of_the_library(open_page, address):
             assert expected.abs().max() > 0 or feature == "erase"
 
 
-def test_every_image_has_every_artifact(open_page, base):
-    page = open_page(f"{base}{EXPLORER}#noise=4&mu=120,100&mode=live&n=128")
+def test_every_image_has_every_artifact(open_page, address):
+    page = open_page(f"{address}{EXPLORER}#noise=4&mu=120,100&mode=live&n=128")
     page.wait_for_selector(DONE)
     seen = set()
     for image in ("Brain", "Shepp–Logan", "Other ellipses"):
