@@ -20,7 +20,7 @@ from filelock import FileLock
 from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
-if SHARED := "PYTEST_XDIST_WORKER" in os.environ:
+if WORKER := "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "numba")  # what one process compiles the others take
     os.environ["OMP_NUM_THREADS"] = "1"  # for kernels of notebooks: of some at a time, each would want all cores
 
@@ -35,17 +35,20 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 
 
 def pytest_configure():
-    """Let one process at a time save a compiled loop: two, for different types, could leave a mixture."""
-    from numba.core.caching import IndexDataCacheFile  # now that it finds the folder
+    """Let one worker at a time save or load a compiled loop: two at once, for different types, could mix them up."""
+    if not WORKER:
+        return
+    from numba.core.caching import IndexDataCacheFile  # which reads NUMBA_CACHE_DIR when it is imported
 
-    save = IndexDataCacheFile.save
+    def alone(act):
+        def locked(self, *arguments):
+            with FileLock(f"{self._index_path}.lock"):
+                return act(self, *arguments)
 
-    def save_alone(self, key, data):
-        with FileLock(f"{self._index_path}.lock"):
-            save(self, key, data)
+        return locked
 
-    if SHARED:
-        IndexDataCacheFile.save = save_alone
+    IndexDataCacheFile.save = alone(IndexDataCacheFile.save)
+    IndexDataCacheFile.load = alone(IndexDataCacheFile.load)
 
 
 def pytest_collection_modifyitems(items):
@@ -58,12 +61,13 @@ def pytest_collection_modifyitems(items):
 def site(tmp_path_factory):
     """The book, built from a fresh clone (and what is not committed yet) in a temporary folder, warnings as errors.
 
-    The processes of one run of the tests share it. BOOK_HTML names a finished build to look at instead.
+    The processes of one run of the tests share it. BOOK_HTML names a finished build to look at instead:
+    then nothing is said of the build itself.
     """
     if named := os.environ.get("BOOK_HTML"):
         return Path(named).resolve()
     folder = tmp_path_factory.getbasetemp()
-    folder = (folder.parent if SHARED else folder) / "fresh"
+    folder = (folder.parent if WORKER else folder) / "fresh"
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -13,19 +13,24 @@ RUNS = (  # mode, where, which rules: those about colours take most of the time,
     ("dark", NEW, {"runOnly": COLOURS}),
 )
 
-# The looks of text in either mode; called in each. Of a word or link that looks as one measured before only the text
-# stays, and a block without other elements that does is left out by the rules about colours.
+# The looks of text in either mode; called in each. A word or link that looks like one measured before becomes plain
+# text. A block of text alone that looks like one is left out by the rules about colours.
 LOOK = """() => {
   const behind = (element) => {
-    const { backgroundColor, backgroundImage } = getComputedStyle(element), see = backgroundColor + backgroundImage;
-    return see === "rgba(0, 0, 0, 0)none" && element.parentElement ? behind(element.parentElement) : see;
+    const { backgroundColor, backgroundImage, opacity } = getComputedStyle(element);
+    const see = [backgroundColor, backgroundImage, opacity].join();
+    return !element.parentElement ? see : see === "rgba(0, 0, 0, 0),none,1" ? behind(element.parentElement)
+      : see + (backgroundColor.startsWith("rgb(") ? "" : behind(element.parentElement));
   };
   for (const text of document.querySelectorAll("span, em, strong, code, a[href], p, li, dt, dd, th, td")) {
-    const { color, opacity, fontSize, fontWeight, textDecorationLine } = getComputedStyle(text);
-    text.look = [text.look, color, opacity, fontSize, fontWeight, behind(text), !!text.closest("a")].join();
-    text.shown = text.getClientRects().length > 0; // asked for now: after a change it takes a new layout each time
-    const around = text.parentElement; // a link is told from it by colour or by a line
-    if (text.matches("a")) text.look += [textDecorationLine, around.tagName, getComputedStyle(around).color].join();
+    const { color, fontSize, fontWeight, textDecorationLine } = getComputedStyle(text);
+    text.look = [text.look, color, fontSize, fontWeight, behind(text), !!text.closest("a")].join();
+    const { width, height } = text.getBoundingClientRect(); // now: after a change it takes a new layout each time
+    text.shown = width > 1 && height > 1;
+    if (!text.matches("a")) continue;
+    const around = text.parentElement; // a link in text is told from it by colour or by a line
+    const inText = around.textContent.trim() !== text.textContent.trim();
+    text.look += [textDecorationLine, inText, around.tagName, getComputedStyle(around).color].join();
   }
 }"""
 THIN = """(measured) => {
@@ -136,7 +141,7 @@ def test_a_page_with_defects_is_found_out(browser, tmp_path):
         "<script>const dark = matchMedia('(prefers-color-scheme: dark)'), html = document.documentElement;"
         "dark.onchange = () => { html.dataset.theme = dark.matches ? 'dark' : 'light' }; dark.onchange()</script>"
         '<main style="background: #888"><h1>h</h1><img src="x.png"><span>well</span>'
-        '<span class="i">dim in the dark</span></main></html>',
+        '<span class="i">dim in the dark</span>BLOCKS</main></html>',
         encoding="utf-8",
     )
     tab = browser.new_page()
@@ -145,4 +150,13 @@ def test_a_page_with_defects_is_found_out(browser, tmp_path):
         assert "light: image-alt (critical)" in text and "light: color-contrast" not in text
         assert "dark: color-contrast (serious)" in text
     assert len(known) == 2
+    blocks = (
+        "<p>well</p><p>as well</p><p style='color: #999'>dim</p><p style='opacity: 0.5'>faint</p>"
+        "<style>a { color: #222; text-decoration: none }</style>"
+        "<ul><li>in text, <a href='#y'>a link</a> without a line</li><li><a href='#x'>a link alone</a></li></ul>"
+    )
+    page.write_text(page.read_text(encoding="utf-8").replace("BLOCKS", blocks), encoding="utf-8")
+    for text in ("\n".join(findings(tab, page, measured=[])), "\n".join(findings(tab, page))):
+        assert all(f'light: color-contrast (serious): <p style="{style}' in text for style in ("color", "opacity"))
+        assert "light: link-in-text-block (serious)" in text
     tab.close()

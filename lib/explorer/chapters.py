@@ -151,19 +151,20 @@ def checked_mu(where: str, mu: Sequence[int]) -> list[int]:
 
 
 def encoded(image: Tensor) -> str:
-    """An image in 256 grey values as the page reads it, see `lib.runs.frames.encode`; the book's phantom only once."""
-    return _phantom() if torch.equal(image, example_image()) else encode(image, offset=0, step=1 / 255)
+    """An image, float32, in 256 grey values as the page reads it, see `lib.runs.frames.encode`."""
+    phantom, text = _phantom()
+    return text if torch.equal(image, phantom) else encode(image, offset=0, step=1 / 255)
 
 
 @functools.cache
-def _phantom() -> str:
-    return encode(example_image(), offset=0, step=1 / 255)
+def _phantom() -> tuple[Tensor, str]:
+    """The book's, and its text, which takes half a second."""
+    return example_image(), encode(example_image(), offset=0, step=1 / 255)
 
 
 def _pictured(image: Tensor) -> dict[str, Any]:
     """The image for the page, and whether it is another than the book's phantom, which lines of Python can name."""
-    own = not torch.equal(image, example_image())
-    return {"image": encoded(image)} | ({"own": True} if own else {})
+    return {"image": encoded(image)} | ({} if torch.equal(image, _phantom()[0]) else {"own": True})
 
 
 def _measured(image: Tensor, lines: int, noise_rel: float, seed: int) -> tuple[MaskedFourier, Tensor]:

@@ -121,7 +121,7 @@ def read_table(name: str, **same: object) -> pd.DataFrame:
     ValueError : the file is damaged; the message has file, line and column.
     """
     path = RESULTS / f"{name}.csv"
-    rows = _frame(path, KEYS.get(name, ()), _version(path))
+    rows = _frame(path, KEYS.get(name, ()), _version(path)) if path.exists() else pd.DataFrame()
     if len(rows) and (lacking := set(MEASURED.get(name, ())) - set(rows)):
         raise ValueError(f"{name}.csv: line 1: expected the columns {sorted(lacking)}, too")
     for column, value in same.items():
@@ -136,19 +136,17 @@ def read_rows(path: Path, keys: Sequence[str] = ()) -> list[Row]:
     ------
     ValueError : the file is damaged; the message names the first fault.
     """
-    return [dict(row) for row in _rows(path, tuple(keys), _version(path))]
+    return [dict(row) for row in _rows(path, tuple(keys), _version(path))] if path.exists() else []
 
 
-def _version(path: Path) -> tuple[int, ...]:
-    """What changes with a file: the claims read one table twenty times, and checking it takes a tenth of a second."""
-    if not path.exists():
-        return ()
+def _version(path: Path) -> tuple[int, int, int]:
+    """What changes when :func:`write_bytes` has replaced a file."""
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-@functools.lru_cache(maxsize=32)
-def _rows(path: Path, keys: tuple[str, ...], version: tuple[int, ...]) -> list[Row]:
+@functools.lru_cache(maxsize=32)  # a chapter reads one table many times, and checking it takes a tenth of a second
+def _rows(path: Path, keys: tuple[str, ...], version: tuple[int, int, int]) -> list[Row]:
     rows, faults = scan(path, keys)
     if faults:
         raise ValueError(f"{faults[0]}; {len(faults)} faults in all")
@@ -156,7 +154,7 @@ def _rows(path: Path, keys: tuple[str, ...], version: tuple[int, ...]) -> list[R
 
 
 @functools.lru_cache(maxsize=32)
-def _frame(path: Path, keys: tuple[str, ...], version: tuple[int, ...]) -> pd.DataFrame:
+def _frame(path: Path, keys: tuple[str, ...], version: tuple[int, int, int]) -> pd.DataFrame:
     return typed(_rows(path, keys, version))
 
 
