@@ -37,8 +37,8 @@ strict: $(READY)  ## build the book from nothing; any warning is an error
 test: $(READY)  ## run every test, notebooks included (three processes: browsers and kernels make tests wait)
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-quick: $(READY)  ## run the unit tests, without notebooks, the built book and clusters
-	$(BIN)/python -m pytest -n auto -m "not slow" tests lib
+quick: $(READY)  ## run the unit tests of lib/*.py and of the book's sources
+	$(BIN)/python -m pytest -n auto -m "not slow" tests/test_*.py lib
 
 check: $(READY)  ## ruff, its formatter, and the types of lib
 	$(BIN)/ruff check

@@ -137,6 +137,7 @@ def test_more_threads_than_rows_do_no_harm():
 # --- The derivative
 
 
+@pytest.mark.slow
 def test_without_numba_the_formulas_are_what_remains():
     code = """
 import sys
@@ -218,7 +219,6 @@ def test_the_derivative_is_that_of_the_minimiser(norm, real):
     assert math.isclose(slope, expected, rel_tol=2e-3)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # by torch.func itself
 @pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # of vmap
 @pytest.mark.parametrize("real", [True, False], ids=["real", "complex"])
 @pytest.mark.parametrize("norm", [separable, isotropic])

@@ -105,6 +105,7 @@ def heed_modes():
         )  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE: the next program of root heeds them
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [False, True])
 def test_with_all_folders_read_only_it_is_compiled_anew_with_one_warning(tmp_path, named):
     (tmp_path / "lib").mkdir()

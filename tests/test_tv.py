@@ -252,7 +252,6 @@ def test_at_common_noise_levels_no_pixel_is_off_by_much_more_than_the_tolerance(
         assert error.max() > 1e-6  # the reference is another computation
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # by torch.func itself
 def test_the_functional_can_be_differentiated_and_mapped():
     op, y = problem(n=12, images=2)
     x, direction = (random(2, 12, 12, dtype=torch.float64, seed=seed) for seed in (1, 2))

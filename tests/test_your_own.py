@@ -19,6 +19,8 @@ from lib.phantoms import ellipses
 from lib.runs.sweep import _labels, execute, read_sweep, result
 from lib.tv import reconstruct_tv
 
+pytestmark = pytest.mark.slow  # whole programs
+
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "book" / "your_own.md").read_text(encoding="utf-8")
 MASK, IMAGES, RECONSTRUCTION, OPERATOR, COILS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
