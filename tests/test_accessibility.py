@@ -7,11 +7,6 @@ AXE = (axe_playwright_python.__file__).replace("__init__.py", "axe.min.js")
 SERIOUS = ("serious", "critical")
 COLOURS = ["color-contrast", "link-in-text-block"]
 NEW = {"exclude": [["[data-known]"]]}  # see THIN
-RUNS = (  # mode, where, which rules: those about colours take most of the time, and the others are the same in the dark
-    ("light", {"include": [["html"]]}, {"rules": {rule: {"enabled": False} for rule in COLOURS}}),
-    ("light", NEW, {"runOnly": COLOURS}),
-    ("dark", NEW, {"runOnly": COLOURS}),
-)
 
 # The looks of text in either mode; called in each. A word or link that looks like one measured before becomes plain
 # text. A block of text alone that looks like one is left out by the rules about colours.
@@ -110,23 +105,30 @@ def findings(tab, path, ready="document.fonts.ready", measured=None):
     tab.add_style_tag(content="* { transition: none !important; }")  # colours in between would be measured
     tab.evaluate(f"({ready}).then(() => null)")
     tab.add_script_tag(path=AXE)
-    found = []
-    for mode, where, options in RUNS:
-        if where == NEW and mode == "light" and measured is not None:
-            tab.evaluate(LOOK)
-            into(tab, "dark")
-            tab.evaluate(LOOK)
-            measured[:] = tab.evaluate(THIN, measured)
+    into(tab, "light")
+    found = serious(
+        tab, path, "light", {"include": [["html"]]}, {"rules": {rule: {"enabled": False} for rule in COLOURS}}
+    )
+    if measured is not None:
+        tab.evaluate(LOOK)
+        into(tab, "dark")
+        tab.evaluate(LOOK)
+        measured[:] = tab.evaluate(THIN, measured)
+    for mode in ("light", "dark"):  # colours take most of the time; the other rules say the same in the dark
         into(tab, mode)
-        run = "([where, options]) => axe.run(where, options).then((found) => found.violations)"
-        violations = tab.evaluate(run, [where, {"resultTypes": ["violations"], **options}])
-        found += [
-            f"{path.name}, {mode}: {violation['id']} ({violation['impact']}): {node['html'][:160]} {node['target']}"
-            for violation in violations
-            if violation["impact"] in SERIOUS
-            for node in violation["nodes"][:4]
-        ]
+        found += serious(tab, path, mode, NEW, {"runOnly": COLOURS})
     return found
+
+
+def serious(tab, path, mode, where, rules):
+    """What axe-core finds serious in a part of the page, by some of its rules."""
+    run = "([where, options]) => axe.run(where, options).then((found) => found.violations)"
+    return [
+        f"{path.name}, {mode}: {violation['id']} ({violation['impact']}): {node['html'][:160]} {node['target']}"
+        for violation in tab.evaluate(run, [where, {"resultTypes": ["violations"], **rules}])
+        if violation["impact"] in SERIOUS
+        for node in violation["nodes"][:4]
+    ]
 
 
 def into(tab, mode):

@@ -244,7 +244,6 @@ def test_the_bridge_to_mrpro_is_the_masked_transform():
     assert float((theirs - ours).abs().max()) < 1e-2
 
 
-@pytest.mark.slow
 def test_the_notebook_of_one_attack_runs_over_a_folder(pictures):
     ran(QUICK)
     file = pictures.parent / "my_images.yml"  # which the program has written

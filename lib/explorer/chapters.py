@@ -158,8 +158,9 @@ def encoded(image: Tensor) -> str:
 
 @functools.cache
 def _phantom() -> tuple[Tensor, str]:
-    """The book's, and its text, which takes half a second."""
-    return example_image(), encode(example_image(), offset=0, step=1 / 255)
+    """The book's phantom, and its picture as text, made once: that takes half a second."""
+    image = example_image()
+    return image, encode(image, offset=0, step=1 / 255)
 
 
 def _pictured(image: Tensor) -> dict[str, Any]:

@@ -522,14 +522,14 @@ TAKEN = (  # a link, and what its lines of Python print of what the view shows, 
 
 @pytest.mark.parametrize(("view", "link", "names"), TAKEN)
 def test_a_link_restores_the_view_and_its_lines_of_python_recompute_it(open_view, capsys, view, link, names):
-    view = view()
-    page = open_view(view, f"#view={view.chapter}&{link}")
+    chapter = view().chapter
+    page = open_view(view(), f"#view={chapter}&{link}")
     page.get_by_role("button", name="Python").press("Enter")
     exec(page.locator(".explorer-code").inner_text(), {})
     printed = re.findall(r"(?:r|rho|alpha|n/m|error|off the support) = ([\d.]+)", capsys.readouterr().out)
     shown = [page.locator(f"[data-number={name}]").inner_text().removesuffix(" %") for name in names]
     assert [float(value) for value in printed] == pytest.approx([float(value) for value in shown], rel=0.02)
-    assert unquote(page.locator(".explorer-link").get_attribute("href")) == f"#view={view.chapter}&{link}"
+    assert unquote(page.locator(".explorer-link").get_attribute("href")) == f"#view={chapter}&{link}"
 
 
 @pytest.mark.parametrize("view", [ReconstructionView, AttackView])
